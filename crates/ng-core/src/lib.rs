@@ -1,1 +1,53 @@
-//! Not yet.
+//! An arena of 64-byte tokens: stored in place, named by ids that never lie, read without locks.
+//!
+//! Must not know: disks, logs, quotas' policy, sampling, metrics, HTTP, any other `ng-*` crate.
+//!
+//! ```
+//! use ng_core::{Arena, ArenaConfig, Space, Token};
+//!
+//! let arena = Arena::new(ArenaConfig::default())?;
+//! let mut writer = arena.writer();
+//! let token = Token::builder().coordinates(Space::Physical, [1.0, 2.0, 3.0]).weight(0.5).build()?;
+//! let id = writer.create(&token)?;
+//! assert_eq!(arena.get(id), Some(token));
+//! writer.delete(id)?;
+//! assert_eq!(arena.get(id), None);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![deny(missing_docs)]
+
+mod arena;
+mod barrier;
+mod chunk;
+mod config;
+mod error;
+mod id;
+mod iter;
+mod lease;
+#[cfg(all(test, loom))]
+mod loom_lease;
+#[cfg(all(test, loom))]
+mod loom_slot;
+mod memory;
+mod restore;
+mod slot;
+mod stats;
+mod sync;
+mod token;
+mod writer;
+
+pub use crate::{
+    arena::Arena,
+    config::{ArenaConfig, CHUNK_BYTES, CHUNK_SLOTS, LEASE_SLOTS_MAX, MemoryGate},
+    error::{ArenaError, ConfigError, CreateError, NotFound},
+    id::{ParseIdError, TokenId},
+    iter::Iter,
+    restore::{NoRoom, Restored, Restorer},
+    stats::ArenaStats,
+    token::{EntityType, Flags, ImageOptions, Space, Token, TokenBuilder, TokenError},
+    writer::{Due, Edit, Pending, Writer},
+};
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct ReadmeDoctests;

@@ -1,0 +1,346 @@
+//! Headers and bitmaps of the chunks: generations, free slots, and the hints that find them.
+//!
+//! A slot's generation = `base` + (side table's count << 20) + the stamp's 20 bits. `base` rises when a
+//! chunk's memory is given back, above every generation the chunk ever used. The side table is made
+//! only when a slot's stamp runs over.
+//!
+//! Free slots are bits in the chunk's bitmap. Two levels of hints above it tell where bits may be set:
+//! one bit a group of 1,024 slots in the header, one bit a chunk in the arena's summary. Setting goes
+//! upwards (bitmap, group, summary), clearing downwards and before the look, all SeqCst: so a
+//! hint may be set for nothing, but a free slot is never without its hints for longer than the call
+//! that frees it.
+
+use crate::config::CHUNK_SLOTS;
+use crate::lease::Mask;
+use crate::slot::{GENERATION_MASK, Head};
+use crate::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
+};
+use std::sync::OnceLock;
+
+/// Groups of a chunk: 32 of 1,024 slots.
+pub(crate) const GROUPS: u32 = 32;
+const GROUP_WORDS: usize = 16;
+/// Words of one chunk's bitmap.
+pub(crate) const BITMAP_WORDS: usize = CHUNK_SLOTS as usize / 64;
+
+/// One chunk's header.
+#[repr(align(64))]
+pub(crate) struct Chunk {
+    /// Rises before a write that wraps a version or a generation, and before the memory goes back.
+    pub(crate) epoch: AtomicU64,
+    /// Even. Changes only while every slot of the chunk is free and held by who changes it.
+    pub(crate) base: AtomicU32,
+    /// Even. No new token gets a generation below it.
+    pub(crate) floor: AtomicU32,
+    /// Highest generation that a lease of this chunk may have handed out.
+    pub(crate) high: AtomicU32,
+    /// One bit a group: it may have free slots.
+    pub(crate) groups: AtomicU32,
+    /// One bit a group: none of its slots was leased since the chunk last was without memory.
+    pub(crate) untouched: AtomicU32,
+    /// Has memory.
+    pub(crate) committed: AtomicBool,
+    /// How often each slot's stamp ran over.
+    overruns: OnceLock<Box<[AtomicU32]>>,
+}
+
+#[cfg(not(all(test, loom)))]
+const _: () = assert!(size_of::<Chunk>() == 64);
+
+impl Chunk {
+    pub(crate) fn new(base: u32) -> Chunk {
+        Chunk {
+            epoch: AtomicU64::new(0),
+            base: AtomicU32::new(base),
+            floor: AtomicU32::new(base),
+            high: AtomicU32::new(base),
+            groups: AtomicU32::new(0),
+            untouched: AtomicU32::new(u32::MAX),
+            committed: AtomicBool::new(false),
+            overruns: OnceLock::new(),
+        }
+    }
+
+    /// Generation of the slot at `index` of this chunk, whose head was read as `head`.
+    #[inline(always)]
+    pub(crate) fn generation(&self, index: u32, head: Head) -> u32 {
+        self.base.load(Acquire).wrapping_add(self.offset(index, head))
+    }
+
+    /// Generation above the chunk's base.
+    #[inline(always)]
+    pub(crate) fn offset(&self, index: u32, head: Head) -> u32 {
+        match self.overruns.get() {
+            None => head.generation_bits(),
+            Some(table) => {
+                let high = table[index as usize].load(Acquire) << GENERATION_MASK.count_ones();
+                high | head.generation_bits()
+            }
+        }
+    }
+
+    /// Makes room for generations beyond the stamp's bits. May allocate: never call it while a
+    /// writing bit is held.
+    pub(crate) fn widen(&self) {
+        self.overruns.get_or_init(|| (0..CHUNK_SLOTS).map(|_| AtomicU32::new(0)).collect());
+    }
+
+    /// Does `offset` fit with what the chunk has?
+    pub(crate) fn fits(&self, offset: u32) -> bool {
+        offset <= GENERATION_MASK || self.overruns.get().is_some()
+    }
+
+    /// Splits a generation above the base into the stamp's bits, returned, and the side table's
+    /// count, stored. The caller holds the slot.
+    pub(crate) fn place(&self, index: u32, offset: u32) -> u32 {
+        debug_assert!(self.fits(offset), "the caller widens first");
+        if let Some(table) = self.overruns.get() {
+            let count = offset >> GENERATION_MASK.count_ones();
+            if table[index as usize].load(Relaxed) != count {
+                self.epoch.fetch_add(1, AcqRel);
+                table[index as usize].store(count, SeqCst);
+            }
+        }
+        offset & GENERATION_MASK
+    }
+
+    /// Does the chunk have a side table?
+    #[inline(always)]
+    pub(crate) fn is_wide(&self) -> bool {
+        self.overruns.get().is_some()
+    }
+
+    /// Forgets all overruns; the caller holds every slot and has raised the epoch.
+    pub(crate) fn clear_overruns(&self) {
+        for count in self.overruns.get().into_iter().flatten() {
+            count.store(0, SeqCst);
+        }
+    }
+}
+
+/// All headers, bitmaps and the summary.
+pub(crate) struct Chunks {
+    pub(crate) headers: Box<[Chunk]>,
+    bitmap: Box<[AtomicU64]>,
+    summary: Box<[AtomicU64]>,
+    /// Chunk at which the next search for free slots begins: they are taken in rotating order.
+    cursor: AtomicU32,
+}
+
+/// The bit that stands for a slot's group in its chunk's header.
+pub(crate) fn group_bit(slot: u32) -> u32 {
+    1 << (slot % CHUNK_SLOTS / (CHUNK_SLOTS / GROUPS))
+}
+
+/// Zeroed memory that is touched only where it is used.
+fn lazy_zeroes(words: usize) -> Box<[AtomicU64]> {
+    #[cfg(all(test, loom))]
+    return (0..words).map(|_| AtomicU64::new(0)).collect();
+    #[cfg(not(all(test, loom)))]
+    {
+        let plain = Box::into_raw(vec![0u64; words].into_boxed_slice());
+        // SAFETY: AtomicU64 has the size, alignment and validity of u64, and the box was unshared.
+        unsafe { Box::from_raw(plain as *mut [AtomicU64]) }
+    }
+}
+
+impl Chunks {
+    pub(crate) fn new(count: u32, base: u32) -> Chunks {
+        let count = count as usize;
+        Chunks {
+            headers: (0..count).map(|_| Chunk::new(base)).collect(),
+            bitmap: lazy_zeroes(count * BITMAP_WORDS),
+            summary: lazy_zeroes(count.div_ceil(64)),
+            cursor: AtomicU32::new(0),
+        }
+    }
+
+    /// Marks one slot free. The slot is dead, and the caller held it.
+    pub(crate) fn free(&self, slot: u32) {
+        let bit = 1 << (slot % 64);
+        let before = self.bitmap[slot as usize / 64].fetch_or(bit, SeqCst);
+        assert!(before & bit == 0, "slot {slot} was freed twice");
+        self.hint(slot / CHUNK_SLOTS, group_bit(slot));
+    }
+
+    /// Marks the slots of a group free: `first` is the group's first slot.
+    pub(crate) fn free_group(&self, first: u32, mask: &Mask) {
+        for (index, &bits) in mask.0.iter().enumerate().filter(|(_, bits)| **bits != 0) {
+            let before = self.bitmap[first as usize / 64 + index].fetch_or(bits, SeqCst);
+            assert!(before & bits == 0, "slots {bits:#x} of group {first} were freed twice");
+        }
+        if *mask != Mask::EMPTY {
+            self.hint(first / CHUNK_SLOTS, group_bit(first));
+        }
+    }
+
+    fn hint(&self, chunk: u32, group_bit: u32) {
+        let header = &self.headers[chunk as usize];
+        if header.groups.load(SeqCst) & group_bit == 0 {
+            header.groups.fetch_or(group_bit, SeqCst);
+            self.summary[chunk as usize / 64].fetch_or(1 << (chunk % 64), SeqCst);
+        }
+    }
+
+    /// Takes up to `want` free slots of one group; `None` if no hint leads to one. `with_memory`
+    /// passes over chunks that have none.
+    pub(crate) fn take(&self, want: u32, with_memory: bool) -> Option<(u32, Mask)> {
+        let start = self.cursor.load(Relaxed);
+        let words = self.summary.len() as u32;
+        // One word more than there are: the first word's lower bits come last.
+        for step in 0..=words {
+            let index = (start / 64 + step) % words;
+            let mut bits = self.summary[index as usize].load(SeqCst);
+            if step == 0 {
+                bits &= u64::MAX << (start % 64);
+            }
+            while bits != 0 {
+                let chunk = index * 64 + bits.trailing_zeros();
+                bits &= bits - 1;
+                if with_memory && !self.headers[chunk as usize].committed.load(Acquire) {
+                    continue;
+                }
+                if let Some(taken) = self.take_in(chunk, want) {
+                    self.cursor.store(chunk, Relaxed);
+                    return Some(taken);
+                }
+            }
+        }
+        None
+    }
+
+    fn take_in(&self, chunk: u32, want: u32) -> Option<(u32, Mask)> {
+        let header = &self.headers[chunk as usize];
+        loop {
+            let groups = header.groups.load(SeqCst);
+            if groups == 0 {
+                let bit = 1 << (chunk % 64);
+                self.summary[chunk as usize / 64].fetch_and(!bit, SeqCst);
+                if header.groups.load(SeqCst) == 0 {
+                    return None;
+                }
+                self.summary[chunk as usize / 64].fetch_or(bit, SeqCst);
+                continue;
+            }
+            let group = groups.trailing_zeros();
+            header.groups.fetch_and(!(1 << group), SeqCst);
+            let first = chunk * CHUNK_SLOTS + group * (CHUNK_SLOTS / GROUPS);
+            let (mask, more) = self.take_group(first, want);
+            if more {
+                self.hint(chunk, 1 << group);
+            }
+            if mask != Mask::EMPTY {
+                return Some((first, mask));
+            }
+        }
+    }
+
+    /// Takes up to `want` bits of a group; says whether it left any.
+    fn take_group(&self, first: u32, want: u32) -> (Mask, bool) {
+        let mut mask = Mask::EMPTY;
+        let mut left = want;
+        let words = &self.bitmap[first as usize / 64..][..GROUP_WORDS];
+        for (index, word) in words.iter().enumerate() {
+            let mut seen = word.load(SeqCst);
+            if seen == 0 {
+                continue;
+            }
+            if left == 0 {
+                return (mask, true);
+            }
+            while seen.count_ones() > left {
+                // Keep the lowest `left` bits of it.
+                seen &= !(1 << (63 - seen.leading_zeros()));
+            }
+            let taken = word.fetch_and(!seen, SeqCst) & seen;
+            mask.0[index] = taken;
+            left -= taken.count_ones();
+            if word.load(SeqCst) != 0 && left == 0 {
+                return (mask, true);
+            }
+        }
+        (mask, false)
+    }
+
+    /// Takes every slot of a chunk, if each is free.
+    pub(crate) fn take_whole(&self, chunk: u32) -> bool {
+        let words = &self.bitmap[chunk as usize * BITMAP_WORDS..][..BITMAP_WORDS];
+        if words.iter().any(|word| word.load(Relaxed) != u64::MAX) {
+            return false;
+        }
+        for (index, word) in words.iter().enumerate() {
+            if word.compare_exchange(u64::MAX, 0, SeqCst, Relaxed).is_err() {
+                for taken in &words[..index] {
+                    taken.fetch_or(u64::MAX, SeqCst);
+                }
+                self.hint_all(chunk);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Frees every slot of a chunk that [`Chunks::take_whole`] took.
+    pub(crate) fn free_whole(&self, chunk: u32) {
+        for word in &self.bitmap[chunk as usize * BITMAP_WORDS..][..BITMAP_WORDS] {
+            word.fetch_or(u64::MAX, SeqCst);
+        }
+        self.hint_all(chunk);
+    }
+
+    fn hint_all(&self, chunk: u32) {
+        self.headers[chunk as usize].groups.fetch_or(u32::MAX, SeqCst);
+        self.summary[chunk as usize / 64].fetch_or(1 << (chunk % 64), SeqCst);
+    }
+
+    /// Chunks with a side table.
+    pub(crate) fn wide(&self) -> u64 {
+        self.headers.iter().filter(|header| header.is_wide()).count() as u64
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freed_slots_are_found_again_and_only_once() {
+        let chunks = Chunks::new(130, 0);
+        assert_eq!(chunks.take(1024, false), None);
+        for slot in [5, 70, 40_000, 129 * CHUNK_SLOTS + 1_023] {
+            chunks.free(slot);
+        }
+        let mut found = Vec::new();
+        while let Some((first, mask)) = chunks.take(1, false) {
+            assert_eq!(mask.count(), 1);
+            found.push(first + mask.nth(0, 0).unwrap());
+        }
+        found.sort_unstable();
+        assert_eq!(found, [5, 70, 40_000, 129 * CHUNK_SLOTS + 1_023]);
+    }
+
+    #[test]
+    #[should_panic(expected = "freed twice")]
+    fn a_slot_freed_twice_is_a_bug_and_says_so() {
+        let chunks = Chunks::new(1, 0);
+        chunks.free(9);
+        chunks.free(9);
+    }
+
+    #[test]
+    fn a_chunk_is_taken_whole_only_if_each_slot_is_free() {
+        let chunks = Chunks::new(1, 0);
+        for group in 0..GROUPS {
+            chunks.free_group(group * 1024, &Mask::first(1024));
+        }
+        let (first, mask) = chunks.take(1, false).unwrap();
+        assert!(!chunks.take_whole(0));
+        chunks.free_group(first, &mask);
+        assert!(chunks.take_whole(0));
+        assert_eq!(chunks.take(1, false), None);
+        chunks.free_whole(0);
+        assert_eq!(chunks.take(1024, false).unwrap().1.count(), 1024);
+    }
+}

@@ -1,0 +1,70 @@
+//! `ArenaConfig`: how much address space, on which pages, and who is asked before memory is taken.
+
+use crate::error::ConfigError;
+use crate::sync::Arc;
+
+/// Slots of one chunk: the unit in which memory is taken and given back.
+pub const CHUNK_SLOTS: u32 = 32_768;
+/// Bytes of one chunk: one huge page of x86-64 and of aarch64 with 4 KiB base pages.
+pub const CHUNK_BYTES: u64 = CHUNK_SLOTS as u64 * 64;
+/// Most slots that one writer holds ahead of its creates.
+pub const LEASE_SLOTS_MAX: u32 = 1_024;
+
+/// Settings of an [`Arena`](crate::Arena).
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ArenaConfig {
+    /// Most tokens that can be alive at once. Unit: slots of 64 bytes. Range: 1 to 2^32 − 32,768.
+    /// Rounded up to whole chunks of 32,768. Only address space is reserved, memory is taken as it
+    /// is used. Default: 40,000,000.
+    pub max_slots: u64,
+    /// Ask the kernel for huge pages (2 MiB). They make fresh memory several times faster; without
+    /// them a store of a few tokens takes 4 KiB instead of 2 MiB. Default: true.
+    pub huge_pages: bool,
+    /// Asked before a chunk's memory is taken, told when it is given back. Default: none, all is granted.
+    pub gate: Option<Arc<dyn MemoryGate>>,
+}
+
+/// Decides on the arena's memory, chunk by chunk ([`CHUNK_BYTES`] each).
+///
+/// Called on the thread that needs the chunk or gives it back. It must not call into the arena.
+pub trait MemoryGate: Send + Sync {
+    /// May `bytes` more be taken? After `false` nothing is taken.
+    fn commit(&self, bytes: u64) -> bool;
+    /// `bytes` went back to the kernel.
+    fn uncommit(&self, bytes: u64);
+}
+
+impl Default for ArenaConfig {
+    fn default() -> Self {
+        ArenaConfig { max_slots: 40_000_000, huge_pages: true, gate: None }
+    }
+}
+
+impl std::fmt::Debug for ArenaConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ArenaConfig")
+            .field("max_slots", &self.max_slots)
+            .field("huge_pages", &self.huge_pages)
+            .field("gate", &self.gate.is_some())
+            .finish()
+    }
+}
+
+impl ArenaConfig {
+    /// Checks each field.
+    ///
+    /// Errors: the first bad field with its value and range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let most = u64::from(u32::MAX) + 1 - u64::from(CHUNK_SLOTS);
+        if self.max_slots == 0 || self.max_slots > most {
+            return Err(ConfigError::MaxSlots { value: self.max_slots, most });
+        }
+        Ok(())
+    }
+
+    /// Chunks that `max_slots` needs.
+    pub(crate) fn chunks(&self) -> u32 {
+        self.max_slots.div_ceil(u64::from(CHUNK_SLOTS)) as u32
+    }
+}

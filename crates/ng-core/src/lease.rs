@@ -1,0 +1,293 @@
+//! A lease: slots of one group that a writer may fill without asking anybody.
+//!
+//! The owner runs towards **one limit**. For each create it stores the position behind the next one,
+//! and then loads the limit; below it the slot is the owner's, at it a cold path looks what is due.
+//! Anybody may take the rest of a lease back: under the lock it sets the limit to 0, fences
+//! ([`Barrier::heavy`]), and only then reads the position. Either the owner's store was visible to that
+//! read, so the slot stays the owner's; or the owner's load sees 0, and it asks under the lock how
+//! far its lease still goes. Limit 0 always means "look under the lock".
+
+use crate::barrier::Barrier;
+use crate::config::LEASE_SLOTS_MAX;
+use crate::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use crate::sync::{Mutex, lock};
+use crossbeam_utils::CachePadded;
+
+/// Bits of a group's 1,024 slots. A position is a bit's index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mask(pub(crate) [u64; 16]);
+
+const _: () = assert!(LEASE_SLOTS_MAX == 16 * 64);
+
+impl Mask {
+    pub(crate) const EMPTY: Mask = Mask([0; 16]);
+
+    /// The lowest `count` bits.
+    pub(crate) fn first(count: u32) -> Mask {
+        Mask([u64::MAX; 16]).below(count)
+    }
+
+    pub(crate) fn count(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// The bits below `position`.
+    pub(crate) fn below(&self, position: u32) -> Mask {
+        let mut words = self.0;
+        for (index, word) in words.iter_mut().enumerate() {
+            let kept = position.saturating_sub(index as u32 * 64);
+            *word &= match kept {
+                0 => 0,
+                1..64 => (1 << kept) - 1,
+                _ => u64::MAX,
+            };
+        }
+        Mask(words)
+    }
+
+    /// The bits that are not in `other`.
+    pub(crate) fn without(&self, other: &Mask) -> Mask {
+        Mask(std::array::from_fn(|i| self.0[i] & !other.0[i]))
+    }
+
+    /// Position of the bit that has `rank` set bits before it, at or after `from`.
+    pub(crate) fn nth(&self, from: u32, mut rank: u32) -> Option<u32> {
+        let rest = self.without(&self.below(from));
+        for (index, &word) in rest.0.iter().enumerate() {
+            let here = word.count_ones();
+            if rank < here {
+                let mut word = word;
+                for _ in 0..rank {
+                    word &= word - 1;
+                }
+                return Some(index as u32 * 64 + word.trailing_zeros());
+            }
+            rank -= here;
+        }
+        None
+    }
+}
+
+/// What the owner and others share. The first line is the owner's; others read it rarely.
+pub(crate) struct Lease {
+    hot: CachePadded<Hot>,
+    held: Mutex<Held>,
+}
+
+struct Hot {
+    /// One past the position that the owner began last.
+    pos: AtomicU32,
+    /// The owner runs below it.
+    limit: AtomicU32,
+    /// Creates begun and taken back. Written by the owner alone.
+    aborted: AtomicU64,
+    /// Tokens deleted through this writer. Written by the owner alone.
+    deleted: AtomicU64,
+}
+
+struct Held {
+    /// Slot of position 0.
+    first: u32,
+    mask: Mask,
+    /// Positions from here on are no longer the owner's.
+    end: u32,
+    /// Creates of the leases before this one.
+    created_before: u64,
+}
+
+/// Slots that nobody holds any more: they go back to their chunk's bitmap.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unused {
+    pub(crate) first: u32,
+    pub(crate) mask: Mask,
+}
+
+impl Lease {
+    pub(crate) fn new() -> Lease {
+        Lease {
+            hot: CachePadded::new(Hot {
+                pos: AtomicU32::new(0),
+                limit: AtomicU32::new(0),
+                aborted: AtomicU64::new(0),
+                deleted: AtomicU64::new(0),
+            }),
+            held: Mutex::new(Held { first: 0, mask: Mask::EMPTY, end: 0, created_before: 0 }),
+        }
+    }
+
+    /// Owner: begins `position`. `true` if it lies below the limit, so that its slot may be filled.
+    #[inline(always)]
+    pub(crate) fn advance(&self, position: u32, barrier: Barrier) -> bool {
+        self.hot.pos.store(position + 1, Relaxed);
+        barrier.light();
+        position < self.hot.limit.load(Relaxed)
+    }
+
+    /// Owner, at the limit: is `position`, which it has begun, still its own?
+    ///
+    /// `armed` is what [`Lease::arm`] returned last. If that limit still stands nobody has touched the
+    /// lease, so it goes to its full length, and the caller has looked at that.
+    pub(crate) fn owns(&self, position: u32, armed: u32) -> bool {
+        if armed != 0 && self.hot.limit.load(Relaxed) == armed {
+            return true;
+        }
+        position < lock(&self.held).end
+    }
+
+    /// Owner: sets the limit to `wanted`, or to what is left of the lease.
+    ///
+    /// Returns the limit if the lease still has its full length, else 0: a lease that was shortened
+    /// once is always looked at under the lock.
+    pub(crate) fn arm(&self, armed: u32, wanted: u32) -> u32 {
+        if armed != 0 {
+            let swapped = self.hot.limit.compare_exchange(armed, wanted, Relaxed, Relaxed);
+            if swapped.is_ok() {
+                return wanted;
+            }
+        }
+        let held = lock(&self.held);
+        self.hot.limit.store(wanted.min(held.end), Relaxed);
+        if held.end == LEASE_SLOTS_MAX { wanted } else { 0 }
+    }
+
+    /// Owner: takes over new slots. The lease before must be used up or handed back.
+    pub(crate) fn start(&self, first: u32, mask: Mask) {
+        let mut held = lock(&self.held);
+        let used = held.mask.below(self.hot.pos.load(Relaxed).min(held.end)).count();
+        held.created_before += u64::from(used);
+        self.hot.pos.store(0, Relaxed);
+        self.hot.limit.store(0, Relaxed);
+        (held.first, held.mask, held.end) = (first, mask, LEASE_SLOTS_MAX);
+    }
+
+    /// Owner: hands back what it has not filled, from position `next` on.
+    pub(crate) fn finish(&self, next: u32) -> Unused {
+        let mut held = lock(&self.held);
+        self.hot.limit.store(0, Relaxed);
+        let next = next.min(held.end);
+        self.hot.pos.store(next, Relaxed);
+        let used = held.mask.below(next);
+        let unused = held.mask.below(held.end).without(&used);
+        held.end = next;
+        Unused { first: held.first, mask: unused }
+    }
+
+    /// Anybody: takes back what the owner has not begun.
+    pub(crate) fn recall(&self, barrier: Barrier) -> Option<Unused> {
+        let mut held = lock(&self.held);
+        // The position only rises within a lease, so an old reading can only show too much left.
+        if held.mask.below(held.end).without(&held.mask.below(self.hot.pos.load(Relaxed))).count()
+            == 0
+        {
+            return None;
+        }
+        self.hot.limit.store(0, Relaxed);
+        barrier.heavy();
+        let begun = self.hot.pos.load(Acquire).min(held.end);
+        let unused = held.mask.below(held.end).without(&held.mask.below(begun));
+        held.end = begun;
+        Some(Unused { first: held.first, mask: unused })
+    }
+
+    /// Anybody: makes the owner look up from its work at its next create.
+    pub(crate) fn ring(&self) {
+        let _held = lock(&self.held);
+        self.hot.limit.store(0, Relaxed);
+    }
+
+    /// Owner: one create begun was taken back.
+    pub(crate) fn count_aborted(&self) {
+        let cell = &self.hot.aborted;
+        cell.store(cell.load(Relaxed) + 1, Release);
+    }
+
+    /// Owner: one token was deleted.
+    #[inline(always)]
+    pub(crate) fn count_deleted(&self) {
+        let cell = &self.hot.deleted;
+        cell.store(cell.load(Relaxed) + 1, Release);
+    }
+
+    /// Anybody: what this lease's owner has done so far.
+    pub(crate) fn tally(&self) -> Tally {
+        let held = lock(&self.held);
+        let begun = self.hot.pos.load(Relaxed).min(held.end);
+        let used = held.mask.below(begun).count();
+        Tally {
+            begun: held.created_before + u64::from(used),
+            aborted: self.hot.aborted.load(Acquire),
+            deleted: self.hot.deleted.load(Acquire),
+            idle: u64::from(held.mask.below(held.end).count() - used),
+        }
+    }
+}
+
+/// What a writer has done, and the slots it holds unfilled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) begun: u64,
+    pub(crate) aborted: u64,
+    pub(crate) deleted: u64,
+    pub(crate) idle: u64,
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_finds_its_bits_by_rank() {
+        let mut mask = Mask::EMPTY;
+        for position in [0, 3, 63, 64, 700, 1023] {
+            mask.0[position / 64] |= 1 << (position % 64);
+        }
+        assert_eq!(mask.count(), 6);
+        assert_eq!(mask.nth(0, 0), Some(0));
+        assert_eq!(mask.nth(1, 0), Some(3));
+        assert_eq!(mask.nth(1, 2), Some(64));
+        assert_eq!(mask.nth(0, 5), Some(1023));
+        assert_eq!(mask.nth(0, 6), None);
+        assert_eq!(mask.below(64).count(), 3);
+        assert_eq!(mask.below(1024), mask);
+        assert_eq!(Mask::first(65).0[..3], [u64::MAX, 1, 0]);
+    }
+
+    #[test]
+    fn a_recall_takes_what_was_not_begun_and_the_owner_learns_of_it() {
+        let barrier = Barrier::detect();
+        let lease = Lease::new();
+        lease.start(2048, Mask::first(10));
+        let armed = lease.arm(0, 10);
+        assert!(lease.advance(0, barrier) && lease.advance(1, barrier));
+        let unused = lease.recall(barrier).unwrap();
+        assert_eq!((unused.first, unused.mask.count()), (2048, 8));
+        assert!(!lease.advance(2, barrier), "the limit was lowered");
+        assert!(!lease.owns(2, armed) && lease.owns(1, armed));
+        // Asked again at the shortened end, the answer must not come from the limit.
+        let armed = lease.arm(armed, 10);
+        assert!(!lease.advance(2, barrier) && !lease.owns(2, armed));
+        assert_eq!(lease.recall(barrier), None, "nothing left to take");
+        assert_eq!(lease.tally(), Tally { begun: 2, ..Tally::default() });
+        assert_eq!(lease.finish(2).mask.count(), 0);
+    }
+
+    #[test]
+    fn a_limit_below_the_end_stops_the_owner_who_then_goes_on() {
+        let barrier = Barrier::detect();
+        let lease = Lease::new();
+        lease.start(0, Mask::first(10));
+        let armed = lease.arm(0, 2);
+        assert!(lease.advance(1, barrier) && !lease.advance(2, barrier));
+        assert!(lease.owns(2, armed));
+        let armed = lease.arm(armed, 10);
+        assert_eq!(armed, 10);
+        assert!(lease.advance(3, barrier));
+        lease.ring();
+        assert!(!lease.advance(4, barrier) && lease.owns(4, armed), "a bell takes nothing");
+        assert_eq!(lease.finish(4).mask.count(), 6);
+        assert_eq!(lease.tally().begun, 4);
+    }
+}

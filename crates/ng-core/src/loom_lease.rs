@@ -1,0 +1,51 @@
+//! Models of recall against create: no slot is lost, none is given to two.
+
+use crate::barrier::Barrier;
+use crate::lease::{Lease, Mask};
+use loom::sync::Arc;
+use loom::thread;
+
+/// Runs an owner who fills up to `SLOTS` slots beside a recaller; each slot must end in one place.
+fn each_slot_ends_in_one_place(stop_at: Option<u32>) {
+    const SLOTS: u32 = 2;
+    loom::model(move || {
+        let barrier = Barrier::detect();
+        let lease = Arc::new(Lease::new());
+        lease.start(0, Mask::first(SLOTS));
+        let recaller = {
+            let lease = Arc::clone(&lease);
+            thread::spawn(move || lease.recall(barrier).map_or(Mask::EMPTY, |unused| unused.mask))
+        };
+        let mut armed = lease.arm(0, stop_at.unwrap_or(SLOTS));
+        let mut filled = Mask::EMPTY;
+        for position in 0..SLOTS {
+            if !lease.advance(position, barrier) {
+                if !lease.owns(position, armed) {
+                    break;
+                }
+                armed = lease.arm(armed, SLOTS);
+            }
+            filled.0[0] |= 1 << position;
+        }
+        let recalled = recaller.join().unwrap();
+        let next = filled.count();
+        let left = lease.finish(next).mask;
+        assert_eq!(filled.0[0] & recalled.0[0], 0, "a slot went to two");
+        assert_eq!(
+            filled.0[0] | recalled.0[0] | left.0[0],
+            Mask::first(SLOTS).0[0],
+            "a slot was lost"
+        );
+        assert_eq!(lease.tally().begun, u64::from(next));
+    });
+}
+
+#[test]
+fn loom_a_recall_beside_creates_loses_no_slot_and_gives_none_to_two() {
+    each_slot_ends_in_one_place(None);
+}
+
+#[test]
+fn loom_a_recall_beside_an_owner_that_stops_and_goes_on_is_not_overrun() {
+    each_slot_ends_in_one_place(Some(1));
+}

@@ -1,0 +1,112 @@
+//! One reservation of address space, read-write from the start; memory comes with the first touch and goes back by chunk.
+//!
+//! It stays mapped for the arena's life, so a reader with an old index reads zeroes, which mean "not live".
+
+use crate::config::CHUNK_BYTES;
+use crate::slot::Slot;
+use std::io;
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("ng-core needs a 64-bit target: it reserves several GiB of address space");
+
+/// The mapped slots.
+pub(crate) struct Reservation {
+    slots: *const Slot,
+    #[cfg(target_os = "linux")]
+    map: (*mut core::ffi::c_void, usize),
+    #[cfg(not(target_os = "linux"))]
+    layout: std::alloc::Layout,
+    bytes: u64,
+}
+
+// SAFETY: the memory holds atomics only, is never moved, and is unmapped by the last owner's drop.
+unsafe impl Send for Reservation {}
+// SAFETY: as above; all access goes through atomics.
+unsafe impl Sync for Reservation {}
+
+#[cfg(target_os = "linux")]
+impl Reservation {
+    /// Can memory go back to the kernel while the address space stays?
+    pub(crate) const GIVES_BACK: bool = true;
+
+    pub(crate) fn new(chunks: u32, huge_pages: bool) -> io::Result<Reservation> {
+        use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+        let bytes = u64::from(chunks) * CHUNK_BYTES;
+        // One chunk more than needed, so that the first can be aligned to a huge page.
+        let len = (bytes + CHUNK_BYTES) as usize;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nobody's memory.
+        let start = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags)
+        }?;
+        let skip = start.align_offset(CHUNK_BYTES as usize);
+        let slots = start.wrapping_byte_add(skip);
+        let advice = if huge_pages { Advice::LinuxHugepage } else { Advice::LinuxNoHugepage };
+        // SAFETY: the range lies inside the mapping just made. A kernel without huge pages says
+        // EINVAL, which changes nothing but the speed.
+        let _advised = unsafe { madvise(slots, bytes as usize, advice) };
+        Ok(Reservation { slots: slots.cast(), map: (start, len), bytes })
+    }
+
+    /// Gives the memory of one chunk back to the kernel; it reads as zeroes afterwards.
+    ///
+    /// The caller holds every slot of the chunk.
+    pub(crate) fn give_back(&self, chunk: u32) -> io::Result<()> {
+        let start = u64::from(chunk) * CHUNK_BYTES;
+        assert!(start < self.bytes, "chunk {chunk} lies beyond the reservation");
+        let address = self.slots.cast_mut().wrapping_byte_add(start as usize).cast();
+        // SAFETY: the range is one chunk inside the mapping; readers use atomics and accept zeroes.
+        unsafe {
+            rustix::mm::madvise(address, CHUNK_BYTES as usize, rustix::mm::Advice::LinuxDontNeed)
+        }?;
+        Ok(())
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Reservation {
+    pub(crate) const GIVES_BACK: bool = false;
+
+    /// Without madvise the allocator's zeroed memory serves; it is touched lazily on common systems.
+    pub(crate) fn new(chunks: u32, _huge_pages: bool) -> io::Result<Reservation> {
+        let bytes = u64::from(chunks) * CHUNK_BYTES;
+        let layout = std::alloc::Layout::from_size_align(bytes as usize, 4096)
+            .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        // SAFETY: the layout has a size above zero.
+        let slots = unsafe { std::alloc::alloc_zeroed(layout) };
+        if slots.is_null() {
+            return Err(io::Error::from(io::ErrorKind::OutOfMemory));
+        }
+        Ok(Reservation { slots: slots.cast(), layout, bytes })
+    }
+
+    pub(crate) fn give_back(&self, _chunk: u32) -> io::Result<()> {
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+}
+
+impl Reservation {
+    /// First slot.
+    #[inline(always)]
+    pub(crate) fn slots(&self) -> *const Slot {
+        self.slots
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        #[cfg(target_os = "linux")]
+        // SAFETY: the mapping is ours, and no reference outlives the arena that owns it. It can only
+        // fail for a bad range, and then leaks address space at worst.
+        let _unmapped = unsafe { rustix::mm::munmap(self.map.0, self.map.1) };
+        #[cfg(not(target_os = "linux"))]
+        // SAFETY: allocated with this layout in `new`.
+        unsafe {
+            std::alloc::dealloc(self.slots.cast_mut().cast(), self.layout)
+        };
+    }
+}

@@ -1,0 +1,144 @@
+//! Puts tokens back under the ids they had, before anybody else sees the arena.
+//!
+//! Words go straight to their slots; which generation lives where is kept beside them until all is
+//! known. Then each chunk gets the highest base that its oldest live token allows, and all its dead
+//! slots start at the floor: no id below it is handed out again.
+
+use crate::arena::Shared;
+use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
+use crate::id::TokenId;
+use crate::lease::Mask;
+use crate::sync::Arc;
+use crate::sync::atomic::Ordering::{AcqRel, Relaxed, Release, SeqCst};
+use crate::token::Token;
+
+/// Fills an empty arena; see [`Arena::restorer`](crate::Arena::restorer).
+pub struct Restorer {
+    shared: Arc<Shared>,
+    /// For each chunk that has a token: the generation alive in each slot, 0 for none.
+    alive: Vec<Option<Box<[u32]>>>,
+}
+
+/// An id that the arena has no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("token id {id} names slot {slot}, and the arena has {slots}; raise max_slots", slot = id.slot())]
+pub struct NoRoom {
+    /// The id.
+    pub id: TokenId,
+    /// Slots that there are.
+    pub slots: u64,
+}
+
+/// What [`Restorer::finish`] put in place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Restored {
+    /// Live tokens.
+    pub tokens: u64,
+    /// Memory taken for them, in whole chunks; the memory gate was not asked.
+    pub committed_bytes: u64,
+}
+
+impl Restorer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Restorer {
+        assert!(
+            shared.frontier.load(Relaxed) == 0 && shared.tally().begun == 0,
+            "an arena is restored before it is used"
+        );
+        let alive = shared.chunks.headers.iter().map(|_| None).collect();
+        Restorer { shared, alive }
+    }
+
+    /// Puts `token` at `id`, in place of what the slot had.
+    ///
+    /// Errors: the arena is smaller than the id; nothing changed.
+    pub fn put(&mut self, id: TokenId, token: &Token) -> Result<(), NoRoom> {
+        let slots = u64::from(self.shared.slot_count);
+        let (slot, _) = self.shared.locate(id.slot()).ok_or(NoRoom { id, slots })?;
+        slot.restore_words(token.words());
+        let chunk = &mut self.alive[(id.slot() / CHUNK_SLOTS) as usize];
+        let generations = chunk.get_or_insert_with(|| vec![0; CHUNK_SLOTS as usize].into());
+        generations[(id.slot() % CHUNK_SLOTS) as usize] = id.generation();
+        Ok(())
+    }
+
+    /// The token now at `id`, if that very id is alive.
+    pub fn contains(&self, id: TokenId) -> bool {
+        let chunk = self.alive.get((id.slot() / CHUNK_SLOTS) as usize);
+        let generations = chunk.and_then(Option::as_ref);
+        generations.is_some_and(|g| g[(id.slot() % CHUNK_SLOTS) as usize] == id.generation())
+    }
+
+    /// Removes the token at `id`; `false` if that id is not alive.
+    pub fn delete(&mut self, id: TokenId) -> bool {
+        let alive = self.contains(id);
+        if alive && let Some(g) = &mut self.alive[(id.slot() / CHUNK_SLOTS) as usize] {
+            g[(id.slot() % CHUNK_SLOTS) as usize] = 0;
+        }
+        alive
+    }
+
+    /// Makes the tokens visible. No token created later gets a generation below `floor`.
+    pub fn finish(self, floor: u32) -> Restored {
+        let floor = floor.saturating_add(floor & 1);
+        let mut restored = Restored::default();
+        let shared = &*self.shared;
+        for header in &shared.chunks.headers {
+            header.base.store(floor, Relaxed);
+            header.floor.store(floor, Relaxed);
+            header.high.store(floor, Relaxed);
+        }
+        let mut frontier = 0;
+        for (chunk, generations) in self.alive.iter().enumerate() {
+            if let Some(generations) = generations {
+                restored.tokens += finish_chunk(shared, chunk as u32, generations, floor);
+                restored.committed_bytes += crate::config::CHUNK_BYTES;
+                frontier = (chunk as u32 + 1) * (CHUNK_SLOTS / LEASE_SLOTS_MAX);
+                // Chunks in between that have no token are used before untouched ones.
+            }
+        }
+        for chunk in 0..frontier / (CHUNK_SLOTS / LEASE_SLOTS_MAX) {
+            if self.alive[chunk as usize].is_none() {
+                shared.chunks.free_whole(chunk);
+            }
+        }
+        shared.frontier.store(frontier, Release);
+        shared.restored_total.store(restored.tokens, Release);
+        restored
+    }
+}
+
+/// Stamps one chunk's slots and frees the dead ones. Returns its live tokens.
+fn finish_chunk(shared: &Shared, chunk: u32, generations: &[u32], floor: u32) -> u64 {
+    let header = &shared.chunks.headers[chunk as usize];
+    let oldest = generations.iter().copied().filter(|&g| g != 0).min();
+    let newest = generations.iter().copied().max().unwrap_or(0);
+    let base = oldest.map_or(floor, |oldest| (oldest & !1).min(floor));
+    header.base.store(base, Relaxed);
+    header.high.store(floor.max(newest), Relaxed);
+    if !header.fits((floor - base).max(newest.saturating_sub(base))) {
+        header.widen();
+    }
+    let mut live = 0;
+    let mut free = Mask::EMPTY;
+    for (index, &generation) in generations.iter().enumerate() {
+        let index = index as u32;
+        let slot = shared.slot(chunk * CHUNK_SLOTS + index);
+        if generation == 0 {
+            slot.kill(header.place(index, floor - base));
+            free.0[(index % LEASE_SLOTS_MAX / 64) as usize] |= 1 << (index % 64);
+        } else {
+            slot.restore_live(header.place(index, generation - base));
+            live += 1;
+        }
+        if index % LEASE_SLOTS_MAX == LEASE_SLOTS_MAX - 1 {
+            let first = chunk * CHUNK_SLOTS + index + 1 - LEASE_SLOTS_MAX;
+            shared.chunks.free_group(first, &free);
+            free = Mask::EMPTY;
+        }
+    }
+    header.untouched.store(0, Relaxed);
+    header.committed.store(true, SeqCst);
+    shared.committed_chunks.fetch_add(1, AcqRel);
+    live
+}

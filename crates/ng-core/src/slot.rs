@@ -1,0 +1,235 @@
+//! One slot: 64 bytes as eight atomic words, read by seqlock, written by one writer at a time.
+//!
+//! Word 6 is the head: its lower half is the stamp {version 8 bits, generation 20 bits, domain 4
+//! bits}, its upper half the weight. The version's lowest bit says "being written", the
+//! generation's lowest bit says "live". Legal moves of the head:
+//!
+//! ```text
+//! dead g ──create──▶ live g+1 ──delete──▶ dead g+2 (or higher)
+//! dead g ──begin──▶ dead g, writing ──▶ live g+1, or back to dead g
+//! live g ──begin──▶ live g, writing ──▶ live g, version + 2, or back, or dead g+1
+//! ```
+//!
+//! A reader accepts words only if the head was the same before and after, live, and not being
+//! written. Two heads can only be equal with a write between them if version or generation went all
+//! the way round, and before any such write the chunk's epoch rises; readers compare that too.
+
+use crate::sync::atomic::{
+    AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    fence,
+};
+
+/// Words of a token. Word 6 holds the head, so only its domain and weight are the token's.
+pub(crate) type Words = [u64; 8];
+
+pub(crate) const HEAD: usize = 6;
+/// The words beside the head. A model has one, so that all its schedules can be walked.
+#[cfg(not(all(test, loom)))]
+const BODY: [usize; 7] = [0, 1, 2, 3, 4, 5, 7];
+#[cfg(all(test, loom))]
+const BODY: [usize; 2] = [0, 1];
+const WRITING: u64 = 1;
+const VERSION_MASK: u64 = 0xff;
+const GENERATION_SHIFT: u32 = 8;
+const GENERATION_BITS: u32 = 20;
+/// Largest generation that fits the stamp; above it the chunk's side table counts.
+pub(crate) const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
+const DOMAIN_MASK: u64 = 0xf000_0000;
+/// What of word 6 belongs to the token: its domain and its weight.
+pub(crate) const TOKEN_PART: u64 = 0xffff_ffff_f000_0000;
+
+const _: () = {
+    assert!(GENERATION_SHIFT + GENERATION_BITS == 28, "the domain's 4 bits follow");
+    assert!(DOMAIN_MASK & ((GENERATION_MASK as u64) << GENERATION_SHIFT | VERSION_MASK) == 0);
+};
+
+/// Word 6 as it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head(pub(crate) u64);
+
+impl Head {
+    /// The stamp's share of the generation.
+    #[inline(always)]
+    pub(crate) fn generation_bits(self) -> u32 {
+        (self.0 >> GENERATION_SHIFT) as u32 & GENERATION_MASK
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_live(self) -> bool {
+        self.0 >> GENERATION_SHIFT & 1 == 1
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_writing(self) -> bool {
+        self.0 & WRITING != 0
+    }
+
+    /// The next finished version would be 0 again: the epoch must rise first.
+    #[inline(always)]
+    pub(crate) fn wraps_next(self) -> bool {
+        self.0 & VERSION_MASK >= VERSION_MASK - 1
+    }
+
+    /// Head of a live token at version 0.
+    #[inline(always)]
+    pub(crate) fn live(generation_bits: u32, token_part: u64) -> Head {
+        Head(token_part | u64::from(generation_bits) << GENERATION_SHIFT)
+    }
+
+    /// Head of a dead slot.
+    #[inline(always)]
+    pub(crate) fn dead(generation_bits: u32) -> Head {
+        Head(u64::from(generation_bits) << GENERATION_SHIFT)
+    }
+
+    #[inline(always)]
+    fn writing(self) -> Head {
+        Head(self.0 | WRITING)
+    }
+
+    /// Same token, next version, with the new domain and weight.
+    #[inline(always)]
+    fn next_version(self, token_part: u64) -> Head {
+        let version = (self.0 & VERSION_MASK & !WRITING).wrapping_add(2) & VERSION_MASK;
+        let generation = self.0 & u64::from(GENERATION_MASK) << GENERATION_SHIFT;
+        Head(token_part | generation | version)
+    }
+}
+
+/// The eight words.
+#[repr(C, align(64))]
+pub(crate) struct Slot {
+    words: [AtomicU64; 8],
+}
+
+#[cfg(not(all(test, loom)))]
+const _: () = {
+    assert!(size_of::<Slot>() == 64);
+    assert!(align_of::<Slot>() == 64);
+};
+
+impl Slot {
+    /// The head, ordered before later reads of the words.
+    #[inline(always)]
+    pub(crate) fn head(&self) -> Head {
+        Head(self.words[HEAD].load(Acquire))
+    }
+
+    /// The head for a first look by its only owner.
+    #[inline(always)]
+    pub(crate) fn head_relaxed(&self) -> Head {
+        Head(self.words[HEAD].load(Relaxed))
+    }
+
+    /// Copies the words after `head` was read; the copy counts only if [`Slot::head_after`] agrees.
+    #[inline(always)]
+    pub(crate) fn copy(&self, head: Head) -> Words {
+        let mut words = [0; 8];
+        for i in BODY {
+            words[i] = self.words[i].load(Relaxed);
+        }
+        words[HEAD] = head.0;
+        words
+    }
+
+    /// The head again, ordered after the reads of the words and before later reads.
+    #[inline(always)]
+    pub(crate) fn head_after(&self) -> Head {
+        fence(Acquire);
+        Head(self.words[HEAD].load(Acquire))
+    }
+
+    /// Makes a token of a dead slot that only the caller holds.
+    #[inline(always)]
+    pub(crate) fn fill(&self, generation_bits: u32, words: &Words) {
+        self.store_words(words);
+        let head = Head::live(generation_bits, words[HEAD] & TOKEN_PART);
+        self.words[HEAD].store(head.0, Release);
+    }
+
+    /// Marks a dead slot that only the caller holds as being written.
+    pub(crate) fn begin_dead(&self, head: Head) {
+        self.words[HEAD].store(head.writing().0, Release);
+    }
+
+    /// Takes the writing bit of a slot whose head still is `head`.
+    ///
+    /// The caller has just loaded `head`: a blind exchange would fault memory in that was given back.
+    #[inline(always)]
+    pub(crate) fn begin(&self, head: Head) -> bool {
+        self.words[HEAD].compare_exchange(head.0, head.writing().0, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Puts the head back as it was before `begin`: no word was changed.
+    pub(crate) fn abort(&self, head: Head) {
+        self.words[HEAD].store(head.0, Release);
+    }
+
+    /// Ends a write begun at `head` with new words.
+    #[inline(always)]
+    pub(crate) fn finish(&self, head: Head, words: &Words) {
+        self.store_words(words);
+        self.words[HEAD].store(head.next_version(words[HEAD] & TOKEN_PART).0, Release);
+    }
+
+    /// Ends a write begun at any head, or a restore, with a dead slot.
+    #[inline(always)]
+    pub(crate) fn kill(&self, generation_bits: u32) {
+        self.words[HEAD].store(Head::dead(generation_bits).0, Release);
+    }
+
+    /// All words but the head, ordered after the head's last change.
+    #[inline(always)]
+    fn store_words(&self, words: &Words) {
+        // A reader that sees one of the stores below and then fences also sees the head's change above.
+        fence(Release);
+        for i in BODY {
+            self.words[i].store(words[i], Relaxed);
+        }
+    }
+
+    /// Recovery only, before anybody else sees the arena: words in place, head still dead.
+    pub(crate) fn restore_words(&self, words: &Words) {
+        self.store_words(words);
+        self.words[HEAD].store(words[HEAD] & TOKEN_PART, Relaxed);
+    }
+
+    /// Recovery only: the words that `restore_words` left, head made live.
+    pub(crate) fn restore_live(&self, generation_bits: u32) {
+        let token_part = self.words[HEAD].load(Relaxed) & TOKEN_PART;
+        self.words[HEAD].store(Head::live(generation_bits, token_part).0, Release);
+    }
+
+    #[cfg(all(test, loom))]
+    pub(crate) fn boxed() -> Slot {
+        Slot { words: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_keeps_its_four_parts_apart() {
+        let head = Head::live(GENERATION_MASK, 0x3f80_0000_f000_0000);
+        assert!(head.is_live() && !head.is_writing());
+        assert_eq!(head.generation_bits(), GENERATION_MASK);
+        let next = head.next_version(0x4000_0000_1000_0000);
+        assert_eq!(next.generation_bits(), GENERATION_MASK);
+        assert_eq!(next.0 & TOKEN_PART, 0x4000_0000_1000_0000);
+        assert_ne!(next.0 & VERSION_MASK, head.0 & VERSION_MASK);
+        assert!(!Head::dead(2).is_live());
+    }
+
+    #[test]
+    fn a_version_wraps_after_128_writes_and_says_so_one_write_before() {
+        let mut head = Head::live(1, 0);
+        for write in 1..=128 {
+            assert_eq!(head.wraps_next(), write == 128, "write {write}");
+            head = head.next_version(0);
+        }
+        assert_eq!(head, Head::live(1, 0));
+    }
+}

@@ -1,0 +1,40 @@
+//! The only file that names `std::sync`, `std::thread` or `loom`: models and programs share the code above it.
+
+#[cfg(all(test, loom))]
+pub(crate) use loom::sync::atomic;
+#[cfg(all(test, loom))]
+pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
+#[cfg(not(all(test, loom)))]
+pub(crate) use parking_lot::{Mutex, MutexGuard};
+#[cfg(not(all(test, loom)))]
+pub(crate) use std::sync::Arc;
+#[cfg(not(all(test, loom)))]
+pub(crate) use std::sync::atomic;
+
+/// Locks without poisoning: what the lock protects is restored by its holder's own `Drop`.
+#[cfg(not(all(test, loom)))]
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock()
+}
+
+/// Loom's lock has std's face.
+#[cfg(all(test, loom))]
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap()
+}
+
+/// Lets the other side of a short wait run.
+#[cfg(not(all(test, loom)))]
+pub(crate) fn pause(spins: u32) {
+    if spins < 64 {
+        std::hint::spin_loop();
+    } else {
+        std::thread::yield_now();
+    }
+}
+
+/// Lets the other side of a short wait run.
+#[cfg(all(test, loom))]
+pub(crate) fn pause(_spins: u32) {
+    loom::thread::yield_now();
+}

@@ -1,0 +1,719 @@
+//! The token: a plain 64-byte value with 8 spaces of coordinates, weight, field, flags and time.
+//!
+//! A `Token` can only be made by ways that check it, so a token at hand is a valid one. The words are
+//! those of a slot, so storing one moves eight words and converts nothing.
+
+use crate::slot::{HEAD, TOKEN_PART, Words};
+use std::fmt;
+
+const COORDINATES: usize = 24;
+const UNDEFINED: i16 = i16::MIN;
+
+/// One of the eight spaces a token lies in, with the scale of its coordinates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Space {
+    /// L1, scale 100.
+    Physical,
+    /// L2, scale 10,000.
+    Sensory,
+    /// L3, scale 1,000.
+    Motor,
+    /// L4, scale 10,000.
+    Emotional,
+    /// L5, scale 10,000.
+    Cognitive,
+    /// L6, scale 10,000.
+    Social,
+    /// L7, scale 100.
+    Temporal,
+    /// L8, scale 10,000.
+    Abstract,
+}
+
+impl Space {
+    /// All eight, in order.
+    pub const ALL: [Space; 8] = [
+        Space::Physical,
+        Space::Sensory,
+        Space::Motor,
+        Space::Emotional,
+        Space::Cognitive,
+        Space::Social,
+        Space::Temporal,
+        Space::Abstract,
+    ];
+
+    /// Steps per unit: a coordinate is stored as `value × scale`, rounded to the nearest, ties to even.
+    pub const fn scale(self) -> f64 {
+        match self {
+            Space::Physical | Space::Temporal => 100.0,
+            Space::Motor => 1_000.0,
+            Space::Sensory
+            | Space::Emotional
+            | Space::Cognitive
+            | Space::Social
+            | Space::Abstract => 10_000.0,
+        }
+    }
+}
+
+/// What a token stands for: bits 8 to 11 of its flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the names are their own documentation; contracts fix their order")]
+pub enum EntityType {
+    #[default]
+    Undefined,
+    Object,
+    Event,
+    State,
+    Process,
+    Concept,
+    Relation,
+    Pattern,
+    Rule,
+    Goal,
+    Memory,
+    Sensor,
+    Actuator,
+    Controller,
+    Buffer,
+    Reserved,
+}
+
+impl EntityType {
+    const ALL: [EntityType; 16] = [
+        EntityType::Undefined,
+        EntityType::Object,
+        EntityType::Event,
+        EntityType::State,
+        EntityType::Process,
+        EntityType::Concept,
+        EntityType::Relation,
+        EntityType::Pattern,
+        EntityType::Rule,
+        EntityType::Goal,
+        EntityType::Memory,
+        EntityType::Sensor,
+        EntityType::Actuator,
+        EntityType::Controller,
+        EntityType::Buffer,
+        EntityType::Reserved,
+    ];
+}
+
+/// The 16 flag bits; bits 8 to 11 hold the [`EntityType`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Flags(u16);
+
+impl Flags {
+    /// In use.
+    pub const ACTIVE: Flags = Flags(0x0001);
+    /// Logged also where only marked tokens are; never evicted unless a policy says so.
+    pub const PERSISTENT: Flags = Flags(0x0002);
+    /// May be changed.
+    pub const MUTABLE: Flags = Flags(0x0004);
+    /// In step with other copies.
+    pub const SYNCHRONIZED: Flags = Flags(0x0008);
+    /// Content is compressed elsewhere.
+    pub const COMPRESSED: Flags = Flags(0x0010);
+    /// Content is encrypted elsewhere.
+    pub const ENCRYPTED: Flags = Flags(0x0020);
+    /// Changed since last written elsewhere.
+    pub const DIRTY: Flags = Flags(0x0040);
+    /// Never evicted.
+    pub const LOCKED: Flags = Flags(0x0080);
+    /// Free for the user.
+    pub const USER_1: Flags = Flags(0x1000);
+    /// Free for the user.
+    pub const USER_2: Flags = Flags(0x2000);
+    /// Free for the user.
+    pub const USER_3: Flags = Flags(0x4000);
+    /// Free for the user.
+    pub const USER_4: Flags = Flags(0x8000);
+
+    /// Every pattern of 16 bits is valid.
+    pub const fn from_bits(bits: u16) -> Flags {
+        Flags(bits)
+    }
+
+    /// The 16 bits.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// Are all bits of `other` set?
+    pub const fn contains(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The union.
+    #[must_use]
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// What is in `self` and not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
+    }
+
+    /// Bits 8 to 11.
+    pub fn entity_type(self) -> EntityType {
+        EntityType::ALL[usize::from(self.0 >> 8 & 0xf)]
+    }
+
+    /// With other bits 8 to 11.
+    #[must_use]
+    pub const fn with_entity_type(self, entity: EntityType) -> Flags {
+        Flags(self.0 & !0x0f00 | (entity as u16) << 8)
+    }
+}
+
+impl std::ops::BitOr for Flags {
+    type Output = Flags;
+    fn bitor(self, other: Flags) -> Flags {
+        self.with(other)
+    }
+}
+
+/// A value that no token may have.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// A coordinate is not a number or beyond its space.
+    #[error("coordinate {axis} of {space:?} is {value}, expected {low} to {high}")]
+    Coordinate {
+        /// Its space.
+        space: Space,
+        /// Axis 0, 1 or 2.
+        axis: usize,
+        /// What was given.
+        value: f64,
+        /// Least allowed.
+        low: f64,
+        /// Most allowed.
+        high: f64,
+    },
+    /// The weight is not finite or outside its range.
+    #[error("weight is {value}, expected 0 to 1")]
+    Weight {
+        /// What was given.
+        value: f32,
+    },
+    /// The field radius is outside its range.
+    #[error("field radius is {value}, expected 0 to 2.55")]
+    Radius {
+        /// What was given.
+        value: f32,
+    },
+    /// The field strength is outside its range.
+    #[error("field strength is {value}, expected 0 to 1")]
+    Strength {
+        /// What was given.
+        value: f32,
+    },
+    /// The domain does not fit 4 bits.
+    #[error("domain is {value}, expected 0 to 15")]
+    Domain {
+        /// What was given.
+        value: u8,
+    },
+    /// Bits that no token has are set: these are not a token's words.
+    #[error("word 6 is {word:#018x}, expected bits 0 to 27 to be zero")]
+    Words {
+        /// The word found.
+        word: u64,
+    },
+}
+
+/// 64 bytes: 24 coordinates, weight, field radius and strength, flags, domain and a time in seconds.
+///
+/// A time of 0 means "not set": a store sets it when it creates the token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C, align(64))]
+pub struct Token {
+    words: Words,
+}
+
+const _: () = {
+    assert!(size_of::<Token>() == 64);
+    assert!(align_of::<Token>() == 64);
+};
+
+impl Token {
+    /// Starts a token: coordinates undefined, weight 0, no flags but ACTIVE, time not set.
+    pub fn builder() -> TokenBuilder {
+        let undefined = u64::from(UNDEFINED as u16);
+        let four = undefined << 48 | undefined << 32 | undefined << 16 | undefined;
+        let mut words = [four; 8];
+        (words[6], words[7]) = (0, u64::from(Flags::ACTIVE.0));
+        TokenBuilder { token: Token { words }, error: None }
+    }
+
+    /// The token's eight words: six of coordinates (four each, lowest bits first), then {28 zero
+    /// bits, domain 4 bits, weight's 32 bits} and {flags 16, radius 8, strength 8, seconds 32}.
+    #[allow(clippy::wrong_self_convention, reason = "64 bytes go by reference")]
+    pub const fn to_words(&self) -> [u64; 8] {
+        self.words
+    }
+
+    /// From what [`Token::to_words`] gave.
+    ///
+    /// Errors: bits that no token has; a weight outside 0 to 1.
+    pub fn from_words(words: [u64; 8]) -> Result<Token, TokenError> {
+        if words[HEAD] & !TOKEN_PART != 0 {
+            return Err(TokenError::Words { word: words[HEAD] });
+        }
+        let weight = f32::from_bits((words[HEAD] >> 32) as u32);
+        check_weight(weight)?;
+        Ok(Token { words })
+    }
+
+    /// Words read from a slot: they were a token's when they were written.
+    #[inline(always)]
+    pub(crate) fn from_slot(mut words: Words) -> Token {
+        words[HEAD] &= TOKEN_PART;
+        Token { words }
+    }
+
+    #[inline(always)]
+    pub(crate) fn words(&self) -> &Words {
+        &self.words
+    }
+
+    /// Coordinate `axis` (0 to 2) of `space`, or `None` if undefined.
+    ///
+    /// Panics if `axis` is above 2.
+    pub fn coordinate(&self, space: Space, axis: usize) -> Option<f64> {
+        match self.raw(space, axis) {
+            UNDEFINED => None,
+            raw => Some(f64::from(raw) / space.scale()),
+        }
+    }
+
+    /// The stored step of a coordinate; `i16::MIN` means undefined.
+    ///
+    /// Panics if `axis` is above 2.
+    pub fn raw(&self, space: Space, axis: usize) -> i16 {
+        assert!(axis < 3, "axis {axis} of 0 to 2");
+        let index = space as usize * 3 + axis;
+        (self.words[index / 4] >> (index % 4 * 16)) as i16
+    }
+
+    /// Weight, 0 to 1.
+    pub fn weight(&self) -> f32 {
+        f32::from_bits((self.words[HEAD] >> 32) as u32)
+    }
+
+    /// Field radius, 0 to 2.55.
+    pub fn radius(&self) -> f32 {
+        f32::from((self.words[7] >> 16) as u8) / 100.0
+    }
+
+    /// Field strength, 0 to 1.
+    pub fn strength(&self) -> f32 {
+        f32::from(self.raw_strength()) / 255.0
+    }
+
+    /// The stored step of the field strength.
+    pub fn raw_strength(&self) -> u8 {
+        (self.words[7] >> 24) as u8
+    }
+
+    /// Unix seconds; 0 means not set.
+    #[inline(always)]
+    pub fn timestamp(&self) -> u32 {
+        (self.words[7] >> 32) as u32
+    }
+
+    /// The same token at another time.
+    #[must_use]
+    #[inline(always)]
+    pub fn with_timestamp(mut self, seconds: u32) -> Token {
+        self.words[7] = self.words[7] & 0xffff_ffff | u64::from(seconds) << 32;
+        self
+    }
+
+    /// The flags.
+    #[inline(always)]
+    pub fn flags(&self) -> Flags {
+        Flags(self.words[7] as u16)
+    }
+
+    /// The same token with other flags.
+    #[must_use]
+    pub fn with_flags(mut self, flags: Flags) -> Token {
+        self.words[7] = self.words[7] & !0xffff | u64::from(flags.0);
+        self
+    }
+
+    /// The domain, 0 to 15.
+    pub fn domain(&self) -> u8 {
+        (self.words[HEAD] >> 28 & 0xf) as u8
+    }
+
+    /// The v2.0 exchange image, little-endian, with local id 0.
+    #[allow(clippy::wrong_self_convention, reason = "64 bytes go by reference")]
+    pub fn to_image(&self) -> [u8; 64] {
+        self.to_image_with_id(0)
+    }
+
+    /// The v2.0 exchange image with a local id: 24 bits that old readers know the token by; higher
+    /// bits are cut off.
+    #[allow(clippy::wrong_self_convention, reason = "64 bytes go by reference")]
+    pub fn to_image_with_id(&self, local_id: u32) -> [u8; 64] {
+        let mut image = [0; 64];
+        for (bytes, word) in image.chunks_exact_mut(8).zip(&self.words[..6]) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        let flags = self.flags();
+        let id = local_id & 0x00ff_ffff
+            | (flags.entity_type() as u32) << 24
+            | u32::from(self.domain()) << 28;
+        image[48..52].copy_from_slice(&id.to_le_bytes());
+        image[52..54].copy_from_slice(&flags.bits().to_le_bytes());
+        image[54..58].copy_from_slice(&self.weight().to_le_bytes());
+        image[58] = (self.words[7] >> 16) as u8;
+        image[59] = self.raw_strength();
+        image[60..64].copy_from_slice(&self.timestamp().to_le_bytes());
+        image
+    }
+
+    /// From a v2.0 exchange image. The entity type is taken from the id's bits, as the image has it twice.
+    ///
+    /// Errors: a weight outside 0 to 1.
+    pub fn from_image(image: &[u8; 64], options: ImageOptions) -> Result<Token, TokenError> {
+        let mut words = [0; 8];
+        for (word, bytes) in words.iter_mut().zip(image.chunks_exact(8)).take(6) {
+            *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        }
+        let id = u32::from_le_bytes([image[48], image[49], image[50], image[51]]);
+        let flags = Flags(u16::from_le_bytes([image[52], image[53]]))
+            .with_entity_type(EntityType::ALL[(id >> 24 & 0xf) as usize]);
+        let weight = f32::from_le_bytes([image[54], image[55], image[56], image[57]]);
+        check_weight(weight)?;
+        let seconds = u32::from_le_bytes([image[60], image[61], image[62], image[63]]);
+        words[6] = u64::from(id >> 28) << 28 | u64::from(weight.to_bits()) << 32;
+        words[7] = u64::from(flags.0)
+            | u64::from(image[58]) << 16
+            | u64::from(image[59]) << 24
+            | u64::from(seconds) << 32;
+        let mut token = Token { words };
+        if options.undefined_127 {
+            for (space, axis) in all_axes() {
+                if token.raw(space, axis) == 127 {
+                    token.set_raw(space, axis, UNDEFINED);
+                }
+            }
+        }
+        Ok(token)
+    }
+
+    fn set_raw(&mut self, space: Space, axis: usize, raw: i16) {
+        let index = space as usize * 3 + axis;
+        let shift = index % 4 * 16;
+        let word = &mut self.words[index / 4];
+        *word = *word & !(0xffff << shift) | u64::from(raw as u16) << shift;
+    }
+}
+
+/// How to read old images.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ImageOptions {
+    /// Some old writers put 127 where they meant "undefined"; read it so. Such an image can't tell
+    /// it from a real 127. Default: false.
+    pub undefined_127: bool,
+}
+
+fn all_axes() -> impl Iterator<Item = (Space, usize)> {
+    Space::ALL.into_iter().flat_map(|space| (0..3).map(move |axis| (space, axis)))
+}
+
+fn check_weight(value: f32) -> Result<(), TokenError> {
+    // NaN is in no range; −0 would compare equal to 0 and store other bits.
+    if !(0.0..=1.0).contains(&value) || value.is_sign_negative() {
+        return Err(TokenError::Weight { value });
+    }
+    Ok(())
+}
+
+/// Nearest step, ties to even; `None` if it does not fit or `value` is no number.
+fn encode(space: Space, value: f64) -> Option<i16> {
+    let step = (value * space.scale()).round_ties_even();
+    // i16::MIN means undefined, so the range is symmetric.
+    if step >= f64::from(-i16::MAX) && step <= f64::from(i16::MAX) {
+        return Some(step as i16);
+    }
+    None
+}
+
+/// Makes valid tokens only: the first bad value is kept and comes back from [`TokenBuilder::build`].
+#[derive(Clone, Debug)]
+pub struct TokenBuilder {
+    token: Token,
+    error: Option<TokenError>,
+}
+
+impl TokenBuilder {
+    /// Sets the three coordinates of a space.
+    ///
+    /// A value that is not a number or does not fit is an error at `build`.
+    #[must_use]
+    pub fn coordinates(mut self, space: Space, values: [f64; 3]) -> Self {
+        for (axis, value) in values.into_iter().enumerate() {
+            match encode(space, value) {
+                Some(raw) => self.token.set_raw(space, axis, raw),
+                None => {
+                    let high = f64::from(i16::MAX) / space.scale();
+                    self.fail(TokenError::Coordinate { space, axis, value, low: -high, high });
+                }
+            }
+        }
+        self
+    }
+
+    /// As [`TokenBuilder::coordinates`], but clamps what does not fit; not-a-number becomes undefined.
+    #[must_use]
+    pub fn coordinates_saturating(mut self, space: Space, values: [f64; 3]) -> Self {
+        for (axis, value) in values.into_iter().enumerate() {
+            let high = f64::from(i16::MAX) / space.scale();
+            let raw = encode(space, value.clamp(-high, high)).unwrap_or(UNDEFINED);
+            self.token.set_raw(space, axis, raw);
+        }
+        self
+    }
+
+    /// Sets the weight, 0 to 1.
+    #[must_use]
+    pub fn weight(mut self, value: f32) -> Self {
+        match check_weight(value) {
+            Ok(()) => {
+                let low = self.token.words[HEAD] & 0xffff_ffff;
+                self.token.words[HEAD] = low | u64::from(value.to_bits()) << 32;
+            }
+            Err(error) => self.fail(error),
+        }
+        self
+    }
+
+    /// Sets the field radius, 0 to 2.55 in steps of 0.01.
+    #[must_use]
+    pub fn radius(mut self, value: f32) -> Self {
+        let step = (value * 100.0).round_ties_even();
+        if (0.0..=255.0).contains(&step) {
+            self.token.words[7] = self.token.words[7] & !0xff_0000 | (step as u64) << 16;
+        } else {
+            self.fail(TokenError::Radius { value });
+        }
+        self
+    }
+
+    /// Sets the field strength, 0 to 1 in steps of 1/255.
+    #[must_use]
+    pub fn strength(mut self, value: f32) -> Self {
+        let step = (value * 255.0).round_ties_even();
+        if (0.0..=255.0).contains(&step) {
+            self.token.words[7] = self.token.words[7] & !0xff00_0000 | (step as u64) << 24;
+        } else {
+            self.fail(TokenError::Strength { value });
+        }
+        self
+    }
+
+    /// Sets the time in Unix seconds; 0 lets the store set it.
+    #[must_use]
+    pub fn timestamp(mut self, seconds: u32) -> Self {
+        self.token = self.token.with_timestamp(seconds);
+        self
+    }
+
+    /// Sets all flags but the entity type.
+    #[must_use]
+    pub fn flags(mut self, flags: Flags) -> Self {
+        let entity = self.token.flags().entity_type();
+        self.token = self.token.with_flags(flags.with_entity_type(entity));
+        self
+    }
+
+    /// Sets the entity type.
+    #[must_use]
+    pub fn entity_type(mut self, entity: EntityType) -> Self {
+        self.token = self.token.with_flags(self.token.flags().with_entity_type(entity));
+        self
+    }
+
+    /// Sets the domain, 0 to 15.
+    #[must_use]
+    pub fn domain(mut self, domain: u8) -> Self {
+        if domain > 15 {
+            self.fail(TokenError::Domain { value: domain });
+            return self;
+        }
+        let word = self.token.words[HEAD] & !0xf000_0000;
+        self.token.words[HEAD] = word | u64::from(domain) << 28;
+        self
+    }
+
+    /// The token.
+    ///
+    /// Errors: the first value that was out of its range.
+    pub fn build(self) -> Result<Token, TokenError> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(self.token),
+        }
+    }
+
+    fn fail(&mut self, error: TokenError) {
+        self.error.get_or_insert(error);
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({self})")
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags = self.flags();
+        write!(
+            f,
+            "{:?} domain={} weight={} radius={} strength={:.3} t={} flags={:#06x}",
+            flags.entity_type(),
+            self.domain(),
+            self.weight(),
+            self.radius(),
+            self.strength(),
+            self.timestamp(),
+            flags.bits()
+        )?;
+        for space in Space::ALL {
+            let at = |axis| match self.coordinate(space, axis) {
+                Some(value) => value.to_string(),
+                None => "-".to_string(),
+            };
+            if (0..3).any(|axis| self.raw(space, axis) != UNDEFINED) {
+                write!(f, " {space:?}=({}, {}, {})", at(0), at(1), at(2))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const _: () = assert!(COORDINATES == Space::ALL.len() * 3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Token {
+        Token::builder()
+            .coordinates(Space::Physical, [1.0, -2.5, 327.67])
+            .coordinates(Space::Abstract, [0.5, -0.00005, 3.2767])
+            .weight(0.75)
+            .radius(2.55)
+            .strength(1.0)
+            .entity_type(EntityType::Memory)
+            .flags(Flags::ACTIVE | Flags::PERSISTENT | Flags::USER_4)
+            .domain(9)
+            .timestamp(0x6543_2100)
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn what_was_built_is_read_back() {
+        let token = sample();
+        assert_eq!(token.coordinate(Space::Physical, 1), Some(-2.5));
+        assert_eq!(token.raw(Space::Abstract, 1), 0, "ties go to even: -0.5 steps becomes 0");
+        assert_eq!(token.coordinate(Space::Motor, 0), None);
+        assert_eq!((token.weight(), token.radius(), token.strength()), (0.75, 2.55, 1.0));
+        assert_eq!(token.flags().entity_type(), EntityType::Memory);
+        assert!(
+            token.flags().contains(Flags::PERSISTENT) && !token.flags().contains(Flags::LOCKED)
+        );
+        assert_eq!((token.domain(), token.timestamp()), (9, 0x6543_2100));
+    }
+
+    #[test]
+    fn the_first_value_out_of_range_is_named() {
+        let error = Token::builder().weight(f32::NAN).domain(16).build().unwrap_err();
+        assert!(matches!(error, TokenError::Weight { .. }));
+        let error =
+            Token::builder().coordinates(Space::Motor, [0.0, 0.0, 33.0]).build().unwrap_err();
+        assert_eq!(error.to_string(), "coordinate 2 of Motor is 33, expected -32.767 to 32.767");
+        for weight in [-0.1, 1.1, f32::INFINITY, -0.0] {
+            assert!(Token::builder().weight(weight).build().is_err(), "{weight}");
+        }
+        assert!(Token::builder().coordinates(Space::Physical, [f64::NAN; 3]).build().is_err());
+        assert!(Token::builder().radius(2.56).build().is_err());
+        assert!(Token::builder().strength(-0.1).build().is_err());
+    }
+
+    #[test]
+    fn saturating_clamps_and_makes_nan_undefined() {
+        let token = Token::builder()
+            .coordinates_saturating(Space::Motor, [1e9, -1e9, f64::NAN])
+            .build()
+            .unwrap();
+        assert_eq!(token.raw(Space::Motor, 0), i16::MAX);
+        assert_eq!(token.raw(Space::Motor, 1), -i16::MAX);
+        assert_eq!(token.coordinate(Space::Motor, 2), None);
+    }
+
+    #[test]
+    fn the_exchange_image_has_each_field_at_its_place() {
+        let image = sample().to_image_with_id(0x00ab_cdef);
+        assert_eq!(image[..6], [100, 0, 0x06, 0xff, 0xff, 0x7f], "L1: 100, -250, 32767");
+        assert_eq!(image[6..8], [0, 0x80], "undefined is i16::MIN");
+        assert_eq!(image[48..52], [0xef, 0xcd, 0xab, 0x9a], "id 24 bits, entity 10, domain 9");
+        assert_eq!(image[52..54], [0x03, 0x8a]);
+        assert_eq!(image[54..58], 0.75f32.to_le_bytes());
+        assert_eq!(image[58..60], [255, 255]);
+        assert_eq!(image[60..64], [0x00, 0x21, 0x43, 0x65]);
+        assert_eq!(Token::from_image(&image, ImageOptions::default()), Ok(sample()));
+    }
+
+    #[test]
+    fn an_old_image_may_say_undefined_by_127() {
+        let token =
+            Token::builder().coordinates(Space::Physical, [1.27, 0.0, 0.0]).build().unwrap();
+        let image = token.to_image();
+        let strict = Token::from_image(&image, ImageOptions::default()).unwrap();
+        assert_eq!(strict.coordinate(Space::Physical, 0), Some(1.27));
+        let old = Token::from_image(&image, ImageOptions { undefined_127: true }).unwrap();
+        assert_eq!(old.coordinate(Space::Physical, 0), None);
+    }
+
+    #[test]
+    fn words_that_no_token_has_are_refused() {
+        let mut words = sample().to_words();
+        assert_eq!(Token::from_words(words), Ok(sample()));
+        words[6] |= 1;
+        assert!(matches!(Token::from_words(words), Err(TokenError::Words { .. })));
+        words[6] = u64::from(f32::NAN.to_bits()) << 32;
+        assert!(matches!(Token::from_words(words), Err(TokenError::Weight { .. })));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_image_that_is_accepted_comes_back_byte_for_byte(bytes in proptest::array::uniform32(proptest::num::u8::ANY), weight in 0.0f32..=1.0) {
+            let mut image = [0u8; 64];
+            image[..32].copy_from_slice(&bytes);
+            image[32..].copy_from_slice(&bytes);
+            image[54..58].copy_from_slice(&weight.to_le_bytes());
+            // The entity type stands twice in an image; make both agree.
+            image[53] = image[53] & 0xf0 | image[51] & 0x0f;
+            let id = u32::from_le_bytes([image[48], image[49], image[50], 0]);
+            let token = Token::from_image(&image, ImageOptions::default()).unwrap();
+            proptest::prop_assert_eq!(token.to_image_with_id(id), image);
+            proptest::prop_assert_eq!(Token::from_words(token.to_words()), Ok(token));
+        }
+    }
+}

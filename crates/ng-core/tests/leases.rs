@@ -1,0 +1,224 @@
+//! Leases: the one limit, recall, hand-back, and what a writer that ends leaves behind.
+
+use ng_core::{Arena, ArenaConfig, CHUNK_BYTES, CHUNK_SLOTS, CreateError, Due, MemoryGate, Token};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread;
+
+fn token(n: u32) -> Token {
+    Token::builder().timestamp(n).build().unwrap()
+}
+
+fn small(chunks: u32) -> Arena {
+    let mut config = ArenaConfig::default();
+    config.max_slots = u64::from(chunks * CHUNK_SLOTS);
+    Arena::new(config).unwrap()
+}
+
+#[test]
+fn a_writer_stops_exactly_where_it_was_asked_to_across_leases() {
+    let arena = small(1);
+    let mut writer = arena.writer();
+    // Holes, so that positions and counts differ.
+    let ids: Vec<_> = (0..3_000).map(|n| writer.create(&token(n)).unwrap()).collect();
+    for id in ids.iter().step_by(3) {
+        writer.delete(*id).unwrap();
+    }
+    let gaps = [0u64, 1, 0, 7, 200, 63, 64, 65, 1_500, 0, 340, 5_000];
+    let mut created_before_stop = Vec::new();
+    let mut stops = gaps.into_iter();
+    writer.stop_after(stops.next().unwrap());
+    let mut since = 0u64;
+    loop {
+        if writer.try_create(&token(1)).is_some() {
+            since += 1;
+            continue;
+        }
+        match writer.due() {
+            Due::Lease => {
+                writer.lease(700).unwrap();
+            }
+            Due::Stop => {
+                created_before_stop.push(since);
+                since = 0;
+                writer.create_due(&token(2));
+                match stops.next() {
+                    Some(gap) => writer.stop_after(gap),
+                    None => break,
+                }
+            }
+            due => panic!("nobody rang, and due is {due:?}"),
+        }
+    }
+    assert_eq!(created_before_stop, gaps);
+}
+
+#[test]
+fn idle_slots_are_recalled_and_their_owner_goes_on_with_new_ones() {
+    let arena = small(1);
+    let mut idle = arena.writer();
+    idle.create(&token(1)).unwrap();
+    assert_eq!(arena.stats().leased_slots, 1_023);
+    let mut busy = arena.writer();
+    let mut created = 1;
+    while busy.create(&token(2)).is_ok() {
+        created += 1;
+    }
+    assert_eq!(created, CHUNK_SLOTS - 1_023, "the idle writer still holds its lease");
+    assert_eq!(arena.recall_idle(), 1_023);
+    while busy.create(&token(2)).is_ok() {
+        created += 1;
+    }
+    assert_eq!(created, CHUNK_SLOTS);
+    assert!(matches!(idle.create(&token(3)), Err(CreateError::Full { .. })));
+    assert_eq!(arena.stats().leased_slots, 0);
+}
+
+#[test]
+fn recalls_beside_creates_lose_no_slot_and_double_none() {
+    let arena = small(1);
+    let done = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut writer = arena.writer();
+                for _ in 0..200 {
+                    let ids: Vec<_> =
+                        (0..2_500).map(|n| writer.create(&token(n)).unwrap()).collect();
+                    ids.into_iter().for_each(|id| writer.delete(id).unwrap());
+                }
+                done.fetch_add(1, SeqCst);
+            });
+        }
+        scope.spawn(|| {
+            while done.load(SeqCst) < 2 {
+                arena.recall_idle();
+                arena.ring();
+            }
+        });
+    });
+    assert_eq!(arena.len(), 0);
+    let mut writer = arena.writer();
+    let mut left = 0;
+    while writer.create(&token(1)).is_ok() {
+        left += 1;
+    }
+    assert_eq!(left, CHUNK_SLOTS, "slots were lost");
+}
+
+#[test]
+fn a_create_that_is_taken_back_leaves_no_token_and_its_slot_is_used_again() {
+    let arena = small(1);
+    let mut writer = arena.writer();
+    writer.create(&token(1)).unwrap();
+    let pending = writer.begin().unwrap();
+    let id = pending.id();
+    assert_eq!(arena.get(id), None, "not visible before it is committed");
+    drop(pending);
+    assert_eq!(arena.get(id), None);
+    assert_eq!((arena.len(), arena.stats().aborted_total), (1, 1));
+    let pending = writer.begin().unwrap();
+    assert_ne!(pending.id().slot(), id.slot());
+    let id = pending.commit(&token(2));
+    assert_eq!(arena.get(id), Some(token(2)));
+    let mut created = 2;
+    while writer.create(&token(1)).is_ok() {
+        created += 1;
+    }
+    assert_eq!(created, CHUNK_SLOTS);
+}
+
+#[test]
+fn a_thread_that_dies_in_the_middle_of_a_write_leaves_no_half_token_and_no_slot_lost() {
+    let arena = small(1);
+    let id = arena.writer().create(&token(5)).unwrap();
+    let doomed = arena.clone();
+    let outcome = thread::spawn(move || {
+        let mut writer = doomed.writer();
+        writer.create(&token(6)).unwrap();
+        let _pending = writer.begin().unwrap();
+        panic!("on purpose");
+    })
+    .join();
+    assert!(outcome.is_err());
+    let doomed = arena.clone();
+    let outcome = thread::spawn(move || {
+        let mut writer = doomed.writer();
+        let _edit = writer.edit(id).unwrap();
+        panic!("on purpose");
+    })
+    .join();
+    assert!(outcome.is_err());
+    assert_eq!(arena.get(id), Some(token(5)), "the edit changed nothing");
+    arena.writer().update(id, &token(7)).unwrap();
+    let mut writer = arena.writer();
+    let mut created = arena.len();
+    while writer.create(&token(1)).is_ok() {
+        created += 1;
+    }
+    assert_eq!(created, u64::from(CHUNK_SLOTS));
+}
+
+#[test]
+fn an_edit_shows_the_token_and_its_right_is_exclusive() {
+    let arena = small(1);
+    let mut writer = arena.writer();
+    let id = writer.create(&token(1)).unwrap();
+    let edit = writer.edit(id).unwrap();
+    assert_eq!(edit.current(), token(1));
+    edit.commit(&token(2));
+    assert_eq!(arena.get(id), Some(token(2)));
+    // 300 writes: the version wraps twice.
+    for n in 3..303 {
+        writer.update(id, &token(n)).unwrap();
+        assert_eq!(arena.get(id), Some(token(n)));
+    }
+    writer.edit(id).unwrap().delete();
+    assert_eq!(arena.get(id), None);
+}
+
+#[derive(Default)]
+struct Budget {
+    bytes: AtomicU64,
+    limit: u64,
+}
+
+impl MemoryGate for Budget {
+    fn commit(&self, bytes: u64) -> bool {
+        let fits = self.bytes.load(SeqCst) + bytes <= self.limit;
+        if fits {
+            self.bytes.fetch_add(bytes, SeqCst);
+        }
+        fits
+    }
+    fn uncommit(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, SeqCst);
+    }
+}
+
+#[test]
+fn memory_is_asked_for_by_chunk_and_what_is_refused_can_be_had_later() {
+    let gate = Arc::new(Budget { bytes: AtomicU64::new(0), limit: 2 * CHUNK_BYTES });
+    let mut config = ArenaConfig::default();
+    config.max_slots = u64::from(4 * CHUNK_SLOTS);
+    config.gate = Some(gate.clone());
+    let arena = Arena::new(config).unwrap();
+    let mut writer = arena.writer();
+    let ids: Vec<_> = (0..2 * CHUNK_SLOTS).map(|n| writer.create(&token(n)).unwrap()).collect();
+    let refused = CreateError::Memory { bytes: CHUNK_BYTES, committed: 2 * CHUNK_BYTES };
+    for _ in 0..100 {
+        assert_eq!(writer.create(&token(1)), Err(refused.clone()));
+    }
+    writer.delete(ids[0]).unwrap();
+    writer.create(&token(1)).expect("a free slot in memory that is there needs no more");
+    for id in &ids[CHUNK_SLOTS as usize..] {
+        writer.delete(*id).unwrap();
+    }
+    writer.hand_back();
+    assert_eq!(arena.give_back_empty(), CHUNK_BYTES);
+    assert_eq!(gate.bytes.load(SeqCst), CHUNK_BYTES);
+    for n in 0..CHUNK_SLOTS {
+        writer.create(&token(n)).unwrap();
+    }
+    assert_eq!(arena.stats().committed_bytes, 2 * CHUNK_BYTES);
+}

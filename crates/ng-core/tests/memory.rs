@@ -1,0 +1,30 @@
+//! Memory that is given back leaves the process. Alone in its file: it reads the whole process's RSS.
+#![cfg(target_os = "linux")]
+
+use ng_core::{Arena, ArenaConfig, CHUNK_BYTES, CHUNK_SLOTS, Token};
+
+fn token(n: u32) -> Token {
+    Token::builder().timestamp(n).build().unwrap()
+}
+
+#[test]
+fn memory_given_back_really_leaves_the_process() {
+    fn resident() -> u64 {
+        let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+        let line = text.lines().find(|line| line.starts_with("Rss:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+    let mut config = ArenaConfig::default();
+    config.max_slots = u64::from(32 * CHUNK_SLOTS);
+    let arena = Arena::new(config).unwrap();
+    let mut writer = arena.writer();
+    let before = resident();
+    let ids: Vec<_> = (0..32 * CHUNK_SLOTS).map(|n| writer.create(&token(n)).unwrap()).collect();
+    let full = resident();
+    assert!(full - before >= 60 << 20, "1 M tokens take 64 MiB: {before} to {full}");
+    ids.into_iter().for_each(|id| writer.delete(id).unwrap());
+    drop(writer);
+    assert_eq!(arena.give_back_empty(), 32 * CHUNK_BYTES);
+    let after = resident();
+    assert!(full - after >= 60 << 20, "it went back: {full} to {after}");
+}
