@@ -1,2 +1,113 @@
-//! Not yet.
-fn main() {}
+//! The project's own commands behind `cargo xtask`: run the suite, build the bench report, judge the tree, do all that
+//! a merge needs. Imports none of our crates; it starts their programs and reads their sources as text.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
+
+mod ci;
+mod exit;
+mod launch;
+mod tidy;
+mod workspace;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::exit::Exit;
+
+/// The project's own commands.
+///
+/// Exit codes: 0 good; 1 a check or bar failed; 2 wrong usage or bad input; 3 the environment lacks something.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Task>,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run the four-phase stress suite in release mode; `stress --help` lists its flags
+    ///
+    /// Relative paths count from the workspace root.
+    #[command(disable_help_flag = true)]
+    Stress {
+        /// Handed to the suite as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Measure floors, peers and our figures side by side; `bench-report --help` lists its flags
+    ///
+    /// Relative paths count from the workspace root.
+    #[command(disable_help_flag = true)]
+    BenchReport {
+        /// Handed to the benches as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Check the layering and style rules that a program can judge
+    Tidy {
+        /// Store the present hash of each `format.rs` in docs/FORMAT.md: say so only after reading the document again
+        #[arg(long)]
+        bless: bool,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// All that a merge needs: tests, format, clippy, docs, tidy, packages, loom, examples, a small stress run
+    Ci {
+        /// Leave out `cargo test --workspace`: the caller has just run it
+        #[arg(long)]
+        skip_tests: bool,
+        /// Print one JSON document on stdout; everything else goes to stderr
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let exit = match Args::parse().command {
+        None => list(),
+        Some(Task::Stress { args }) => launch::stress(&args),
+        Some(Task::BenchReport { args }) => launch::bench_report(&args),
+        Some(Task::Tidy { bless, json }) => tidy::run(bless, json),
+        Some(Task::Ci { skip_tests, json }) => ci::run(skip_tests, json),
+    };
+    exit.into()
+}
+
+/// `cargo xtask` alone: what there is.
+fn list() -> Exit {
+    match Args::command().print_help() {
+        Ok(()) => Exit::Good,
+        Err(error) => {
+            eprintln!("xtask: cannot print: {error}");
+            Exit::Environment
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stress_takes_every_argument_as_it_is_also_help_and_unknown_flags() {
+        let args = ["xtask", "stress", "--help", "--tokens", "5", "--no-such-flag", "--", "x"];
+        let Some(Task::Stress { args }) = Args::try_parse_from(args).unwrap().command else {
+            panic!("not parsed as stress");
+        };
+        assert_eq!(args[..4], ["--help", "--tokens", "5", "--no-such-flag"]);
+    }
+
+    #[test]
+    fn an_unknown_command_is_wrong_usage() {
+        let Err(error) = Args::try_parse_from(["xtask", "frobnicate"]) else { panic!("accepted") };
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn no_command_at_all_is_accepted() {
+        assert!(Args::try_parse_from(["xtask"]).unwrap().command.is_none());
+    }
+}

@@ -115,7 +115,12 @@ impl Arena {
     /// Tolerates writers: a token created or deleted meanwhile may or may not be seen; each seen one
     /// is whole, and is seen once.
     pub fn iter(&self) -> Iter {
-        Iter::new(self.clone())
+        self.iter_from(0)
+    }
+
+    /// [`Arena::iter`] from a slot on.
+    pub fn iter_from(&self, slot: u32) -> Iter {
+        Iter::new(self.clone(), slot)
     }
 
     /// Calls `visit` for each live token, as [`Arena::iter`] does.

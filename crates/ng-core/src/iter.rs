@@ -14,10 +14,10 @@ pub struct Iter {
 }
 
 impl Iter {
-    pub(crate) fn new(arena: Arena) -> Iter {
+    pub(crate) fn new(arena: Arena, next: u32) -> Iter {
         // Slots beyond the frontier were never used when the iteration began.
         let end = arena.shared().frontier.load(Acquire) * LEASE_SLOTS_MAX;
-        Iter { arena, next: 0, end }
+        Iter { arena, next, end }
     }
 }
 
@@ -28,6 +28,7 @@ impl Iterator for Iter {
         let shared = self.arena.shared();
         while self.next < self.end {
             let index = self.next;
+            // Asked at a chunk's first slot only: a chunk that goes meanwhile reads as zeroes.
             if index.is_multiple_of(CHUNK_SLOTS) {
                 let header = &shared.chunks.headers[(index / CHUNK_SLOTS) as usize];
                 if !header.committed.load(Acquire) {

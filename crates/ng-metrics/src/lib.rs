@@ -1,1 +1,70 @@
-//! Not yet.
+//! Sharded counters, gauges and log-linear histograms, exposed as OpenMetrics or Prometheus text.
+//!
+//! Counting costs one relaxed load and one relaxed store of a cell that only the calling thread
+//! writes; the price is paid by the reader, who sums the cells when a page is asked for.
+//!
+//! Must not know: who counts, what is counted, or how a page travels (no HTTP, no runtime).
+//!
+//! ```
+//! use ng_metrics::{Collect, Format, Registry};
+//!
+//! # fn main() -> Result<(), ng_metrics::RegisterError> {
+//! let registry = Registry::new("shop")?;
+//! let orders = registry.counter("orders", "Orders taken.")?;
+//! let packing = registry.histogram_seconds("packing_duration_seconds", "Time to pack an order.")?;
+//! registry.source(Box::new(|out: &mut Collect<'_>| {
+//!     out.gauge("queue_orders", "Orders that wait.", 3.0); // asked for at each scrape
+//! }));
+//!
+//! orders.inc();
+//! packing.record(1_500_000); // nanoseconds
+//!
+//! let page = registry.encode(Format::OpenMetrics);
+//! assert!(page.contains("\nshop_orders_total 1\n"));
+//! assert!(page.ends_with("# EOF\n"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is where
+//!
+//! - [`Counter`], [`Gauge`], [`Histogram`]: handles; clones share their cells; also useful alone.
+//! - [`CounterFamily`]: counters told apart by labels, with a bound on their number.
+//! - [`Registry`]: names checked once, pages written as often as asked.
+//! - [`Source`] and [`Collect`]: numbers that already exist elsewhere, read only at a scrape.
+//! - [`Format`]: the two text forms, and how a scraper's `Accept` header chooses one.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod collect;
+mod counter;
+mod error;
+mod exposition;
+mod family;
+mod gauge;
+mod histogram;
+mod name;
+mod registry;
+mod shard;
+mod stats;
+mod sync;
+
+#[cfg(all(test, loom))]
+mod loom_histogram;
+#[cfg(all(test, loom))]
+mod loom_shard;
+
+pub use collect::{Collect, Source};
+pub use counter::Counter;
+pub use error::RegisterError;
+pub use exposition::Format;
+pub use family::CounterFamily;
+pub use gauge::Gauge;
+pub use histogram::{Histogram, HistogramSnapshot};
+pub use registry::Registry;
+pub use stats::RegistryStats;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

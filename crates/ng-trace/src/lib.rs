@@ -1,1 +1,91 @@
-//! Not yet.
+//! Sampling that costs nothing until it records, and a per-thread span ring with a drain.
+//!
+//! A [`Sampler`] decides; a [`LocalSampler`] does so for a loop by counting down to the next
+//! sampled operation; a [`SpanRecorder`] puts finished spans into a ring of its thread; a
+//! [`Collector`] carries them to a [`Sink`] on a thread of its own. Each is useful without the
+//! others.
+//!
+//! Must not know: tokens, logs, metric names, HTTP, any other `ng-*` crate; and exporters, but for
+//! the one file behind the feature `otel`.
+//!
+//! ```
+//! use ng_trace::{Collector, CollectorConfig, MemorySink, Sampler, SamplerConfig, SpanRecord};
+//! use std::{sync::Arc, time::Duration};
+//!
+//! let sampler = Arc::new(Sampler::new(SamplerConfig::fixed_rate(0.01))?);
+//! let sink = MemorySink::new();
+//! let collector = Collector::start(CollectorConfig::default(), Box::new(sink.clone()))?;
+//! let (name, clock) = (collector.name("work"), collector.clock());
+//!
+//! let (mut sample, mut recorder) = (sampler.local(), collector.recorder());
+//! let mut kept = 0;
+//! for _ in 0..10_000 {
+//!     let Some(sampled) = sample.arrive() else {
+//!         continue; // the work, unsampled
+//!     };
+//!     let start = clock.now();
+//!     // the work, sampled
+//!     let (trace_id, span_id) = (sample.new_trace_id(sampled), sample.new_span_id());
+//!     recorder.record(SpanRecord::new(trace_id, span_id, name, sampled, start, clock.now()));
+//!     kept += 1;
+//! }
+//! collector.flush(Duration::from_secs(5))?;
+//! assert_eq!(sink.spans().len(), kept);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+#![cfg_attr(all(test, loom), allow(dead_code, unused_imports))] // only the ring runs under loom
+
+#[cfg(not(all(test, loom)))]
+mod adaptive;
+#[cfg(not(all(test, loom)))]
+mod bucket;
+mod clock;
+#[cfg(not(all(test, loom)))]
+mod collector;
+mod config;
+mod decision;
+mod error;
+mod id;
+#[cfg(not(all(test, loom)))]
+mod local;
+#[cfg(all(test, loom))]
+mod loom_ring;
+#[cfg(all(feature = "otel", not(all(test, loom))))]
+pub mod otel;
+mod ring;
+#[cfg(not(all(test, loom)))]
+mod sampler;
+#[cfg(not(all(test, loom)))]
+mod sink;
+mod span;
+mod stats;
+mod sync;
+mod threshold;
+
+#[cfg(not(all(test, loom)))]
+pub use crate::{
+    adaptive::ControlInput,
+    collector::{Collector, SpanRecorder},
+    local::LocalSampler,
+    sampler::Sampler,
+    sink::{CountingSink, FinishedSpan, MemorySink, Sink},
+};
+pub use crate::{
+    clock::{Clock, Ticks},
+    config::{CollectorConfig, SamplerConfig},
+    decision::{
+        Decision, Odds, Outcome, Parent, Priority, Propagate, Reason, SampleContext, Sampled,
+        Verdict,
+    },
+    error::{ConfigError, FlushError, ParseIdError, ParseThresholdError, SinkError, StartError},
+    id::{SpanId, TraceId},
+    span::{NameId, SPAN_ATTRIBUTES_MAX, SpanRecord, Status},
+    stats::{CollectorStats, SamplerStats},
+    threshold::{Randomness, Threshold},
+};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -1,1 +1,67 @@
-//! Not yet.
+//! A write-ahead log of opaque records: group commit, three durability levels, exact recovery.
+//!
+//! A record is a kind (one byte) and a payload of up to 1 MiB; its [`Lsn`] is its number. Appenders
+//! claim numbers in a lock-free ring; three threads bring them to segment files, to stable storage,
+//! and keep the next segment ready. After a crash [`Wal::open`] gives back an exact prefix of what
+//! was appended, with everything that was acknowledged durable, or refuses and says where the
+//! damage is.
+//!
+//! Must not know: tokens, quotas, metrics names, HTTP, any other `ng-*` crate.
+//!
+//! ```
+//! use ng_wal::{Durability, Wal, WalConfig};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! let (wal, recovery) = Wal::open(dir.path(), WalConfig::default())?;
+//! for record in recovery.replay() {
+//!     let record = record?; // what an earlier run left
+//!     println!("{} {} {:?}", record.lsn, record.kind, record.payload);
+//! }
+//! let first = wal.append(1, b"queued, and durable within a moment")?;
+//! let second = wal.append_durable(1, b"durable on return", Durability::Strict)?;
+//! assert_eq!(second, first.next());
+//! assert!(wal.durable_lsn() >= second);
+//! wal.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![deny(missing_docs)]
+
+mod actor;
+mod commit;
+mod config;
+mod error;
+mod format;
+mod lsn;
+mod observer;
+mod reader;
+mod recovery;
+mod ring;
+mod segment;
+mod stats;
+mod storage;
+mod sync;
+mod wal;
+
+#[cfg(all(test, not(loom)))]
+mod fault_tests;
+#[cfg(all(test, loom))]
+mod loom_ring;
+#[cfg(all(test, not(loom)))]
+mod memory_disk;
+#[cfg(all(test, not(loom)))]
+mod recovery_tests;
+
+pub use crate::config::{Durability, WalConfig};
+pub use crate::error::{
+    AppendError, CloseError, ConfigError, Failure, OpenError, ReadError, RetireError, WaitError,
+};
+pub use crate::lsn::{Lsn, SegmentId};
+pub use crate::observer::{FullEvent, Rotated, Synced, WalObserver};
+pub use crate::reader::{Reader, Record};
+pub use crate::recovery::{Recovery, Tail};
+pub use crate::stats::WalStats;
+pub use crate::wal::{Health, Wal};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

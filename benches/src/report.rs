@@ -1,0 +1,295 @@
+//! The report: rows as measured, bars computed again from them, as JSON (schema "neurograph-bench/1"), Markdown and one
+//! self-contained HTML page. What was not measured is null, never 0.
+
+mod html;
+mod markdown;
+
+use std::{fs, io, path::Path, time::SystemTime};
+
+use serde::Serialize;
+
+use crate::{
+    machine::{self, Machine},
+    row::{Bar, Failure, Kind, Side, TOKENS_TO_JUDGE, Work},
+};
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    schema: &'static str,
+    version: &'static str,
+    git: Option<String>,
+    rustc: Option<String>,
+    started: String,
+    machine: Machine,
+    config: Settings,
+    groups: Vec<GroupReport>,
+    bars: Vec<BarReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct Settings {
+    tokens: u64,
+    seed: u64,
+    rounds: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct GroupReport {
+    pub(crate) id: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) rows: Vec<RowReport>,
+    #[serde(skip)]
+    pub(crate) bars: Vec<Bar>,
+}
+
+/// `low` and `high` are the 10th and the 90th percentile.
+#[derive(Debug, Serialize)]
+pub(crate) struct RowReport {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) version: &'static str,
+    pub(crate) median: Option<f64>,
+    pub(crate) low: Option<f64>,
+    pub(crate) high: Option<f64>,
+    pub(crate) samples: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct BarReport {
+    id: &'static str,
+    group: &'static str,
+    /// The rows whose medians are divided.
+    over: &'static str,
+    under: &'static str,
+    side: Side,
+    value: Option<f64>,
+    bar: f64,
+    goal: f64,
+    /// Null: not judged, and `not_judged` says why.
+    pass: Option<bool>,
+    not_judged: Option<&'static str>,
+}
+
+/// A floor does the same work each round. Where its 90th percentile is further than this from its 10th, something else
+/// had the machine, and a ratio of medians says little. On an idle machine the two lie within 1.2.
+const FLOOR_SPREAD_MAX: f64 = 1.5;
+
+impl Report {
+    pub(crate) fn new(
+        machine: Machine,
+        started: SystemTime,
+        work: &Work,
+        rounds: usize,
+        groups: Vec<GroupReport>,
+    ) -> Report {
+        let bars = groups.iter().flat_map(|group| group.bars(work)).collect();
+        Report {
+            schema: "neurograph-bench/1",
+            version: env!("CARGO_PKG_VERSION"),
+            git: machine::first_line("git", &["rev-parse", "HEAD"]),
+            rustc: machine::first_line("rustc", &["--version"]),
+            started: humantime::format_rfc3339_seconds(started).to_string(),
+            machine,
+            config: Settings { tokens: work.tokens, seed: work.seed, rounds },
+            groups,
+            bars,
+        }
+    }
+
+    pub(crate) fn json(&self) -> Result<String, Failure> {
+        serde_json::to_string_pretty(self).map_err(|error| {
+            Failure::Check(format!("the report cannot be written as JSON: {error}"))
+        })
+    }
+
+    pub(crate) fn markdown(&self) -> String {
+        markdown::page(self)
+    }
+
+    /// Writes index.html, report.json and report.md.
+    pub(crate) fn write(&self, out: &Path) -> io::Result<()> {
+        let json = self.json().map_err(|failure| io::Error::other(failure.to_string()))?;
+        fs::write(out.join("report.json"), json + "\n")?;
+        fs::write(out.join("report.md"), self.markdown())?;
+        fs::write(out.join("index.html"), html::page(self))
+    }
+
+    /// The machine and the run in one line each.
+    fn facts(&self) -> [String; 2] {
+        let Machine { cpu, cores, memory_bytes, kernel, filesystem, thp } = &self.machine;
+        let gib = *memory_bytes as f64 / f64::from(1 << 30);
+        let Settings { tokens, seed, rounds } = self.config;
+        let unknown = || "unknown".to_owned();
+        let rustc = self.rustc.clone().unwrap_or_else(unknown);
+        let git = self.git.clone().unwrap_or_else(unknown);
+        [
+            format!(
+                "{cpu}, {cores} cores, {gib:.1} GiB, kernel {kernel}, {filesystem}, huge pages {thp}"
+            ),
+            format!(
+                "{tokens} tokens, seed {seed}, {rounds} rounds, {}, {rustc}, commit {git}",
+                self.started
+            ),
+        ]
+    }
+}
+
+impl GroupReport {
+    fn median(&self, name: &str) -> Option<f64> {
+        self.rows.iter().find(|row| row.name == name)?.median
+    }
+
+    fn bars(&self, work: &Work) -> impl Iterator<Item = BarReport> {
+        let doubt = if work.tokens < TOKENS_TO_JUDGE {
+            Some("not judged: too few tokens")
+        } else if self.is_noisy() {
+            Some("not judged: machine too noisy")
+        } else {
+            None
+        };
+        self.bars.iter().map(move |&Bar { id, over, under, side, bar, goal }| {
+            let value = self.median(over).zip(self.median(under)).map(|(over, under)| over / under);
+            let not_judged = if value.is_none() { Some("not measured") } else { doubt };
+            let pass = value.filter(|_| not_judged.is_none()).map(|value| match side {
+                Side::AtMost => value <= bar,
+                Side::AtLeast => value >= bar,
+            });
+            BarReport { id, group: self.id, over, under, side, value, bar, goal, pass, not_judged }
+        })
+    }
+
+    fn is_noisy(&self) -> bool {
+        self.rows
+            .iter()
+            .filter(|row| row.kind == Kind::Floor)
+            .filter_map(|row| Some(row.high? / row.low?))
+            .any(|spread| spread > FLOOR_SPREAD_MAX)
+    }
+}
+
+impl BarReport {
+    fn verdict(&self) -> &'static str {
+        match self.pass {
+            Some(true) => "met",
+            Some(false) => "missed",
+            None => self.not_judged.unwrap_or_default(),
+        }
+    }
+
+    /// `≤ 1.35`.
+    fn limit(&self) -> String {
+        let sign = if self.side == Side::AtMost { '≤' } else { '≥' };
+        format!("{sign} {}", self.bar)
+    }
+}
+
+/// A figure with two decimals, or a dash for one that was not measured.
+fn figure(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".into(), |value| format!("{value:.2}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(ours: f64, tokens: u64) -> Report {
+        let row = |name, kind, median| RowReport {
+            name,
+            kind,
+            version: "1",
+            median: Some(median),
+            low: Some(median * 0.9),
+            high: Some(median * 1.1),
+            samples: 31,
+        };
+        let bar = |id, over, side| Bar { id, over, under: "floor<x>", side, bar: 1.5, goal: 1.0 };
+        let group = GroupReport {
+            id: "create",
+            title: "Create & keep",
+            unit: "ns/op",
+            rows: vec![row("ours", Kind::Ours, ours), row("floor<x>", Kind::Floor, 4.0)],
+            bars: vec![
+                bar("P1", "ours", Side::AtMost),
+                bar("P2", "ours", Side::AtLeast),
+                bar("P3", "absent", Side::AtMost),
+            ],
+        };
+        let work = Work { tokens, seed: 1, verify: true };
+        Report::new(Machine::default(), SystemTime::UNIX_EPOCH, &work, 31, vec![group])
+    }
+
+    #[test]
+    fn bars_are_ratios_of_medians_judged_on_their_side() {
+        let bars = report(6.5, TOKENS_TO_JUDGE).bars;
+        assert_eq!(bars[0].value, Some(1.625));
+        assert_eq!([bars[0].pass, bars[1].pass, bars[2].pass], [Some(false), Some(true), None]);
+        assert_eq!((bars[2].value, bars[2].verdict()), (None, "not measured"));
+        assert_eq!(report(5.0, TOKENS_TO_JUDGE).bars[0].pass, Some(true));
+    }
+
+    #[test]
+    fn a_small_run_is_measured_and_not_judged() {
+        let bars = report(6.5, TOKENS_TO_JUDGE - 1).bars;
+        assert_eq!((bars[0].value, bars[0].pass), (Some(1.625), None));
+        assert_eq!(bars[0].verdict(), "not judged: too few tokens");
+        assert_eq!(bars[2].verdict(), "not measured");
+    }
+
+    #[test]
+    fn on_a_noisy_machine_nothing_is_judged() {
+        let mut report = report(6.5, TOKENS_TO_JUDGE);
+        let group = &mut report.groups[0];
+        let work = Work { tokens: TOKENS_TO_JUDGE, seed: 1, verify: false };
+        assert!(group.bars(&work).next().is_some_and(|bar| bar.pass.is_some()));
+        group.rows[1].high = group.rows[1].low.map(|low| low * FLOOR_SPREAD_MAX * 1.01);
+        assert!(group.bars(&work).all(|bar| bar.pass.is_none()));
+        // The noise of ours or of a peer is a result, not a doubt.
+        group.rows[1].kind = Kind::Peer;
+        assert!(!group.is_noisy());
+    }
+
+    #[test]
+    fn the_json_has_the_published_shape_and_null_for_what_is_not_there() {
+        let json: serde_json::Value =
+            serde_json::from_str(&report(6.0, 1000).json().unwrap()).unwrap();
+        assert_eq!(json["schema"], "neurograph-bench/1");
+        let row = &json["groups"][0]["rows"][1];
+        assert_eq!(
+            (&row["kind"], &row["median"], &row["samples"]),
+            (&"floor".into(), &4.0.into(), &31.into())
+        );
+        assert_eq!(json["groups"][0]["unit"], "ns/op");
+        assert!(json["bars"][2]["value"].is_null() && json["bars"][0]["pass"].is_null());
+        for key in ["cpu", "cores", "memory_bytes", "kernel", "filesystem", "thp"] {
+            assert!(json["machine"].get(key).is_some(), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_pages_name_every_row_and_bar_and_load_nothing() {
+        let report = report(6.5, TOKENS_TO_JUDGE);
+        let (html, markdown) = (html::page(&report), report.markdown());
+        for page in [&html, &markdown] {
+            for word in ["ours", "P1", "P3", "missed", "not measured"] {
+                assert!(page.contains(word), "{word}");
+            }
+        }
+        assert!(!html.contains("floor<x>") && html.contains("floor&lt;x&gt;"));
+        assert!(html.contains("Create &amp; keep"));
+        assert!(!html.contains("<script") && !html.contains("http"));
+        assert_eq!(html.matches("<svg").count(), 2);
+    }
+
+    #[test]
+    fn all_three_files_are_written() {
+        let dir = std::env::temp_dir().join(format!("neurograph-bench-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let written = report(6.0, 1000).write(&dir);
+        let names = ["index.html", "report.json", "report.md"];
+        let sizes = names.map(|name| fs::metadata(dir.join(name)).map_or(0, |file| file.len()));
+        fs::remove_dir_all(&dir).unwrap();
+        written.unwrap();
+        assert!(sizes.iter().all(|size| *size > 100), "{sizes:?}");
+    }
+}

@@ -1,0 +1,48 @@
+//! The report as Markdown: what stdout shows and what a pull request can quote.
+
+use std::fmt::Write;
+
+use super::{Report, figure};
+
+pub(super) fn page(report: &Report) -> String {
+    let mut page = String::from("# neurograph bench report\n");
+    for fact in report.facts() {
+        line(&mut page, format_args!("\n{fact}"));
+    }
+    for group in &report.groups {
+        line(&mut page, format_args!("\n## {} ({})\n", group.title, group.unit));
+        page.push_str("| row | kind | version | median | p10 | p90 | samples |\n");
+        page.push_str("|---|---|---|---:|---:|---:|---:|\n");
+        for row in &group.rows {
+            let kind = format!("{:?}", row.kind).to_lowercase();
+            let [median, low, high] = [row.median, row.low, row.high].map(figure);
+            line(
+                &mut page,
+                format_args!(
+                    "| {} | {kind} | {} | {median} | {low} | {high} | {} |",
+                    row.name, row.version, row.samples
+                ),
+            );
+        }
+    }
+    page.push_str("\n## Bars (ratios of medians of this run)\n\n");
+    page.push_str("| bar | ratio | value | bar | goal | |\n|---|---|---:|---:|---:|---|\n");
+    for bar in &report.bars {
+        let (value, limit) = (figure(bar.value), bar.limit());
+        let ratio = format!("{} ÷ {}", bar.over, bar.under);
+        line(
+            &mut page,
+            format_args!(
+                "| {} | {ratio} | {value} | {limit} | {} | {} |",
+                bar.id,
+                bar.goal,
+                bar.verdict()
+            ),
+        );
+    }
+    page
+}
+
+fn line(page: &mut String, text: std::fmt::Arguments<'_>) {
+    writeln!(page, "{text}").expect("a string takes every write");
+}

@@ -1,0 +1,114 @@
+//! Measures the rows of a group in interleaved rounds, the order turned round each time, so that what drifts on the
+//! machine hits all alike. The first round is thrown away: the host may not have backed the memory before it.
+
+use std::io::{self, IsTerminal};
+
+use crate::{
+    child::HugeHeap,
+    report::{GroupReport, RowReport},
+    row::{Failure, Group, Row, Work},
+};
+
+/// Reading back takes as long as a round, so it follows the first, this many others, and the last.
+const VERIFY_EVERY: usize = 8;
+
+pub(crate) fn measure(
+    mut group: Group,
+    work: &Work,
+    rounds: usize,
+) -> Result<GroupReport, Failure> {
+    let mut samples: Vec<Vec<f64>> = group.rows.iter().map(|_| Vec::new()).collect();
+    let needs_child = group.rows.iter().any(|row| row.huge_heap);
+    let mut child = if needs_child { Some(HugeHeap::start(work)?) } else { None };
+    let watched = io::stderr().is_terminal();
+    for round in 0..=rounds {
+        let verify = round % VERIFY_EVERY == 0 || round == rounds;
+        for index in order(round, group.rows.len()) {
+            let row = &mut group.rows[index];
+            if watched {
+                eprint!("\r\x1b[K{}: round {round} of {rounds}, {}", group.id, row.name);
+            }
+            let sample = match child.as_mut().filter(|_| row.huge_heap) {
+                Some(child) => child.measure(group.id, row.name, verify)?,
+                None => (row.measure)(&Work { verify, ..*work })?,
+            };
+            if round > 0 {
+                samples[index].push(sample.ns_per_operation());
+            }
+        }
+    }
+    if watched {
+        eprint!("\r\x1b[K");
+    }
+    let rows = group.rows.iter().zip(samples).map(|(row, samples)| summary(row, samples)).collect();
+    Ok(GroupReport { id: group.id, title: group.title, unit: "ns/op", rows, bars: group.bars })
+}
+
+/// Forwards and backwards in turn.
+fn order(round: usize, rows: usize) -> Vec<usize> {
+    if round.is_multiple_of(2) { (0..rows).collect() } else { (0..rows).rev().collect() }
+}
+
+fn summary(row: &Row, mut samples: Vec<f64>) -> RowReport {
+    samples.sort_by(f64::total_cmp);
+    RowReport {
+        name: row.name,
+        kind: row.kind,
+        version: row.version,
+        median: quantile(&samples, 0.5),
+        low: quantile(&samples, 0.1),
+        high: quantile(&samples, 0.9),
+        samples: samples.len(),
+    }
+}
+
+/// Nearest rank of sorted samples; `None` of none.
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    let rank = share * sorted.len().saturating_sub(1) as f64;
+    sorted.get(rank.round() as usize).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
+    use super::*;
+    use crate::row::{Kind, Sample};
+
+    #[test]
+    fn rows_alternate_in_order_and_the_first_round_is_thrown_away() {
+        let calls = Rc::new(RefCell::new(String::new()));
+        let row = |name: &'static str| {
+            let calls = Rc::clone(&calls);
+            Row::new(name, Kind::Ours, "", move |_: &Work| {
+                calls.borrow_mut().push_str(name);
+                // The thrown-away round is the slowest by far.
+                let elapsed_ns = if calls.borrow().len() <= 2 { 1_000_000 } else { 20 };
+                Ok(Sample { elapsed_ns, operations: 10 })
+            })
+        };
+        let group = Group { id: "g", title: "", rows: vec![row("a"), row("b")], bars: vec![] };
+        let work = Work { tokens: 10, seed: 1, verify: false };
+        let report = measure(group, &work, 3).unwrap();
+        assert_eq!(*calls.borrow(), "abbaabba");
+        assert_eq!((report.rows[0].median, report.rows[0].samples), (Some(2.0), 3));
+        assert_eq!(report.rows[0].high, Some(2.0));
+    }
+
+    #[test]
+    fn quantiles_are_samples_and_none_of_none() {
+        let sorted: Vec<f64> = (0..=10).map(f64::from).collect();
+        assert_eq!(
+            [0.1, 0.5, 0.9].map(|share| quantile(&sorted, share)),
+            [Some(1.0), Some(5.0), Some(9.0)]
+        );
+        assert_eq!(quantile(&[], 0.5), None);
+    }
+
+    #[test]
+    fn a_failed_check_ends_the_run() {
+        let row = Row::new("a", Kind::Ours, "", |_: &Work| Err(Failure::Check("lost".into())));
+        let group = Group { id: "g", title: "", rows: vec![row], bars: vec![] };
+        assert!(measure(group, &Work { tokens: 1, seed: 1, verify: true }, 1).is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! What a group of rows is made of: names, kinds, how to measure one round, and the bars between rows.
+
+use std::fmt;
+
+/// Fewer tokens fit in caches and warm up too little for a ratio to mean anything.
+pub(crate) const TOKENS_TO_JUDGE: u64 = 9_500_000;
+
+/// What every row does in one round.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    /// Tokens a round.
+    pub(crate) tokens: u64,
+    pub(crate) seed: u64,
+    /// Read everything back afterwards, outside the timed region.
+    pub(crate) verify: bool,
+}
+
+/// One timed round of one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sample {
+    pub(crate) elapsed_ns: u64,
+    pub(crate) operations: u64,
+}
+
+impl Sample {
+    pub(crate) fn ns_per_operation(self) -> f64 {
+        self.elapsed_ns as f64 / self.operations.max(1) as f64
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    Ours,
+    Peer,
+    Floor,
+}
+
+/// Measures one round. Setting up and reading back are its own, untimed.
+pub(crate) type Measure = Box<dyn FnMut(&Work) -> Result<Sample, Failure>>;
+
+/// One thing that is measured.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// Of the crate, or empty where there is none.
+    pub(crate) version: &'static str,
+    /// Runs in a child process whose heap asks for huge pages.
+    pub(crate) huge_heap: bool,
+    pub(crate) measure: Measure,
+}
+
+impl Row {
+    pub(crate) fn new(
+        name: &'static str,
+        kind: Kind,
+        version: &'static str,
+        measure: impl FnMut(&Work) -> Result<Sample, Failure> + 'static,
+    ) -> Row {
+        Row { name, kind, version, huge_heap: false, measure: Box::new(measure) }
+    }
+
+    /// The same on a heap with huge pages.
+    pub(crate) fn on_huge_heap(self) -> Row {
+        Row { huge_heap: true, ..self }
+    }
+}
+
+/// Rows that are compared with each other.
+pub(crate) struct Group {
+    pub(crate) id: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) bars: Vec<Bar>,
+}
+
+/// A ratio of two rows' medians and what it must reach.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bar {
+    pub(crate) id: &'static str,
+    pub(crate) over: &'static str,
+    pub(crate) under: &'static str,
+    pub(crate) side: Side,
+    pub(crate) bar: f64,
+    pub(crate) goal: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Side {
+    AtMost,
+    AtLeast,
+}
+
+/// Why there is no report.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// What was measured is not what it says: a token is missing or changed.
+    Check(String),
+    /// What the user gave cannot be used.
+    Input(String),
+    /// The machine lacks something.
+    Environment(String),
+}
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Check(_) => 1,
+            Failure::Input(_) => 2,
+            Failure::Environment(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Failure::Check(text) | Failure::Input(text) | Failure::Environment(text)) = self;
+        f.write_str(text)
+    }
+}

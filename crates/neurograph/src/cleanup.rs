@@ -1,0 +1,89 @@
+//! Cleanup: the guardian's algorithm over the arena's tokens. An eviction is an ordinary delete, logged where the token is.
+
+use crate::observe::{AGGRESSIVE_CLEANUP, note};
+use crate::session::Session;
+use crate::store::Inner;
+use ng_blackbox::Severity;
+use ng_core::{Flags, Token};
+use ng_guardian::{
+    Candidate, CleanupGoal, CleanupKey, CleanupPolicy, CleanupReport, Cut, Evicted, Population,
+    Position,
+};
+use parking_lot::MutexGuard;
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// The live tokens, and a session of the store's own that deletes them.
+struct Tokens<'a> {
+    inner: &'a Inner,
+    session: RefCell<MutexGuard<'a, Option<Session>>>,
+}
+
+impl Inner {
+    /// Evicts until `goal` is met or `stop` says so; see [`ng_guardian::Guardian::cleanup`].
+    pub(crate) fn clean_up(
+        self: &Arc<Self>,
+        goal: CleanupGoal,
+        stop: &dyn Fn() -> bool,
+    ) -> CleanupReport {
+        let mut session = self.evictor.lock();
+        if self.status.check().is_err() {
+            return CleanupReport::default();
+        }
+        session.get_or_insert_with(|| Session::new(Arc::clone(self)));
+        let tokens = Tokens { inner: self, session: RefCell::new(session) };
+        let report = self.guardian.cleanup(&tokens, goal, stop);
+        drop(tokens);
+        let ns = report.elapsed.as_nanos() as u64;
+        let numbers = [report.considered, report.evicted, report.bytes_freed, ns];
+        note(&self.blackbox, AGGRESSIVE_CLEANUP, Severity::WARN, numbers);
+        report
+    }
+}
+
+fn candidate(policy: CleanupPolicy, token: &Token) -> Candidate {
+    let key = match policy {
+        CleanupPolicy::Lightest => CleanupKey::from_f32(token.weight()),
+        CleanupPolicy::Weakest => CleanupKey::from_u32(u32::from(token.raw_strength())),
+        _ => CleanupKey::from_u32(token.timestamp()),
+    };
+    Candidate {
+        key,
+        persistent: token.flags().contains(Flags::PERSISTENT),
+        locked: token.flags().contains(Flags::LOCKED),
+    }
+}
+
+impl Population for Tokens<'_> {
+    fn member_bytes(&self) -> u64 {
+        size_of::<Token>() as u64
+    }
+
+    fn scan(&self, policy: CleanupPolicy, visit: &mut dyn FnMut(Candidate) -> ControlFlow<()>) {
+        for (_, token) in self.inner.arena.iter() {
+            if visit(candidate(policy, &token)).is_break() {
+                return;
+            }
+        }
+    }
+
+    fn evict(&self, cut: Cut, from: Position, max: u32) -> Evicted {
+        let mut evicted = Evicted::default();
+        let mut session = self.session.borrow_mut();
+        let Some(session) = session.as_mut() else { return evicted };
+        let start = u32::try_from(from.0).unwrap_or(u32::MAX);
+        let takes = |token: &Token| cut.takes(&candidate(cut.policy, token));
+        for (id, token) in self.inner.arena.iter_from(start) {
+            if evicted.count == u64::from(max) {
+                evicted.next = Some(Position(u64::from(id.slot())));
+                break;
+            }
+            if takes(&token) && session.evict(id, takes) {
+                evicted.count += 1;
+            }
+        }
+        evicted.bytes_freed = self.inner.arena.give_back_empty();
+        evicted
+    }
+}

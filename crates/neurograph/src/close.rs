@@ -1,0 +1,44 @@
+//! Closing: no lease is taken, then none is left, then the log gets its last record and its seal.
+
+use crate::error::CloseError;
+use crate::format;
+use crate::observe::{SYSTEM_STOPPED, note};
+use crate::store::Inner;
+use ng_blackbox::Severity;
+use std::time::Duration;
+
+/// Spans on their way get this long to reach their sink.
+const SPANS_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Inner {
+    /// Closes once; later calls do nothing.
+    pub(crate) fn close(&self) -> Result<(), CloseError> {
+        if !self.status.set_closed() {
+            return Ok(());
+        }
+        drop(self.evictor.lock().take());
+        // From here on each session finds its lease gone at its next create, and then the status.
+        self.guardian.release(self.arena.recall_idle());
+        let sealed = self.seal();
+        let spans = match &self.tracing {
+            Some(tracing) => tracing.collector.flush(SPANS_TIMEOUT).map_err(CloseError::Spans),
+            None => Ok(()),
+        };
+        note(&self.blackbox, SYSTEM_STOPPED, Severity::INFO, [self.arena.len(), 0, 0, 0]);
+        sealed.and(spans)
+    }
+
+    fn seal(&self) -> Result<(), CloseError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let unchanged = self.recovery.clean && log.wal.last_lsn() == self.recovery.last_lsn;
+        let last = if unchanged {
+            Ok(()) // The record of the last close still is the log's last.
+        } else {
+            let high = self.arena.generation_high();
+            log.append_own(format::CLEAN, &format::generation(high)).map(|_| ())
+        };
+        // Sealed even without that record: then the next open takes it for a crash, and is right.
+        log.wal.shut()?;
+        last.map_err(CloseError::LastRecord)
+    }
+}

@@ -1,0 +1,217 @@
+//! The superset of what can go wrong: one enum per family of calls, each made from the rooms' own errors.
+
+use crate::config::ConfigError;
+use ng_core::{Token, TokenId};
+use ng_guardian::Refusal;
+use ng_wal::{Lsn, WaitError};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A setting can't be used; nothing was touched.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A step on the directory or a file of it was refused.
+    #[error("can't {operation} {path}", path = path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The log can't be opened: locked, corrupt, of another version.
+    #[error(transparent)]
+    Log(#[from] ng_wal::OpenError),
+    /// The log could not be read to its end.
+    #[error(transparent)]
+    Replay(#[from] ng_wal::ReadError),
+    /// The address space for the tokens was refused.
+    #[error(transparent)]
+    Arena(#[from] ng_core::ArenaError),
+    /// The file that says what this directory is can't be used.
+    #[error("{path}: {found}, expected {expected}; nothing was changed", path = path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+        /// What it should.
+        expected: String,
+    },
+    /// A record of the log is none that this build knows.
+    #[error("record {lsn} of the log has kind {kind} and {bytes} bytes: {found}")]
+    Record {
+        /// Its number.
+        lsn: Lsn,
+        /// Its kind.
+        kind: u8,
+        /// Its length.
+        bytes: usize,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// A thread could not be started.
+    #[error("can't start the thread {name}")]
+    Thread {
+        /// Which.
+        name: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The log took no record while the store was made ready.
+    #[error("can't write the store's first records")]
+    FirstRecords(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Why a token was not created. Unless it says `DurabilityUnknown`, nothing changed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// The quota of tokens is used up.
+    #[error(
+        "token quota reached: {used} of {limit} tokens; delete some or raise guardian.max_tokens"
+    )]
+    QuotaExceeded {
+        /// The limit in force.
+        limit: u64,
+        /// Tokens in use.
+        used: u64,
+    },
+    /// The memory quota has no room for another chunk.
+    #[error(
+        "memory quota reached: {used} of {limit} bytes, {requested} more needed; \
+         delete tokens or raise guardian.max_memory_bytes"
+    )]
+    MemoryExceeded {
+        /// The limit in force. Unit: bytes.
+        limit: u64,
+        /// What the store holds. Unit: bytes.
+        used: u64,
+        /// What a chunk takes. Unit: bytes.
+        requested: u64,
+    },
+    /// The system reports too little memory, and the store is set to refuse then.
+    #[error("{0}")]
+    Pressure(Refusal),
+    /// No slot is left in the address space reserved.
+    #[error("arena is full: all {slots} slots are in use or retired; raise arena.max_slots")]
+    ArenaFull {
+        /// Slots reserved.
+        slots: u64,
+    },
+    /// The log failed for good; reads go on from memory.
+    #[error("store is read-only: {cause}")]
+    ReadOnly {
+        /// Why.
+        cause: String,
+    },
+    /// The log had no room for as long as the call may wait.
+    #[error("log is full: {used} of {limit} bytes, waited {waited:?}")]
+    LogFull {
+        /// Bytes of the log. Unit: bytes.
+        used: u64,
+        /// The limit. Unit: bytes.
+        limit: u64,
+        /// How long the call waited.
+        waited: Duration,
+    },
+    /// The store is closed.
+    #[error("store is closed")]
+    Closed,
+    /// The token exists in memory and its record was taken, but its durability is not known: after a
+    /// restart it is there or not. The store is read-only from now on.
+    #[error("token {id} is created, but record {lsn} is not known to be durable")]
+    DurabilityUnknown {
+        /// The token.
+        id: TokenId,
+        /// Its record.
+        lsn: Lsn,
+        /// Why.
+        #[source]
+        cause: WaitError,
+    },
+}
+
+/// Why a token was not updated or deleted. Unless it says `DurabilityUnknown`, nothing changed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// No live token has this id.
+    #[error("no live token has the id {id}")]
+    NotFound {
+        /// The id.
+        id: TokenId,
+    },
+    /// The token is not the expected one.
+    #[error("token {id} is not the expected one")]
+    Conflict {
+        /// The id.
+        id: TokenId,
+        /// What it holds.
+        current: Box<Token>,
+    },
+    /// The log failed for good; reads go on from memory.
+    #[error("store is read-only: {cause}")]
+    ReadOnly {
+        /// Why.
+        cause: String,
+    },
+    /// The log had no room for as long as the call may wait.
+    #[error("log is full: {used} of {limit} bytes, waited {waited:?}")]
+    LogFull {
+        /// Bytes of the log. Unit: bytes.
+        used: u64,
+        /// The limit. Unit: bytes.
+        limit: u64,
+        /// How long the call waited.
+        waited: Duration,
+    },
+    /// The store is closed.
+    #[error("store is closed")]
+    Closed,
+    /// The write happened in memory and its record was taken, but its durability is not known: after a
+    /// restart it is there or not. The store is read-only from now on.
+    #[error("token {id} is written, but record {lsn} is not known to be durable")]
+    DurabilityUnknown {
+        /// The token.
+        id: TokenId,
+        /// Its record.
+        lsn: Lsn,
+        /// Why.
+        #[source]
+        cause: WaitError,
+    },
+}
+
+/// Why a wait for durability ended without it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SyncError {
+    /// The time was up, the log failed, or no such record was appended.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// This store has no log: nothing of it is ever durable.
+    #[error("store has no log, so nothing of it can be durable")]
+    NoLog,
+}
+
+/// Why a close was not clean. What was durable is there at the next open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// The log could not be sealed.
+    #[error(transparent)]
+    Log(#[from] ng_wal::CloseError),
+    /// The last record could not be written.
+    #[error("can't write the store's last record")]
+    LastRecord(#[source] ng_wal::AppendError),
+    /// The spans still in their rings did not reach the sink.
+    #[error("spans did not reach their sink")]
+    Spans(#[source] ng_trace::FlushError),
+}

@@ -1,0 +1,324 @@
+//! Stats to metric names and base units: the only file that knows the names. docs/OBSERVABILITY.md lists the same.
+
+use crate::stats::Stats;
+use crate::store::Inner;
+use ng_metrics::{Collect, Counter, Histogram, RegisterError, Registry, Source};
+use std::sync::Weak;
+
+/// One exported family. Names lack the prefix `neurograph_`.
+pub(crate) struct Metric {
+    name: &'static str,
+    help: &'static str,
+    value: Value,
+}
+
+enum Value {
+    /// Read from the stats at each scrape; never falls.
+    Counter(fn(&Stats) -> u64),
+    /// Read from the stats at each scrape.
+    Gauge(fn(&Stats) -> f64),
+    /// Told apart by the label `state`.
+    States(fn(&Stats) -> Vec<(&'static str, f64)>),
+    /// Kept by the registry: see [`Registered`].
+    Registered,
+    /// Constant labels.
+    Info,
+}
+
+use Value::{Counter as C, Gauge as G};
+
+fn wal(stats: &Stats, read: fn(&ng_wal::WalStats) -> u64) -> u64 {
+    stats.wal.as_ref().map_or(0, read)
+}
+
+fn sampler(stats: &Stats, read: fn(&ng_trace::SamplerStats) -> u64) -> u64 {
+    stats.sampler.as_ref().map_or(0, read)
+}
+
+fn spans(stats: &Stats, read: fn(&ng_trace::CollectorStats) -> u64) -> u64 {
+    stats.spans.as_ref().map_or(0, read)
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// Every metric of a store.
+pub(crate) const METRICS: &[Metric] = &[
+    Metric {
+        name: "tokens_created_total",
+        help: "Tokens created.",
+        value: C(|s| s.tokens_created_total),
+    },
+    Metric {
+        name: "tokens_deleted_total",
+        help: "Tokens deleted, evicted ones included.",
+        value: C(|s| s.tokens_deleted_total),
+    },
+    Metric {
+        name: "tokens_evicted_total",
+        help: "Tokens evicted by cleanup.",
+        value: C(|s| s.tokens_evicted_total),
+    },
+    Metric { name: "tokens_rejected_total", help: "Creates refused.", value: Value::Registered },
+    Metric { name: "tokens_active", help: "Tokens alive.", value: G(|s| s.tokens_live as f64) },
+    Metric {
+        name: "quota_exceeded_total",
+        help: "Creates refused because the quota of tokens was used up.",
+        value: Value::Registered,
+    },
+    Metric {
+        name: "aggressive_cleanups_total",
+        help: "Cleanups run.",
+        value: C(|s| s.guardian.cleanups_total),
+    },
+    Metric {
+        name: "panics_recovered_total",
+        help: "Panics of observers, sinks and sources that were caught.",
+        value: C(|s| wal(s, |w| w.observer_panics_total) + spans(s, |t| t.sink_panics_total)),
+    },
+    Metric {
+        name: "memory_used_bytes",
+        help: "Memory that the store holds.",
+        value: G(|s| s.guardian.committed_bytes as f64),
+    },
+    Metric {
+        name: "memory_usage_percent",
+        help: "Memory held, in percent of its quota; 0 without one.",
+        value: G(|s| {
+            s.guardian.max_memory_bytes.map_or(0.0, |limit| {
+                100.0 * s.guardian.committed_bytes as f64 / limit.max(1) as f64
+            })
+        }),
+    },
+    Metric {
+        name: "token_creation_duration_seconds",
+        help: "Time of sampled creates.",
+        value: Value::Registered,
+    },
+    Metric {
+        name: "arena_bytes",
+        help: "Address space reserved, memory committed, bytes of live tokens.",
+        value: Value::States(|s| {
+            vec![
+                ("reserved", s.arena.reserved_bytes as f64),
+                ("committed", s.arena.committed_bytes as f64),
+                ("live", s.arena.live_bytes as f64),
+            ]
+        }),
+    },
+    Metric {
+        name: "arena_chunks",
+        help: "Chunks of the arena that have memory.",
+        value: G(|s| s.arena.chunks as f64),
+    },
+    Metric {
+        name: "guardian_level",
+        help: "0 normal, 1 soft, 2 hard, 3 refuse.",
+        value: G(|s| f64::from(s.guardian.level as u8)),
+    },
+    Metric {
+        name: "guardian_recalls_total",
+        help: "Times idle credits were asked back from leases.",
+        value: C(|s| s.guardian.recalls_total),
+    },
+    Metric {
+        name: "wal_entries_written_total",
+        help: "Log records written.",
+        value: C(|s| wal(s, |w| w.written_records_total)),
+    },
+    Metric {
+        name: "wal_entries_replayed_total",
+        help: "Log records replayed when the store was opened.",
+        value: C(|s| s.records_replayed),
+    },
+    Metric {
+        name: "wal_bytes_total",
+        help: "Bytes written to the log.",
+        value: C(|s| wal(s, |w| w.written_bytes_total)),
+    },
+    Metric {
+        name: "wal_syncs_total",
+        help: "Syncs of the log.",
+        value: C(|s| wal(s, |w| w.syncs_total)),
+    },
+    Metric {
+        name: "wal_sync_duration_seconds",
+        help: "Time of the log's syncs.",
+        value: Value::Registered,
+    },
+    Metric {
+        name: "wal_batch_records",
+        help: "Records that one sync made durable.",
+        value: Value::Registered,
+    },
+    Metric {
+        name: "wal_queue_bytes",
+        help: "Bytes of large records waiting to be written.",
+        value: G(|s| wal(s, |w| w.queue_bytes) as f64),
+    },
+    Metric {
+        name: "wal_queue_records",
+        help: "Records waiting to be written.",
+        value: G(|s| wal(s, |w| w.queue_records) as f64),
+    },
+    Metric {
+        name: "wal_durable_lag_records",
+        help: "Records appended and not yet durable.",
+        value: G(|s| wal(s, |w| w.last_lsn.get().saturating_sub(w.durable_lsn.get())) as f64),
+    },
+    Metric {
+        name: "wal_durable_lag_seconds",
+        help: "Age of the oldest record written and not yet durable.",
+        value: G(|s| seconds(wal(s, |w| w.oldest_unsynced_ns))),
+    },
+    Metric {
+        name: "wal_segments",
+        help: "Segment files of the log.",
+        value: G(|s| wal(s, |w| w.segments) as f64),
+    },
+    Metric {
+        name: "wal_full_total",
+        help: "Appends refused because the log had no room.",
+        value: C(|s| wal(s, |w| w.full_total)),
+    },
+    Metric {
+        name: "wal_failed",
+        help: "1 if the log failed for good, else 0.",
+        value: G(|s| wal(s, |w| w.failed) as f64),
+    },
+    Metric {
+        name: "tracing_samples_total",
+        help: "Operations on which sampling was decided.",
+        value: C(|s| sampler(s, |t| t.samples_total)),
+    },
+    Metric {
+        name: "tracing_samples_recorded_total",
+        help: "Operations sampled at their head.",
+        value: C(|s| sampler(s, |t| t.samples_recorded_total)),
+    },
+    Metric {
+        name: "tracing_samples_skipped_total",
+        help: "Operations not sampled at their head.",
+        value: C(|s| sampler(s, |t| t.samples_skipped_total)),
+    },
+    Metric {
+        name: "tracing_error_operations_total",
+        help: "Operations that failed.",
+        value: C(|s| sampler(s, |t| t.error_operations_total)),
+    },
+    Metric {
+        name: "tracing_slow_operations_total",
+        help: "Operations slower than the threshold.",
+        value: C(|s| sampler(s, |t| t.slow_operations_total)),
+    },
+    Metric {
+        name: "tracing_sample_rate",
+        help: "Share of operations sampled.",
+        value: G(|s| s.sampler.as_ref().map_or(0.0, |t| t.rate)),
+    },
+    Metric {
+        name: "tracing_spans_dropped_total",
+        help: "Spans lost because a ring was full.",
+        value: C(|s| spans(s, |t| t.spans_dropped_total)),
+    },
+    Metric {
+        name: "tracing_spans_exported_total",
+        help: "Spans that reached the sink.",
+        value: C(|s| spans(s, |t| t.spans_exported_total)),
+    },
+    Metric {
+        name: "recovery_tokens",
+        help: "Tokens alive after recovery.",
+        value: G(|s| s.tokens_recovered as f64),
+    },
+    Metric {
+        name: "recovery_duration_seconds",
+        help: "Time that recovery took.",
+        value: G(|s| s.recovery_elapsed.as_secs_f64()),
+    },
+    Metric {
+        name: "blackbox_events_total",
+        help: "Events recorded by the flight recorder.",
+        value: C(|s| s.blackbox.as_ref().map_or(0, |b| b.events_total)),
+    },
+    Metric {
+        name: "blackbox_dropped_total",
+        help: "Events that the flight recorder lost.",
+        value: C(|s| s.blackbox.as_ref().map_or(0, |b| b.dropped_total)),
+    },
+    Metric { name: "build_info", help: "Version of neurograph.", value: Value::Info },
+];
+
+/// What the registry keeps, because it is counted as it happens.
+pub(crate) struct Registered {
+    pub(crate) create_seconds: Histogram,
+    pub(crate) sync_seconds: Histogram,
+    pub(crate) batch_records: Histogram,
+    pub(crate) rejected: Counter,
+    pub(crate) quota_exceeded: Counter,
+}
+
+impl Registered {
+    pub(crate) fn new(registry: &Registry) -> Result<Registered, RegisterError> {
+        let help = |name: &str| METRICS.iter().find(|m| m.name == name).map_or("", |m| m.help);
+        let counter = |total: &str| registry.counter(base(total), help(total));
+        let seconds = |name: &str| registry.histogram_seconds(name, help(name));
+        Ok(Registered {
+            create_seconds: seconds("token_creation_duration_seconds")?,
+            sync_seconds: seconds("wal_sync_duration_seconds")?,
+            batch_records: registry.histogram("wal_batch_records", help("wal_batch_records"))?,
+            rejected: counter("tokens_rejected_total")?,
+            quota_exceeded: counter("quota_exceeded_total")?,
+        })
+    }
+}
+
+/// A counter is registered without the `_total` that its text form gets.
+fn base(name: &str) -> &str {
+    name.strip_suffix("_total").unwrap_or(name)
+}
+
+/// Reads the store at each scrape, so that no operation has metric code.
+pub(crate) struct StoreSource(pub(crate) Weak<Inner>);
+
+impl Source for StoreSource {
+    fn collect(&self, out: &mut Collect<'_>) {
+        let Some(inner) = self.0.upgrade() else { return };
+        let stats = inner.stats();
+        for metric in METRICS {
+            match metric.value {
+                Value::Counter(read) => out.counter(base(metric.name), metric.help, read(&stats)),
+                Value::Gauge(read) => out.gauge(metric.name, metric.help, read(&stats)),
+                Value::States(read) => {
+                    out.gauge_labeled(metric.name, metric.help, "state", &read(&stats));
+                }
+                Value::Info => {
+                    let version = [("version", env!("CARGO_PKG_VERSION"))];
+                    out.info("build", metric.help, &version);
+                }
+                Value::Registered => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Config, Store};
+
+    #[test]
+    fn every_metric_of_the_table_is_on_the_page_from_the_first_scrape() {
+        let store = Store::in_memory(Config::default()).unwrap();
+        let page = store.metrics_text();
+        for metric in super::METRICS {
+            let sample = format!("neurograph_{}", metric.name);
+            let found = page.lines().any(|line| {
+                let rest = line.strip_prefix(&sample);
+                rest.is_some_and(|r| r.starts_with([' ', '{', '_']))
+            });
+            assert!(found, "{sample} is not on the page:\n{page}");
+        }
+        assert_eq!(store.stats().metrics.scrape_errors_total, 0, "{:?}", store.stats().metrics);
+    }
+}

@@ -1,0 +1,142 @@
+//! The store's side of the log: what is logged, waiting for room outside of any token's writing bit, and the generation ceiling.
+
+use crate::format;
+use ng_core::{Arena, Flags, Token};
+use ng_wal::{AppendError, Durability, Lsn, WaitError, Wal};
+use parking_lot::Mutex;
+use std::time::{Duration, Instant};
+
+/// Generations that one durable announcement covers. Small: each unclean restart skips what is left of it.
+const CEILING_STEP: u32 = 4_096;
+
+/// An open log and how it is used.
+pub(crate) struct Log {
+    pub(crate) wal: Wal,
+    pub(crate) level: Durability,
+    full_timeout: Duration,
+    sync_timeout: Duration,
+    /// The ceiling in force and one that was appended and is not durable yet.
+    ceiling: Mutex<Ceiling>,
+}
+
+struct Ceiling {
+    in_force: u32,
+    coming: Option<(u32, Lsn)>,
+}
+
+impl Log {
+    pub(crate) fn new(wal: Wal, config: &crate::config::WalSection, ceiling: u32) -> Log {
+        Log {
+            wal,
+            level: config.durability,
+            full_timeout: config.full_timeout,
+            sync_timeout: config.sync_timeout,
+            ceiling: Mutex::new(Ceiling { in_force: ceiling, coming: None }),
+        }
+    }
+
+    /// Waits a little for room, unless `begun` is longer ago than such a wait may last.
+    ///
+    /// Errors: how long was waited in all.
+    pub(crate) fn wait_for_room(&self, begun: Instant) -> Result<(), Duration> {
+        let waited = begun.elapsed();
+        let left = self.full_timeout.saturating_sub(waited);
+        if left.is_zero() {
+            return Err(waited);
+        }
+        self.wal.wait_for_room(left);
+        Ok(())
+    }
+
+    /// Appends one of the store's own records. They may use the log's last reserve: a full log still
+    /// opens, closes, and takes deletes. Waits for the ring at most `full_timeout`, a second at least.
+    pub(crate) fn append_own(&self, kind: u8, payload: &[u8]) -> Result<Lsn, AppendError> {
+        let begun = Instant::now();
+        loop {
+            let full = match self.wal.try_append_reserved(kind, payload) {
+                Err(full @ AppendError::Full { .. }) => full,
+                other => return other,
+            };
+            let left =
+                self.full_timeout.max(Duration::from_secs(1)).saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Err(full);
+            }
+            self.wal.wait_for_room(left);
+        }
+    }
+
+    /// Brings a record to `level`. Blocks at Strict only.
+    pub(crate) fn reach(&self, lsn: Lsn, level: Durability) -> Result<(), WaitError> {
+        match self.wal.reach(lsn, level) {
+            Ok(_) => Ok(()),
+            Err(AppendError::DurabilityUnknown { cause, .. }) => Err(cause),
+            // `reach` appends nothing, so it has no other way to fail.
+            Err(_) => Err(WaitError::TimedOut {
+                lsn,
+                durable_lsn: self.wal.durable_lsn(),
+                waited: self.sync_timeout,
+            }),
+        }
+    }
+
+    /// Makes ids up to above `needed` durable to hand out, and lets the arena do so. Blocks on the disk.
+    pub(crate) fn raise_ceiling(&self, arena: &Arena, needed: u32) -> Result<(), AppendError> {
+        let mut ceiling = self.ceiling.lock();
+        if ceiling.in_force > needed {
+            return Ok(());
+        }
+        let next = needed.saturating_add(CEILING_STEP);
+        let lsn = self.append_own(format::CEILING, &format::generation(next))?;
+        self.wal
+            .wait_durable(lsn, self.sync_timeout)
+            .map_err(|cause| AppendError::DurabilityUnknown { lsn, cause })?;
+        (ceiling.in_force, ceiling.coming) = (next, None);
+        arena.set_generation_limit(next);
+        Ok(())
+    }
+
+    /// Keeps the ceiling at least half a step above what is in use, without blocking.
+    pub(crate) fn keep_ceiling_ahead(&self, arena: &Arena) {
+        let Some(mut ceiling) = self.ceiling.try_lock() else { return };
+        if let Some((next, lsn)) = ceiling.coming {
+            if self.wal.durable_lsn() >= lsn {
+                (ceiling.in_force, ceiling.coming) = (next, None);
+                arena.set_generation_limit(next);
+            }
+            return;
+        }
+        if arena.generation_high().saturating_add(CEILING_STEP / 2) > ceiling.in_force {
+            let next = ceiling.in_force.saturating_add(CEILING_STEP);
+            // Full or failed: the create that needs it will say so.
+            if let Ok(lsn) =
+                self.wal.try_append_reserved(format::CEILING, &format::generation(next))
+            {
+                ceiling.coming = Some((next, lsn));
+            }
+        }
+    }
+
+    /// The ceiling is at least half a step above `floor`, so no announcement is needed before the first create.
+    pub(crate) fn covers(&self, floor: u32) -> bool {
+        self.ceiling.lock().in_force >= floor.saturating_add(CEILING_STEP / 2)
+    }
+}
+
+/// Which tokens are logged, as one test of a token's flags.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Logged {
+    always: u16,
+    mask: u16,
+}
+
+impl Logged {
+    pub(crate) const NEVER: Logged = Logged { always: 0, mask: 0 };
+    pub(crate) const FLAGGED: Logged = Logged { always: 0, mask: Flags::PERSISTENT.bits() };
+    pub(crate) const ALL: Logged = Logged { always: u16::MAX, mask: u16::MAX };
+
+    #[inline(always)]
+    pub(crate) fn is(self, token: &Token) -> bool {
+        (token.flags().bits() | self.always) & self.mask != 0
+    }
+}

@@ -1,0 +1,69 @@
+//! Facts of the rooms as black-box events: the kinds, and the log's observer.
+
+use crate::store::Status;
+use ng_blackbox::{Event, Kind, Recorder, Severity};
+use ng_core::Arena;
+use ng_metrics::Histogram;
+use ng_wal::{Failure, Synced, WalObserver};
+use std::sync::Arc;
+
+pub(crate) const TOKEN_CREATED: Kind = Kind::new(16);
+pub(crate) const QUOTA_EXCEEDED: Kind = Kind::new(18);
+pub(crate) const AGGRESSIVE_CLEANUP: Kind = Kind::new(19);
+pub(crate) const WAL_WRITTEN: Kind = Kind::new(21);
+pub(crate) const WAL_FAILED: Kind = Kind::new(22);
+pub(crate) const WAL_REPLAYED: Kind = Kind::new(23);
+pub(crate) const SAMPLING_CHANGED: Kind = Kind::new(27);
+pub(crate) const PRESSURE_CHANGED: Kind = Kind::new(29);
+pub(crate) const SYSTEM_STARTED: Kind = Kind::new(30);
+pub(crate) const SYSTEM_STOPPED: Kind = Kind::new(31);
+
+/// The kinds and the names under which a reader shows them.
+pub(crate) const KINDS: &[(Kind, &str)] = &[
+    (TOKEN_CREATED, "TokenCreated"),
+    (QUOTA_EXCEEDED, "QuotaExceeded"),
+    (AGGRESSIVE_CLEANUP, "AggressiveCleanup"),
+    (WAL_WRITTEN, "WalWritten"),
+    (WAL_FAILED, "WalFailed"),
+    (WAL_REPLAYED, "WalReplayed"),
+    (SAMPLING_CHANGED, "SamplingChanged"),
+    (PRESSURE_CHANGED, "PressureChanged"),
+    (SYSTEM_STARTED, "SystemStarted"),
+    (SYSTEM_STOPPED, "SystemStopped"),
+];
+
+/// Records an event, if there is a recorder.
+pub(crate) fn note(recorder: &Option<Arc<Recorder>>, kind: Kind, severity: Severity, n: [u64; 4]) {
+    if let Some(recorder) = recorder {
+        recorder.record(Event::numbers(kind, severity, n));
+    }
+}
+
+/// Listens to the log on its threads.
+pub(crate) struct LogObserver {
+    pub(crate) blackbox: Option<Arc<Recorder>>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) arena: std::sync::OnceLock<Arena>,
+    pub(crate) sync_seconds: Histogram,
+    pub(crate) batch_records: Histogram,
+}
+
+impl WalObserver for LogObserver {
+    fn on_synced(&self, event: &Synced) {
+        let ns = event.duration.as_nanos() as u64;
+        self.sync_seconds.record(ns);
+        self.batch_records.record(event.records);
+        let numbers = [event.durable_lsn.get(), event.records, ns, 0];
+        note(&self.blackbox, WAL_WRITTEN, Severity::DEBUG, numbers);
+    }
+
+    fn on_failed(&self, failure: &Failure) {
+        self.status.set_read_only(&failure.to_string());
+        // Sessions look up from their leases at the next create and find the store read-only.
+        if let Some(arena) = self.arena.get() {
+            arena.ring();
+        }
+        let errno = failure.errno.map_or(0, |errno| errno as u64);
+        note(&self.blackbox, WAL_FAILED, Severity::ERROR, [failure.offset, errno, 0, 0]);
+    }
+}

@@ -1,0 +1,241 @@
+//! Opening a store: the order in which its rooms start, and what each is told of the others.
+//!
+//! Settings, directory, flight recorder, log (which locks the directory), replay, quotas, tracing,
+//! metrics; last the pulse. Whatever fails on the way, what was started is stopped by its own drop.
+
+use crate::config::{Config, ConfigError, Persist};
+use crate::error::OpenError;
+use crate::export;
+use crate::log::{Log, Logged};
+use crate::manifest::Manifest;
+use crate::observe::{KINDS, LogObserver, SYSTEM_STARTED, WAL_REPLAYED, note};
+use crate::pulse::{Pulse, unix_seconds};
+use crate::replay::replay;
+use crate::stats::RecoveryReport;
+use crate::store::{FixedBytes, Inner, Names, Status, Store, StoreBuilder, Tracing};
+use ng_blackbox::{Recorder, Severity, install_panic_hook};
+use ng_core::{Arena, MemoryGate};
+use ng_guardian::{Guardian, Holder};
+use ng_metrics::Registry;
+use ng_trace::{Collector, CountingSink, Sampler, Sink, StartError};
+use ng_wal::Wal;
+use parking_lot::Mutex;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// The guardian's memory quota as the arena asks for it.
+struct Gate(Guardian);
+
+impl MemoryGate for Gate {
+    fn commit(&self, bytes: u64) -> bool {
+        self.0.commit(bytes).is_ok()
+    }
+    fn uncommit(&self, bytes: u64) {
+        self.0.uncommit(bytes);
+    }
+}
+
+/// Idle credits lie in the arena's leases.
+struct Leases(Arena);
+
+impl Holder for Leases {
+    fn recall_idle(&self) -> u64 {
+        self.0.recall_idle()
+    }
+}
+
+/// The arena and, if there is one, its log, as recovery left them.
+struct Recovered {
+    arena: Arena,
+    log: Option<Log>,
+    report: RecoveryReport,
+}
+
+pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, OpenError> {
+    let StoreBuilder { config, sink } = builder;
+    config.validate()?;
+    if let Some(dir) = dir {
+        make_private_dir(dir)?;
+    }
+    let status = Arc::new(Status::default());
+    let registry = Registry::new("neurograph").map_err(|e| unregistered(&e))?;
+    let metrics = export::Registered::new(&registry).map_err(|e| unregistered(&e))?;
+    let guardian = Guardian::new(config.guardian.clone()).map_err(ConfigError::from)?;
+    let blackbox = open_blackbox(&config, dir)?;
+    let observer = Arc::new(LogObserver {
+        blackbox: blackbox.clone(),
+        status: Arc::clone(&status),
+        arena: OnceLock::new(),
+        sync_seconds: metrics.sync_seconds.clone(),
+        batch_records: metrics.batch_records.clone(),
+    });
+    let recovered = recover(&config, dir, &guardian, &observer)?;
+    let Recovered { arena, log, report } = recovered;
+    // The only setter; a second call could not happen.
+    let _first = observer.arena.set(arena.clone());
+    let fixed_bytes = FixedBytes {
+        wal: log.as_ref().map_or(0, |log| log.wal.stats().memory_bytes),
+        blackbox: blackbox.as_ref().map_or(0, |recorder| recorder.bytes()),
+    };
+    guardian.adopt(0, fixed_bytes.wal + fixed_bytes.blackbox);
+    let holder: Arc<dyn Holder> = Arc::new(Leases(arena.clone()));
+    guardian.set_holder(&holder);
+    let tracing = start_tracing(&config, sink)?;
+    let panic_hook = match &blackbox {
+        Some(recorder) if config.blackbox.panic_hook => Some(install_panic_hook(recorder)),
+        _ => None,
+    };
+    let logged = match (&log, config.persist) {
+        (None, _) => Logged::NEVER,
+        (Some(_), Persist::All) => Logged::ALL,
+        (Some(_), Persist::Flagged) => Logged::FLAGGED,
+    };
+    note(&blackbox, SYSTEM_STARTED, Severity::INFO, [report.tokens, report.records, 0, 0]);
+    if log.is_some() {
+        let ns = report.elapsed.as_nanos() as u64;
+        let numbers = [report.records, report.last_lsn.get(), report.torn_bytes, ns];
+        note(&blackbox, WAL_REPLAYED, Severity::INFO, numbers);
+    }
+    let inner = Arc::new(Inner {
+        arena,
+        guardian,
+        _holder: holder,
+        log,
+        logged,
+        tracing,
+        blackbox,
+        _panic_hook: panic_hook,
+        registry: registry.clone(),
+        create_seconds: metrics.create_seconds,
+        rejected: metrics.rejected,
+        quota_exceeded: metrics.quota_exceeded,
+        seconds: AtomicU32::new(unix_seconds()),
+        status,
+        pulses: AtomicU64::new(0),
+        created_shown: AtomicU64::new(0),
+        recovery: report,
+        fixed_bytes,
+        evictor: Mutex::new(None),
+    });
+    let weak = Arc::downgrade(&inner);
+    registry.source(Box::new(export::StoreSource(weak)));
+    let pulse = Pulse::start(&inner)
+        .map_err(|source| OpenError::Thread { name: "neurograph-pulse", source })?;
+    Ok(Store { inner, pulse })
+}
+
+/// Our own metric names are fixed at build time, so this tells of a bug, not of the world.
+fn unregistered(error: &ng_metrics::RegisterError) -> OpenError {
+    OpenError::FirstRecords(error.to_string().into())
+}
+
+fn make_private_dir(dir: &Path) -> Result<(), OpenError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    let failed = |source| OpenError::Io { operation: "create", path: dir.to_path_buf(), source };
+    builder.create(dir).map_err(failed)?;
+    if !dir.is_dir() {
+        return Err(failed(io::Error::from(io::ErrorKind::NotADirectory)));
+    }
+    Ok(())
+}
+
+/// A recorder in the directory, or in memory if that can't be had: the store works without it.
+fn open_blackbox(config: &Config, dir: Option<&Path>) -> Result<Option<Arc<Recorder>>, OpenError> {
+    if !config.blackbox.enabled {
+        return Ok(None);
+    }
+    let settings = || config.blackbox.recorder.clone();
+    let on_disk = dir.and_then(|dir| {
+        let dir = dir.join("blackbox");
+        make_private_dir(&dir).ok()?;
+        Recorder::open(&dir, settings(), KINDS).ok()
+    });
+    let recorder = match on_disk {
+        Some(recorder) => recorder,
+        None => match Recorder::in_memory(settings(), KINDS) {
+            Ok(recorder) => recorder,
+            Err(_) => return Ok(None),
+        },
+    };
+    Ok(Some(Arc::new(recorder)))
+}
+
+fn recover(
+    config: &Config,
+    dir: Option<&Path>,
+    guardian: &Guardian,
+    observer: &Arc<LogObserver>,
+) -> Result<Recovered, OpenError> {
+    let gate: Arc<dyn MemoryGate> = Arc::new(Gate(guardian.clone()));
+    let dir = match dir {
+        Some(dir) if config.wal.enabled => dir,
+        _ => {
+            let arena = config.arena(0, gate)?;
+            return Ok(Recovered { arena, log: None, report: RecoveryReport::default() });
+        }
+    };
+    let start = Instant::now();
+    let manifest = Manifest::read(dir)?;
+    let mut settings = config.wal_config();
+    settings.store_uuid = manifest.as_ref().and_then(Manifest::store_id);
+    settings.observer = Some(Arc::clone(observer) as Arc<dyn ng_wal::WalObserver>);
+    let (wal, recovery) = Wal::open(dir.join("wal"), settings)?;
+    if manifest.is_none() {
+        Manifest::new(recovery.store_uuid).write(dir)?;
+    }
+    let replayed = replay(&recovery, |slots| config.arena(slots, Arc::clone(&gate)))?;
+    let arena = replayed.arena;
+    let tokens = replayed.restored.tokens;
+    guardian.adopt(tokens, replayed.restored.committed_bytes);
+    let report = RecoveryReport {
+        records: replayed.records,
+        tokens,
+        last_lsn: recovery.last_lsn,
+        torn_bytes: recovery.torn_bytes,
+        clean: replayed.clean,
+        over_quota: config.guardian.max_tokens.is_some_and(|limit| tokens > limit),
+        generation_floor: replayed.floor,
+        elapsed: start.elapsed(),
+        ..RecoveryReport::default()
+    };
+    arena.set_generation_limit(replayed.ceiling);
+    let log = Log::new(wal, &config.wal, replayed.ceiling);
+    if !log.covers(replayed.floor) {
+        // Now rather than in the first create, which would wait for the disk.
+        log.raise_ceiling(&arena, replayed.ceiling.max(replayed.floor))
+            .map_err(|error| OpenError::FirstRecords(Box::new(error)))?;
+    }
+    Ok(Recovered { arena, log: Some(log), report })
+}
+
+fn start_tracing(
+    config: &Config,
+    sink: Option<Box<dyn Sink>>,
+) -> Result<Option<Tracing>, OpenError> {
+    if !config.trace.enabled {
+        return Ok(None);
+    }
+    let sampler = Sampler::new(config.trace.sampler.clone()).map_err(ConfigError::from)?;
+    let sink = sink.unwrap_or_else(|| Box::new(CountingSink::new()));
+    let collector = match Collector::start(config.trace.collector.clone(), sink) {
+        Ok(collector) => collector,
+        Err(StartError::Thread { name, source }) => return Err(OpenError::Thread { name, source }),
+        Err(error) => return Err(OpenError::FirstRecords(Box::new(error))),
+    };
+    let names = Names {
+        create: collector.name("token.create"),
+        update: collector.name("token.update"),
+        delete: collector.name("token.delete"),
+        token: collector.name("ng.token.id"),
+        lsn: collector.name("ng.log.lsn"),
+    };
+    let ring_bytes = config.trace.collector.ring_bytes as u64;
+    Ok(Some(Tracing { sampler: Arc::new(sampler), collector, names, ring_bytes }))
+}

@@ -1,0 +1,654 @@
+//! A session: one thread's way to write. It runs towards one limit; all that is due is done there.
+//!
+//! A create that is not logged is the arena's hot path and one test of the token's flags. At the
+//! writer's limit the session looks what is due: a new lease (quota, memory, ids), the next sampled
+//! create, or a bell (the store closed or failed, settings changed).
+//!
+//! A logged operation takes the token's writing bit, decides under it, tries to claim a record, writes
+//! the words, clears the bit. So the log's order is the token's order. If the log has no room, the bit
+//! is given back first and the wait is outside.
+
+use crate::error::{CreateError, WriteError};
+use crate::format;
+use crate::observe::{QUOTA_EXCEEDED, TOKEN_CREATED};
+use crate::store::{Barred, Inner, Names};
+use ng_blackbox::{Event, Lane, Severity};
+use ng_core::{Due, LEASE_SLOTS_MAX, Token, TokenId, Writer};
+use ng_guardian::{CleanupGoal, Refusal, ReleaseCell};
+use ng_trace::{
+    Clock, LocalSampler, Outcome, Sampled, Sampler, SpanRecord, SpanRecorder, Status, Ticks,
+};
+use ng_wal::{AppendError, Durability, Lsn, WaitError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// One thread's way to write to a store, and to read its tokens.
+///
+/// Holds up to 1,024 slots and their credits ahead; dropping it gives them back, also when its thread
+/// panics. It outlives its [`Store`](crate::Store): writes are then `Closed`, reads go on from memory.
+pub struct Session {
+    writer: Writer,
+    cell: ReleaseCell,
+    tracing: Option<SessionTracing>,
+    lane: Option<Lane>,
+    last_lsn: Lsn,
+    inner: Arc<Inner>,
+}
+
+struct SessionTracing {
+    /// Creates: its gaps are the writer's stops.
+    creates: LocalSampler,
+    /// The gap that the writer runs through.
+    gap: u32,
+    /// Updates and deletes.
+    others: LocalSampler,
+    recorder: SpanRecorder,
+    sampler: Arc<Sampler>,
+    clock: Clock,
+    names: Names,
+}
+
+/// What a write makes of the token it found.
+enum Change {
+    Put(Token),
+    Delete,
+}
+
+/// Which span an operation gets.
+#[derive(Clone, Copy)]
+enum Operation {
+    Create,
+    Update,
+    Delete,
+}
+
+/// A session's writes at a higher level of durability; see [`Session::with`].
+pub struct Raised<'s> {
+    session: &'s mut Session,
+    level: Durability,
+}
+
+impl Session {
+    pub(crate) fn new(inner: Arc<Inner>) -> Session {
+        let mut writer = inner.arena.writer();
+        let tracing = inner.tracing.as_ref().map(|tracing| {
+            inner.guardian.adopt(0, tracing.ring_bytes);
+            let creates = tracing.sampler.local();
+            writer.stop_after(u64::from(creates.gap()));
+            SessionTracing {
+                gap: creates.gap(),
+                creates,
+                others: tracing.sampler.local(),
+                recorder: tracing.collector.recorder(),
+                sampler: Arc::clone(&tracing.sampler),
+                clock: tracing.collector.clock(),
+                names: tracing.names,
+            }
+        });
+        let lane = inner.blackbox.as_ref().map(|recorder| recorder.lane());
+        let cell = inner.guardian.cell();
+        Session { writer, cell, tracing, lane, last_lsn: Lsn::NONE, inner }
+    }
+
+    /// Stores a token. A timestamp of 0 becomes the present second.
+    ///
+    /// Not logged: never blocks but for memory, once in 32,768 creates, and for a cleanup at the
+    /// quota. Logged: waits at most `wal.full_timeout` for room, then `LogFull`; at Strict until it is
+    /// durable, at most `wal.sync_timeout`, then `DurabilityUnknown`.
+    #[inline]
+    pub fn create(&mut self, token: &Token) -> Result<TokenId, CreateError> {
+        let token = self.stamped(token);
+        if !self.inner.logged.is(&token)
+            && let Some(id) = self.writer.try_create(&token)
+        {
+            return Ok(id);
+        }
+        self.create_slowly(&token, Durability::Relaxed)
+    }
+
+    /// The token, or `None` if `id` names no live one. Waits only while one write of this very token
+    /// is in progress.
+    #[inline]
+    pub fn get(&self, id: TokenId) -> Option<Token> {
+        self.inner.arena.get(id)
+    }
+
+    /// Appends what [`Session::get`] gives for each id.
+    pub fn get_many(&self, ids: &[TokenId], out: &mut Vec<Option<Token>>) {
+        self.inner.arena.get_many(ids, out);
+    }
+
+    /// Replaces the token at `id`. A timestamp of 0 becomes the present second.
+    ///
+    /// Blocks as a logged [`Session::create`] does.
+    pub fn update(&mut self, id: TokenId, token: &Token) -> Result<(), WriteError> {
+        self.update_at(id, token, Durability::Relaxed)
+    }
+
+    /// Replaces the token at `id` if it is `expected`; else `Conflict` with what it is.
+    ///
+    /// Blocks as a logged [`Session::create`] does.
+    pub fn update_if(
+        &mut self,
+        id: TokenId,
+        expected: &Token,
+        new: &Token,
+    ) -> Result<(), WriteError> {
+        let new = self.stamped(new);
+        self.write(Operation::Update, id, Durability::Relaxed, |current| {
+            if current != expected {
+                return Err(WriteError::Conflict { id, current: Box::new(*current) });
+            }
+            Ok(Change::Put(new))
+        })
+    }
+
+    /// Replaces the token at `id` by what `change` makes of it. Runs `change` on a copy, and again
+    /// if somebody else wrote meanwhile. Returns the new token.
+    ///
+    /// Blocks as a logged [`Session::create`] does.
+    pub fn modify(
+        &mut self,
+        id: TokenId,
+        mut change: impl FnMut(Token) -> Token,
+    ) -> Result<Token, WriteError> {
+        loop {
+            let current = self.get(id).ok_or(WriteError::NotFound { id })?;
+            let new = self.stamped(&change(current));
+            match self.update_if(id, &current, &new) {
+                Ok(()) => return Ok(new),
+                Err(WriteError::Conflict { .. }) => continue,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Removes the token at `id`.
+    ///
+    /// Blocks as a logged [`Session::create`] does.
+    pub fn delete(&mut self, id: TokenId) -> Result<(), WriteError> {
+        self.delete_at(id, Durability::Relaxed)
+    }
+
+    /// The next write at `level`, or at the store's own if that is higher.
+    pub fn with(&mut self, level: Durability) -> Raised<'_> {
+        Raised { session: self, level }
+    }
+
+    /// Record of this session's last logged operation; [`Lsn::NONE`] without one.
+    pub fn last_lsn(&self) -> Lsn {
+        self.last_lsn
+    }
+
+    /// Removes the token at `id` if it still is as `wanted` says. Used by cleanup.
+    pub(crate) fn evict(&mut self, id: TokenId, wanted: impl Fn(&Token) -> bool) -> bool {
+        let evicted = self.write(Operation::Delete, id, Durability::Relaxed, |current| {
+            if !wanted(current) {
+                return Err(WriteError::Conflict { id, current: Box::new(*current) });
+            }
+            Ok(Change::Delete)
+        });
+        evicted.is_ok()
+    }
+
+    #[inline(always)]
+    fn stamped(&self, token: &Token) -> Token {
+        let seconds = match token.timestamp() {
+            0 => self.inner.seconds.load(Relaxed),
+            set => set,
+        };
+        token.with_timestamp(seconds)
+    }
+
+    fn now(&self) -> Option<Ticks> {
+        self.tracing.as_ref().map(|tracing| tracing.clock.now())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn create_slowly(&mut self, token: &Token, level: Durability) -> Result<TokenId, CreateError> {
+        let start = self.now();
+        let mut sampled = None;
+        let outcome = self.create_at_limit(token, level, &mut sampled);
+        let (id, failed) = match &outcome {
+            Ok(id) => (Some(*id), false),
+            Err(CreateError::DurabilityUnknown { id, .. }) => (Some(*id), true),
+            Err(_) => (None, true),
+        };
+        if let Err(error) = &outcome {
+            self.note_refusal(error);
+        }
+        if let Some(start) = start {
+            let took = self.record(Operation::Create, start, sampled, id, failed);
+            if let (Some(took), Some(id)) = (took.filter(|_| sampled.is_some()), id) {
+                self.inner.create_seconds.record(took);
+                if let Some(lane) = &mut self.lane {
+                    let numbers = [id.to_u64(), self.last_lsn.get(), took, 0];
+                    lane.record(Event::numbers(TOKEN_CREATED, Severity::DEBUG, numbers));
+                }
+            }
+        }
+        outcome
+    }
+
+    fn create_at_limit(
+        &mut self,
+        token: &Token,
+        level: Durability,
+        sampled: &mut Option<Sampled>,
+    ) -> Result<TokenId, CreateError> {
+        self.inner.status.check()?;
+        let logged = self.inner.logged.is(token);
+        let mut begun = None;
+        loop {
+            let mut at_stop = false;
+            let pending = if let Some(pending) = self.writer.begin() {
+                pending
+            } else {
+                match self.writer.due() {
+                    Due::Stop => {
+                        at_stop = true;
+                        *sampled = self.tracing.as_mut().and_then(SessionTracing::arrive);
+                        self.writer.begin_due()
+                    }
+                    Due::Lease => {
+                        self.refill()?;
+                        continue;
+                    }
+                    _ => {
+                        self.inner.status.check()?;
+                        self.writer.resume();
+                        continue;
+                    }
+                }
+            };
+            let id = pending.id();
+            let record = match (&self.inner.log, logged) {
+                (Some(log), true) => Some(log.wal.try_append(format::PUT, &format::put(id, token))),
+                _ => None,
+            };
+            match record.transpose() {
+                Ok(lsn) => {
+                    pending.commit(token);
+                    self.rearm(at_stop);
+                    let Some(lsn) = lsn else { return Ok(id) };
+                    self.last_lsn = lsn;
+                    return match self.reach(lsn, level) {
+                        Ok(()) => Ok(id),
+                        Err(cause) => Err(CreateError::DurabilityUnknown { id, lsn, cause }),
+                    };
+                }
+                Err(error) => {
+                    // The bit and the slot go back first; readers never wait for the disk.
+                    drop(pending);
+                    self.cell.release_one();
+                    self.rearm(at_stop);
+                    self.wait_for_room(error, &mut begun).map_err(CreateError::from)?;
+                }
+            }
+        }
+    }
+
+    /// After the create at a stop: run to the next.
+    fn rearm(&mut self, at_stop: bool) {
+        if !at_stop {
+            return;
+        }
+        let gap = self.tracing.as_mut().map_or(u64::MAX, |tracing| {
+            tracing.gap = tracing.creates.gap();
+            u64::from(tracing.gap)
+        });
+        self.writer.stop_after(gap);
+    }
+
+    /// New slots, with their credits, memory and ids.
+    fn refill(&mut self) -> Result<(), CreateError> {
+        let inner = Arc::clone(&self.inner);
+        let mut cleaned = false;
+        let mut ceiling_raised = false;
+        loop {
+            // Held until the lease is taken: a store that closes meanwhile waits for this, then recalls it.
+            let leasing = inner.status.leasing.read();
+            inner.status.check()?;
+            let refused = match inner.guardian.reserve(LEASE_SLOTS_MAX) {
+                Ok(granted) => match self.writer.lease(granted.credits) {
+                    Ok(slots) => {
+                        inner.guardian.release(u64::from(granted.credits.saturating_sub(slots)));
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        inner.guardian.release(u64::from(granted.credits));
+                        drop(leasing);
+                        match error {
+                            ng_core::CreateError::Generation { needed, .. } if !ceiling_raised => {
+                                // At most one wait: the next announcement covers a whole step.
+                                ceiling_raised = true;
+                                self.raise_ceiling(needed)?;
+                                continue;
+                            }
+                            ng_core::CreateError::Memory { bytes, .. } => {
+                                inner.memory_refusal(bytes)
+                            }
+                            _ => CreateError::ArenaFull {
+                                slots: inner.arena.stats().reserved_bytes / 64,
+                            },
+                        }
+                    }
+                },
+                Err(refusal) => {
+                    drop(leasing);
+                    CreateError::from(refusal)
+                }
+            };
+            if cleaned || !inner.guardian.config().enable_aggressive_cleanup {
+                return Err(refused);
+            }
+            cleaned = true;
+            if inner.clean_up(CleanupGoal::LowWater, &|| false).evicted == 0 {
+                return Err(refused);
+            }
+        }
+    }
+
+    fn raise_ceiling(&mut self, needed: u32) -> Result<(), CreateError> {
+        let Some(log) = &self.inner.log else { return Ok(()) };
+        match log.raise_ceiling(&self.inner.arena, needed) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let waited = Duration::ZERO;
+                Err(Stuck::of(error, waited).into())
+            }
+        }
+    }
+
+    fn update_at(
+        &mut self,
+        id: TokenId,
+        token: &Token,
+        level: Durability,
+    ) -> Result<(), WriteError> {
+        let token = self.stamped(token);
+        self.write(Operation::Update, id, level, |_| Ok(Change::Put(token)))
+    }
+
+    fn delete_at(&mut self, id: TokenId, level: Durability) -> Result<(), WriteError> {
+        self.write(Operation::Delete, id, level, |_| Ok(Change::Delete))
+    }
+
+    fn write(
+        &mut self,
+        operation: Operation,
+        id: TokenId,
+        level: Durability,
+        decide: impl Fn(&Token) -> Result<Change, WriteError>,
+    ) -> Result<(), WriteError> {
+        let sampled = self.tracing.as_mut().and_then(|tracing| tracing.others.arrive());
+        let timed = sampled.is_some() || self.inner.log.is_some();
+        let start = if timed { self.now() } else { None };
+        let outcome = self.write_under_bit(id, level, decide);
+        let failed = !matches!(outcome, Ok(()) | Err(WriteError::Conflict { .. }));
+        // An error is recorded even where nobody thought of timing the operation.
+        if let Some(start) = start.or_else(|| self.now().filter(|_| failed)) {
+            self.record(operation, start, sampled, Some(id), failed);
+        }
+        outcome
+    }
+
+    fn write_under_bit(
+        &mut self,
+        id: TokenId,
+        level: Durability,
+        decide: impl Fn(&Token) -> Result<Change, WriteError>,
+    ) -> Result<(), WriteError> {
+        self.inner.status.check()?;
+        let mut begun = None;
+        loop {
+            let edit = self.writer.edit(id).map_err(|_| WriteError::NotFound { id })?;
+            let current = edit.current();
+            let change = decide(&current)?;
+            let record = self.inner.log_change(id, &current, &change);
+            match record.transpose() {
+                Ok(lsn) => {
+                    match change {
+                        Change::Put(token) => edit.commit(&token),
+                        Change::Delete => {
+                            edit.delete();
+                            self.cell.release_one();
+                        }
+                    }
+                    let Some(lsn) = lsn else { return Ok(()) };
+                    self.last_lsn = lsn;
+                    return match self.reach(lsn, level) {
+                        Ok(()) => Ok(()),
+                        Err(cause) => Err(WriteError::DurabilityUnknown { id, lsn, cause }),
+                    };
+                }
+                Err(error) => {
+                    drop(edit);
+                    self.wait_for_room(error, &mut begun).map_err(WriteError::from)?;
+                }
+            }
+        }
+    }
+
+    /// Waits for the level that was asked for. A failure turns the store read-only.
+    fn reach(&self, lsn: Lsn, level: Durability) -> Result<(), WaitError> {
+        let Some(log) = &self.inner.log else { return Ok(()) };
+        let level = level.max(log.level);
+        if level == Durability::Relaxed {
+            return Ok(());
+        }
+        log.reach(lsn, level).inspect_err(|cause| {
+            self.inner.status.set_read_only(&cause.to_string());
+            self.inner.arena.ring();
+        })
+    }
+
+    /// After a refused claim: waits a little if that can help.
+    fn wait_for_room(&self, error: AppendError, begun: &mut Option<Instant>) -> Result<(), Stuck> {
+        let begun = *begun.get_or_insert_with(Instant::now);
+        let full = matches!(error, AppendError::Full { .. });
+        if let (true, Some(log)) = (full, &self.inner.log) {
+            return log.wait_for_room(begun).map_err(|waited| Stuck::of(error, waited));
+        }
+        if let AppendError::Failed(failure) = &error {
+            self.inner.status.set_read_only(&failure.to_string());
+        }
+        Err(Stuck::of(error, begun.elapsed()))
+    }
+
+    fn note_refusal(&mut self, error: &CreateError) {
+        self.inner.rejected.inc();
+        if let CreateError::QuotaExceeded { limit, used } = *error {
+            self.inner.quota_exceeded.inc();
+            if let Some(lane) = &mut self.lane {
+                let numbers = [limit, used, 0, 0];
+                lane.record(Event::numbers(QUOTA_EXCEEDED, Severity::WARN, numbers));
+            }
+        }
+    }
+
+    /// Records the operation's span if a rule keeps it. Returns how long it took, in nanoseconds.
+    fn record(
+        &mut self,
+        operation: Operation,
+        start: Ticks,
+        sampled: Option<Sampled>,
+        id: Option<TokenId>,
+        failed: bool,
+    ) -> Option<u64> {
+        let lsn = self.last_lsn.get();
+        let tracing = self.tracing.as_mut()?;
+        let end = tracing.clock.now();
+        let took = tracing.clock.elapsed_ns(start, end);
+        let mut outcome = Outcome::new(failed, Duration::from_nanos(took));
+        if sampled.is_some() {
+            outcome = outcome.of_kept();
+        }
+        if let Some(kept) = tracing.sampler.decide_end(&outcome).or(sampled) {
+            let trace_id = tracing.creates.new_trace_id(kept);
+            let span_id = tracing.creates.new_span_id();
+            let name = match operation {
+                Operation::Create => tracing.names.create,
+                Operation::Update => tracing.names.update,
+                Operation::Delete => tracing.names.delete,
+            };
+            let status = if failed { Status::Error } else { Status::Ok };
+            let span = SpanRecord::new(trace_id, span_id, name, kept, start, end)
+                .with_status(status)
+                .with_attribute(tracing.names.token, id.map_or(0, TokenId::to_u64))
+                .with_attribute(tracing.names.lsn, lsn);
+            // A full ring drops the span and counts it.
+            tracing.recorder.record(span);
+        }
+        Some(took)
+    }
+}
+
+impl SessionTracing {
+    /// The create at the stop: the gap before it was run, and it may be sampled.
+    fn arrive(&mut self) -> Option<Sampled> {
+        self.creates.advance(self.gap);
+        self.creates.arrive()
+    }
+}
+
+impl Raised<'_> {
+    /// As [`Session::create`].
+    pub fn create(self, token: &Token) -> Result<TokenId, CreateError> {
+        let token = self.session.stamped(token);
+        self.session.create_slowly(&token, self.level)
+    }
+
+    /// As [`Session::update`].
+    pub fn update(self, id: TokenId, token: &Token) -> Result<(), WriteError> {
+        self.session.update_at(id, token, self.level)
+    }
+
+    /// As [`Session::delete`].
+    pub fn delete(self, id: TokenId) -> Result<(), WriteError> {
+        self.session.delete_at(id, self.level)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let unused = self.writer.hand_back();
+        self.inner.guardian.release(u64::from(unused));
+        if self.tracing.is_some() {
+            let bytes = self.inner.tracing.as_ref().map_or(0, |tracing| tracing.ring_bytes);
+            self.inner.guardian.uncommit(bytes);
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("last_lsn", &self.last_lsn).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Tries to log a change, decided from what the token is and will be. `None`: not logged.
+    fn log_change(
+        &self,
+        id: TokenId,
+        current: &Token,
+        change: &Change,
+    ) -> Option<Result<Lsn, AppendError>> {
+        let log = self.log.as_ref()?;
+        match change {
+            Change::Put(token) if self.logged.is(token) => {
+                Some(log.wal.try_append(format::PUT, &format::put(id, token)))
+            }
+            // Gone, or no longer one that survives a restart: either way the log forgets it.
+            _ if self.logged.is(current) => {
+                Some(log.wal.try_append_reserved(format::DELETE, &format::delete(id)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The guardian's word on memory that it refused a moment ago.
+    fn memory_refusal(&self, bytes: u64) -> CreateError {
+        let stats = self.guardian.stats();
+        CreateError::MemoryExceeded {
+            limit: stats.max_memory_bytes.unwrap_or(u64::MAX),
+            used: stats.committed_bytes,
+            requested: bytes,
+        }
+    }
+}
+
+/// Why no record could be claimed.
+struct Stuck {
+    error: AppendError,
+    waited: Duration,
+}
+
+impl Stuck {
+    fn of(error: AppendError, waited: Duration) -> Stuck {
+        Stuck { error, waited }
+    }
+}
+
+impl From<Stuck> for CreateError {
+    fn from(stuck: Stuck) -> CreateError {
+        match stuck.error {
+            AppendError::Full { used, limit, .. } => {
+                CreateError::LogFull { used, limit, waited: stuck.waited }
+            }
+            AppendError::Closed => CreateError::Closed,
+            other => CreateError::ReadOnly { cause: other.to_string() },
+        }
+    }
+}
+
+impl From<Stuck> for WriteError {
+    fn from(stuck: Stuck) -> WriteError {
+        match stuck.error {
+            AppendError::Full { used, limit, .. } => {
+                WriteError::LogFull { used, limit, waited: stuck.waited }
+            }
+            AppendError::Closed => WriteError::Closed,
+            other => WriteError::ReadOnly { cause: other.to_string() },
+        }
+    }
+}
+
+impl From<Barred> for CreateError {
+    fn from(barred: Barred) -> CreateError {
+        match barred {
+            Barred::ReadOnly(cause) => CreateError::ReadOnly { cause },
+            Barred::Closed => CreateError::Closed,
+        }
+    }
+}
+
+impl From<Barred> for WriteError {
+    fn from(barred: Barred) -> WriteError {
+        match barred {
+            Barred::ReadOnly(cause) => WriteError::ReadOnly { cause },
+            Barred::Closed => WriteError::Closed,
+        }
+    }
+}
+
+impl From<Refusal> for CreateError {
+    fn from(refusal: Refusal) -> CreateError {
+        match refusal {
+            Refusal::TokensExceeded { limit, used, .. } => {
+                CreateError::QuotaExceeded { limit, used }
+            }
+            Refusal::MemoryExceeded { limit_bytes, used_bytes, requested_bytes } => {
+                CreateError::MemoryExceeded {
+                    limit: limit_bytes,
+                    used: used_bytes,
+                    requested: requested_bytes,
+                }
+            }
+            other => CreateError::Pressure(other),
+        }
+    }
+}

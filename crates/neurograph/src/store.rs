@@ -1,0 +1,353 @@
+//! The store: the handle users hold, and what all its sessions share.
+
+use crate::config::Config;
+use crate::error::{CloseError, OpenError, SyncError};
+use crate::log::{Log, Logged};
+use crate::pulse::Pulse;
+use crate::session::Session;
+use crate::stats::{Health, MemoryShares, RecoveryReport, Stats};
+use ng_blackbox::Recorder;
+use ng_core::{Arena, Iter};
+use ng_guardian::{Guardian, Holder};
+use ng_metrics::{Counter, Format, Histogram, Registry};
+use ng_trace::{Collector, NameId, Sampler, Sink};
+use ng_wal::Lsn;
+use parking_lot::{Mutex, RwLock};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicU8, AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use std::time::Duration;
+
+/// A store of tokens: bounded, crash-safe, observed. See the crate's front page.
+///
+/// Dropping it closes it as [`Store::close`] does, without a report; its sessions then refuse to write.
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) pulse: Pulse,
+}
+
+/// What the sessions share.
+pub(crate) struct Inner {
+    pub(crate) arena: Arena,
+    pub(crate) guardian: Guardian,
+    /// The guardian holds it weakly.
+    pub(crate) _holder: Arc<dyn Holder>,
+    pub(crate) log: Option<Log>,
+    pub(crate) logged: Logged,
+    pub(crate) tracing: Option<Tracing>,
+    pub(crate) blackbox: Option<Arc<Recorder>>,
+    pub(crate) _panic_hook: Option<ng_blackbox::PanicHookGuard>,
+    pub(crate) registry: Registry,
+    pub(crate) create_seconds: Histogram,
+    pub(crate) rejected: Counter,
+    pub(crate) quota_exceeded: Counter,
+    /// Unix seconds, written by the pulse.
+    pub(crate) seconds: AtomicU32,
+    pub(crate) status: Arc<Status>,
+    pub(crate) pulses: AtomicU64,
+    /// Totals as last shown: what is shown never falls.
+    pub(crate) created_shown: AtomicU64,
+    pub(crate) recovery: RecoveryReport,
+    pub(crate) fixed_bytes: FixedBytes,
+    pub(crate) evictor: Mutex<Option<Session>>,
+}
+
+/// Memory that the store holds from open to close. Unit: bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FixedBytes {
+    pub(crate) wal: u64,
+    pub(crate) blackbox: u64,
+}
+
+/// Sampler, collector, and the names that spans have.
+pub(crate) struct Tracing {
+    pub(crate) sampler: Arc<Sampler>,
+    pub(crate) collector: Collector,
+    pub(crate) names: Names,
+    pub(crate) ring_bytes: u64,
+}
+
+/// Names of spans and of their attributes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    pub(crate) create: NameId,
+    pub(crate) update: NameId,
+    pub(crate) delete: NameId,
+    pub(crate) token: NameId,
+    pub(crate) lsn: NameId,
+}
+
+/// Open, read-only or closed; looked at wherever a session asks for something.
+#[derive(Default)]
+pub(crate) struct Status {
+    state: AtomicU8,
+    cause: Mutex<String>,
+    /// Read while a session takes a lease, written while the store closes: no lease is taken after.
+    pub(crate) leasing: RwLock<()>,
+}
+
+/// What keeps a write from being begun.
+pub(crate) enum Barred {
+    ReadOnly(String),
+    Closed,
+}
+
+const OPEN: u8 = 0;
+const READ_ONLY: u8 = 1;
+const CLOSED: u8 = 2;
+
+impl Status {
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), Barred> {
+        if self.state.load(Acquire) == OPEN {
+            return Ok(());
+        }
+        self.barred()
+    }
+
+    #[cold]
+    fn barred(&self) -> Result<(), Barred> {
+        match self.state.load(Acquire) {
+            READ_ONLY => Err(Barred::ReadOnly(self.cause.lock().clone())),
+            _ => Err(Barred::Closed),
+        }
+    }
+
+    /// The first cause stays; a closed store stays closed.
+    pub(crate) fn set_read_only(&self, cause: &str) {
+        let mut known = self.cause.lock();
+        if known.is_empty() {
+            *known = cause.to_string();
+        }
+        let only_open = |state| (state == OPEN).then_some(READ_ONLY);
+        // Already read-only or closed is as good.
+        let _before = self.state.fetch_update(AcqRel, Acquire, only_open);
+    }
+
+    /// `false` if it was closed already.
+    pub(crate) fn set_closed(&self) -> bool {
+        let _no_lease = self.leasing.write();
+        self.state.swap(CLOSED, AcqRel) != CLOSED
+    }
+}
+
+/// Opens a store with a place for its spans to go.
+pub struct StoreBuilder {
+    pub(crate) config: Config,
+    pub(crate) sink: Option<Box<dyn Sink>>,
+}
+
+impl StoreBuilder {
+    /// Spans go to `sink`, on the collector's thread. Without one they are counted and dropped.
+    #[must_use]
+    pub fn sink(mut self, sink: Box<dyn Sink>) -> StoreBuilder {
+        self.sink = Some(sink);
+        self
+    }
+
+    /// As [`Store::open`].
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Store, OpenError> {
+        crate::open::open(self, Some(dir.as_ref()))
+    }
+
+    /// As [`Store::in_memory`].
+    pub fn in_memory(self) -> Result<Store, OpenError> {
+        crate::open::open(self, None)
+    }
+}
+
+impl Store {
+    /// Opens the store in `dir`, which is made if absent, and recovers what was durable there: an
+    /// exact prefix of the logged operations, all that was acknowledged included.
+    ///
+    /// With `persist = All`, the default, every token survives a restart; with `Flagged`, those with
+    /// the PERSISTENT flag, and the others are gone. At the default level, Balanced, a create returns
+    /// before it is durable: [`Store::sync`] or [`Store::wait_durable`] wait for that.
+    ///
+    /// Blocks on the disk: it reads the whole log. Errors: see [`OpenError`]; a directory that another
+    /// process has open, a log that lost durable records or is of a newer build is refused unchanged.
+    /// Not for NFS or copies of a directory in use; a handle must not be used across `fork`.
+    pub fn open(dir: impl AsRef<Path>, config: Config) -> Result<Store, OpenError> {
+        Store::builder(config).open(dir)
+    }
+
+    /// A store without a directory: no log, and a flight recorder in memory.
+    ///
+    /// Errors: a bad setting, or the system refuses memory or threads.
+    pub fn in_memory(config: Config) -> Result<Store, OpenError> {
+        Store::builder(config).in_memory()
+    }
+
+    /// To open with more than a config.
+    pub fn builder(config: Config) -> StoreBuilder {
+        StoreBuilder { config, sink: None }
+    }
+
+    /// What opening found.
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.inner.recovery
+    }
+
+    /// A session for one thread. Takes memory for a ring of spans.
+    pub fn session(&self) -> Session {
+        Session::new(Arc::clone(&self.inner))
+    }
+
+    /// Last record that any session logged; [`Lsn::NONE`] without one.
+    pub fn last_lsn(&self) -> Lsn {
+        self.inner.log.as_ref().map_or(Lsn::NONE, |log| log.wal.last_lsn())
+    }
+
+    /// Waits until record `lsn` is on stable storage. Blocks at most `timeout`.
+    pub fn wait_durable(&self, lsn: Lsn, timeout: Duration) -> Result<(), SyncError> {
+        let log = self.inner.log.as_ref().ok_or(SyncError::NoLog)?;
+        Ok(log.wal.wait_durable(lsn, timeout)?)
+    }
+
+    /// Returns when all that was logged before the call is on stable storage. Blocks at most
+    /// `wal.sync_timeout`. Returns the last such record.
+    pub fn sync(&self) -> Result<Lsn, SyncError> {
+        let log = self.inner.log.as_ref().ok_or(SyncError::NoLog)?;
+        Ok(log.wal.sync()?)
+    }
+
+    /// All live tokens in the order of their slots, beside writers: see [`Arena::iter`]. Goes on in a
+    /// closed store.
+    pub fn iter(&self) -> Iter {
+        self.inner.arena.iter()
+    }
+
+    /// Tokens alive; may miss what is in flight.
+    pub fn len(&self) -> u64 {
+        self.inner.arena.len()
+    }
+
+    /// Is no token alive?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The store in numbers. Takes tens of microseconds.
+    pub fn stats(&self) -> Stats {
+        self.inner.stats()
+    }
+
+    /// All metrics as OpenMetrics text.
+    pub fn metrics_text(&self) -> String {
+        self.inner.registry.encode(Format::OpenMetrics)
+    }
+
+    /// The registry behind [`Store::metrics_text`], for other formats and for metrics of your own.
+    pub fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    /// Whether the store can do its work.
+    pub fn health(&self) -> Health {
+        match self.inner.status.check() {
+            Err(Barred::Closed) => Health::Closed,
+            Err(Barred::ReadOnly(cause)) => Health::ReadOnly { cause },
+            Ok(()) => match self.inner.log.as_ref().map(|log| log.wal.health()) {
+                Some(ng_wal::Health::DiskFull) => Health::DiskFull,
+                Some(ng_wal::Health::Failed(failure)) => {
+                    Health::ReadOnly { cause: failure.to_string() }
+                }
+                _ => Health::Healthy,
+            },
+        }
+    }
+
+    /// Changes the quotas. They bind when this returns; nothing is evicted by it. `None` is no limit.
+    pub fn set_limits(&self, max_tokens: Option<u64>, max_memory_bytes: Option<u64>) {
+        let mut limits = self.inner.guardian.config().limits();
+        (limits.max_tokens, limits.max_memory_bytes) = (max_tokens, max_memory_bytes);
+        self.inner.guardian.set_limits(limits);
+    }
+
+    /// Waits until the spans recorded so far have reached the sink. Blocks at most `timeout`.
+    pub fn flush_spans(&self, timeout: Duration) -> Result<(), ng_trace::FlushError> {
+        match &self.inner.tracing {
+            Some(tracing) => tracing.collector.flush(timeout),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the flight recorder writes; `None` without one or in memory.
+    pub fn blackbox_path(&self) -> Option<std::path::PathBuf> {
+        self.inner.blackbox.as_ref().and_then(|recorder| recorder.path())
+    }
+
+    /// Closes the store: sessions refuse to write from now on, the log is synced and sealed, spans
+    /// are drained. Blocks on the disk.
+    ///
+    /// Errors: what could not be done; all the rest is done.
+    pub fn close(mut self) -> Result<(), CloseError> {
+        self.shut()
+    }
+
+    pub(crate) fn shut(&mut self) -> Result<(), CloseError> {
+        self.pulse.stop();
+        self.inner.close()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Without an owner to tell; `close` is there for those who want to know.
+        let _unreported = self.shut();
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(crate) fn stats(&self) -> Stats {
+        let arena = self.arena.stats();
+        let guardian = self.guardian.stats();
+        let wal = self.log.as_ref().map(|log| log.wal.stats());
+        let sampler = self.tracing.as_ref().map(|tracing| tracing.sampler.stats());
+        let spans = self.tracing.as_ref().map(|tracing| tracing.collector.stats());
+        let metrics = self.registry.stats();
+        let rejected = self.rejected.get();
+        let created = self.created_shown.fetch_max(arena.created_total, AcqRel);
+        Stats {
+            tokens_created_total: created.max(arena.created_total),
+            tokens_deleted_total: arena.deleted_total,
+            tokens_evicted_total: guardian.evicted_total,
+            tokens_rejected_total: rejected,
+            quota_exceeded_total: self.quota_exceeded.get(),
+            tokens_live: arena.live_bytes / 64,
+            quota_checks_total: arena.created_total + arena.aborted_total + rejected,
+            controller_steps_total: sampler.as_ref().map_or(0, |s| s.controller_steps_total),
+            pulses_total: self.pulses.load(Relaxed),
+            records_replayed: self.recovery.records,
+            tokens_recovered: self.recovery.tokens,
+            recovery_elapsed: self.recovery.elapsed,
+            memory: MemoryShares {
+                arena: arena.committed_bytes + arena.overhead_bytes,
+                wal: wal.as_ref().map_or(0, |wal| wal.memory_bytes),
+                trace: spans.as_ref().map_or(0, |spans| spans.ring_bytes),
+                metrics: metrics.last_scrape_bytes,
+                blackbox: self.fixed_bytes.blackbox,
+            },
+            arena,
+            guardian,
+            wal,
+            sampler,
+            spans,
+            blackbox: self.blackbox.as_ref().map(|recorder| recorder.stats()),
+            metrics,
+        }
+    }
+
+    pub(crate) fn set_seconds(&self, seconds: u32) {
+        self.seconds.store(seconds, Release);
+    }
+}

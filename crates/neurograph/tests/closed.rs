@@ -1,0 +1,107 @@
+//! A store that is closed, failed or full: typed refusals, reads from memory, nothing lost.
+
+use neurograph::{Config, CreateError, Durability, Health, Store, SyncError, Token, WriteError};
+use std::time::Duration;
+
+fn token(n: u32) -> Token {
+    Token::builder().timestamp(n + 1).build().unwrap()
+}
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.guardian.max_tokens = Some(100_000);
+    config.blackbox.panic_hook = false;
+    config
+}
+
+#[test]
+fn sessions_of_a_closed_store_read_on_and_refuse_to_write() {
+    for in_memory in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = match in_memory {
+            true => Store::in_memory(config()).unwrap(),
+            false => Store::open(dir.path(), config()).unwrap(),
+        };
+        let mut session = store.session();
+        let id = session.create(&token(1)).unwrap();
+        store.close().unwrap();
+        assert_eq!(session.get(id), Some(token(1)));
+        assert!(matches!(session.create(&token(2)), Err(CreateError::Closed)));
+        assert!(matches!(session.update(id, &token(2)), Err(WriteError::Closed)));
+        assert!(matches!(session.delete(id), Err(WriteError::Closed)));
+        assert_eq!(session.get(id), Some(token(1)));
+    }
+}
+
+#[test]
+fn a_store_in_memory_says_that_nothing_of_it_is_durable() {
+    let store = Store::in_memory(config()).unwrap();
+    store.session().create(&token(1)).unwrap();
+    assert!(matches!(store.sync(), Err(SyncError::NoLog)));
+    assert_eq!(store.health(), Health::Healthy);
+}
+
+#[test]
+fn each_level_can_be_waited_for_and_one_call_can_ask_for_more() {
+    for level in [Durability::Relaxed, Durability::Balanced, Durability::Strict] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config();
+        config.wal.durability = level;
+        let store = Store::open(dir.path(), config).unwrap();
+        let mut session = store.session();
+        let id = session.create(&token(1)).unwrap();
+        store.wait_durable(session.last_lsn(), Duration::from_secs(30)).unwrap();
+        session.with(Durability::Strict).update(id, &token(2)).unwrap();
+        let wal = store.stats().wal.unwrap();
+        assert!(wal.durable_lsn >= session.last_lsn(), "{level:?}");
+        session.with(Durability::Strict).delete(id).unwrap();
+        session.with(Durability::Strict).create(&token(3)).unwrap();
+        assert!(store.stats().wal.unwrap().durable_lsn >= session.last_lsn(), "{level:?}");
+    }
+}
+
+#[test]
+fn a_full_log_refuses_with_figures_changes_nothing_and_still_takes_deletes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.wal.segment_bytes = 2 << 20;
+    config.wal.log_bytes_max = 16 << 20;
+    config.wal.full_timeout = Duration::ZERO;
+    let store = Store::open(dir.path(), config.clone()).unwrap();
+    let mut session = store.session();
+    let mut ids = Vec::new();
+    let error = loop {
+        // With no patience, a ring that is full for a moment refuses too: sync, and try again.
+        match session.create(&token(1)) {
+            Ok(id) => ids.push(id),
+            Err(CreateError::LogFull { used, limit, .. }) if used < limit / 2 => {
+                store.sync().unwrap();
+            }
+            Err(error) => break error,
+        }
+        if ids.len() % 50_000 == 0 {
+            ids.drain(..).for_each(|id| {
+                while session.delete(id).is_err() {
+                    store.sync().unwrap();
+                }
+            });
+        }
+    };
+    assert!(matches!(error, CreateError::LogFull { .. }), "{error}");
+    let before = store.len();
+    assert!(session.create(&token(1)).is_err());
+    assert_eq!(store.len(), before);
+    session.delete(ids[0]).unwrap();
+    assert_eq!(store.health(), Health::Healthy);
+    let expected: std::collections::HashMap<_, _> = store.iter().collect();
+    drop(session);
+    drop(store);
+    let store = Store::open(dir.path(), config).unwrap();
+    let found: std::collections::HashMap<_, _> = store.iter().collect();
+    assert!(
+        found == expected,
+        "the store came back with {} of {} tokens",
+        found.len(),
+        expected.len()
+    );
+}

@@ -1,0 +1,172 @@
+//! What the store tells of itself: spans, metrics, the flight recorder.
+
+use neurograph::blackbox::Reader;
+use neurograph::trace::{MemorySink, Reason, Status};
+use neurograph::{Config, Store, Token, TokenId};
+use std::time::Duration;
+
+fn token(n: u32) -> Token {
+    Token::builder().timestamp(n + 1).build().unwrap()
+}
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.blackbox.panic_hook = false;
+    config.guardian.max_tokens = Some(50_000);
+    config.guardian.enable_aggressive_cleanup = false;
+    config.trace.sampler = neurograph::trace::SamplerConfig::fixed_rate(0.01);
+    config
+}
+
+fn metric(page: &str, name: &str) -> f64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is not on the page")).parse().unwrap()
+}
+
+#[test]
+fn one_percent_of_creates_become_spans_with_their_tokens_ids() {
+    let sink = MemorySink::new();
+    let store = Store::builder(config()).sink(Box::new(sink.clone())).in_memory().unwrap();
+    let mut session = store.session();
+    let ids: std::collections::HashSet<_> =
+        (0..50_000).map(|n| session.create(&token(n)).unwrap().to_u64()).collect();
+    store.flush_spans(Duration::from_secs(10)).unwrap();
+    let spans = sink.spans();
+    // 500 expected, standard deviation 22.
+    assert!((390..=610).contains(&spans.len()), "{} spans", spans.len());
+    for span in &spans {
+        assert_eq!(span.name, "token.create");
+        assert!(span.end_unix_ns >= span.start_unix_ns);
+        let id = span.attributes().find(|(key, _)| *key == "ng.token.id").unwrap().1;
+        assert!(ids.contains(&id));
+        let threshold = span.record.threshold().unwrap();
+        assert!(threshold.keeps(span.record.trace_id.randomness()), "the id agrees with th");
+        assert!((span.record.weight().unwrap() - 100.0).abs() < 0.1);
+    }
+    let stats = store.stats();
+    assert_eq!(stats.sampler.as_ref().unwrap().samples_recorded_total, spans.len() as u64);
+    assert_eq!(stats.spans.as_ref().unwrap().spans_dropped_total, 0);
+    assert_eq!(stats.blackbox.as_ref().unwrap().dropped_total, 0);
+    assert_eq!(
+        metric(&store.metrics_text(), "neurograph_token_creation_duration_seconds_count"),
+        spans.len() as f64
+    );
+}
+
+#[test]
+fn errors_are_kept_though_nothing_is_sampled() {
+    let sink = MemorySink::new();
+    let mut config = config();
+    config.trace.sampler.base_rate = 0.0;
+    let store = Store::builder(config).sink(Box::new(sink.clone())).in_memory().unwrap();
+    let mut session = store.session();
+    let stale = TokenId::new(3, 1).unwrap();
+    for _ in 0..20 {
+        assert!(session.delete(stale).is_err());
+        assert!(session.update(stale, &token(1)).is_err());
+    }
+    for n in 0..50_000 {
+        session.create(&token(n)).unwrap();
+    }
+    for _ in 0..10 {
+        assert!(session.create(&token(1)).is_err());
+    }
+    store.flush_spans(Duration::from_secs(10)).unwrap();
+    let spans = sink.spans();
+    assert_eq!(spans.len(), 50);
+    for span in &spans {
+        assert_eq!((span.record.reason, span.record.status), (Reason::Error, Status::Error));
+    }
+    let count = |name| spans.iter().filter(|span| span.name == name).count();
+    assert_eq!((count("token.delete"), count("token.update"), count("token.create")), (20, 20, 10));
+}
+
+#[test]
+fn slow_logged_operations_are_kept_though_nothing_is_sampled() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = MemorySink::new();
+    let mut config = config();
+    config.trace.sampler.base_rate = 0.0;
+    config.trace.sampler.slow_threshold = Some(Duration::from_nanos(1));
+    let store = Store::builder(config).sink(Box::new(sink.clone())).open(dir.path()).unwrap();
+    let mut session = store.session();
+    for n in 0..30 {
+        session.create(&token(n)).unwrap();
+    }
+    store.flush_spans(Duration::from_secs(10)).unwrap();
+    let spans = sink.spans();
+    assert_eq!(spans.len(), 30);
+    assert!(spans.iter().all(|span| span.record.reason == Reason::Slow));
+    assert!(spans.iter().all(|span| span.record.end >= span.record.start));
+}
+
+#[test]
+fn the_metrics_page_follows_what_happens() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), config()).unwrap();
+    let page = store.metrics_text();
+    assert!(page.ends_with("# EOF\n"));
+    for name in [
+        "tokens_created_total",
+        "tokens_deleted_total",
+        "tokens_rejected_total",
+        "quota_exceeded_total",
+        "wal_full_total",
+    ] {
+        assert_eq!(metric(&page, &format!("neurograph_{name}")), 0.0, "{name}");
+    }
+    let mut session = store.session();
+    let ids: Vec<_> = (0..50_000).map(|n| session.create(&token(n)).unwrap()).collect();
+    assert!(session.create(&token(1)).is_err());
+    ids[..10].iter().for_each(|&id| session.delete(id).unwrap());
+    store.sync().unwrap();
+    let page = store.metrics_text();
+    let value = |name: &str| metric(&page, &format!("neurograph_{name}"));
+    assert_eq!(value("tokens_created_total"), 50_000.0);
+    assert_eq!(value("tokens_deleted_total"), 10.0);
+    assert_eq!(value("tokens_active"), 49_990.0);
+    assert_eq!(value("tokens_rejected_total"), 1.0);
+    assert_eq!(value("quota_exceeded_total"), 1.0);
+    assert_eq!(value("wal_entries_written_total"), 50_011.0, "a ceiling, creates, deletes");
+    assert_eq!(value("wal_durable_lag_records"), 0.0);
+    assert!(value("wal_syncs_total") >= 1.0);
+    assert_eq!(value("wal_sync_duration_seconds_count"), value("wal_syncs_total"));
+    assert!(value("memory_used_bytes") >= 4e6);
+    assert!(value("memory_usage_percent") > 0.0);
+    assert!(value("arena_chunks") >= 2.0);
+    assert!(page.contains("neurograph_arena_bytes{state=\"live\"} 3199360"), "{page}");
+    assert!(value("tracing_samples_total") > 0.0);
+    assert!(value("blackbox_events_total") > 0.0);
+    drop(session);
+    store.close().unwrap();
+    let store = Store::open(dir.path(), config()).unwrap();
+    let page = store.metrics_text();
+    assert_eq!(metric(&page, "neurograph_wal_entries_replayed_total"), 50_012.0, "and the close");
+    assert_eq!(metric(&page, "neurograph_recovery_tokens"), 49_990.0);
+}
+
+#[test]
+fn the_flight_recorder_of_a_closed_store_tells_its_story() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), config()).unwrap();
+    let path = store.blackbox_path().unwrap();
+    let mut session = store.session();
+    for n in 0..50_000 {
+        session.create(&token(n)).unwrap();
+    }
+    assert!(session.create(&token(1)).is_err());
+    store.sync().unwrap();
+    drop(session);
+    store.close().unwrap();
+    let reader = Reader::open(path).unwrap();
+    let mut counts = std::collections::BTreeMap::new();
+    for event in reader.events() {
+        *counts.entry(event.name.unwrap_or("?").to_string()).or_insert(0u32) += 1;
+    }
+    let count = |name: &str| counts.get(name).copied().unwrap_or(0);
+    assert_eq!((count("SystemStarted"), count("SystemStopped")), (1, 1), "{counts:?}");
+    assert_eq!(count("QuotaExceeded"), 1, "{counts:?}");
+    assert_eq!(count("WalReplayed"), 1, "{counts:?}");
+    assert!(count("WalWritten") >= 1 && count("TokenCreated") > 100, "{counts:?}");
+    assert_eq!(reader.summary().torn, 0);
+}

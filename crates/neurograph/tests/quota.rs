@@ -1,0 +1,174 @@
+//! Quotas through the whole store: exact with racing sessions, idle leases recalled, cleanup that frees.
+
+use neurograph::{Config, CreateError, Flags, Persist, Store, Token};
+use std::collections::HashMap;
+use std::sync::Barrier;
+use std::thread;
+
+fn token(n: u32) -> Token {
+    Token::builder().timestamp(n + 1).build().unwrap()
+}
+
+fn config(max_tokens: u64) -> Config {
+    let mut config = Config::default();
+    config.guardian.max_tokens = Some(max_tokens);
+    config.guardian.enable_aggressive_cleanup = false;
+    config.blackbox.panic_hook = false;
+    config
+}
+
+#[test]
+fn racing_sessions_admit_exactly_the_quota_and_refuse_the_rest() {
+    for round in 0..20u64 {
+        let limit = 5_000 + round * 37;
+        let store = Store::in_memory(config(limit)).unwrap();
+        let start = Barrier::new(8);
+        let admitted: u64 = thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut session = store.session();
+                        start.wait();
+                        (0..1_000).filter(|&n| session.create(&token(n)).is_ok()).count() as u64
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(admitted, limit.min(8_000), "round {round}");
+        assert_eq!(store.len(), limit);
+        let stats = store.stats();
+        assert_eq!(stats.tokens_rejected_total, 8_000 - limit);
+        assert_eq!(stats.quota_exceeded_total, 8_000 - limit);
+    }
+}
+
+#[test]
+fn at_the_quota_one_delete_admits_exactly_one() {
+    let store = Store::in_memory(config(3_000)).unwrap();
+    let mut session = store.session();
+    let ids: Vec<_> = (0..3_000).map(|n| session.create(&token(n)).unwrap()).collect();
+    for _ in 0..1_000 {
+        let refused = session.create(&token(1));
+        assert!(
+            matches!(refused, Err(CreateError::QuotaExceeded { limit: 3_000, used: 3_000 })),
+            "{refused:?}"
+        );
+    }
+    session.delete(ids[5]).unwrap();
+    session.create(&token(1)).unwrap();
+    assert!(session.create(&token(1)).is_err());
+}
+
+#[test]
+fn credits_idle_in_one_session_are_had_by_another() {
+    let store = Store::in_memory(config(2_000)).unwrap();
+    let mut idle = store.session();
+    idle.create(&token(1)).unwrap();
+    let mut busy = store.session();
+    let created = (0..3_000).filter(|&n| busy.create(&token(n)).is_ok()).count();
+    assert_eq!(created, 1_999);
+    assert!(idle.create(&token(1)).is_err());
+    assert!(store.stats().guardian.recalls_total > 0);
+}
+
+#[test]
+fn a_lowered_limit_binds_at_once_and_drops_nothing() {
+    let store = Store::in_memory(config(10_000)).unwrap();
+    let mut session = store.session();
+    let ids: Vec<_> = (0..100).map(|n| session.create(&token(n)).unwrap()).collect();
+    store.set_limits(Some(100), None);
+    assert!(session.create(&token(1)).is_err(), "the session's idle lease was recalled");
+    store.set_limits(Some(50), None);
+    ids[..50].iter().for_each(|&id| session.delete(id).unwrap());
+    assert!(session.create(&token(1)).is_err());
+    session.delete(ids[50]).unwrap();
+    session.create(&token(1)).unwrap();
+    store.set_limits(None, None);
+    for n in 0..20_000 {
+        session.create(&token(n)).unwrap();
+    }
+}
+
+#[test]
+fn a_session_whose_thread_panics_gives_all_its_credits_back() {
+    let store = Store::in_memory(config(1_500)).unwrap();
+    let outcome = thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                let mut session = store.session();
+                session.create(&token(1)).unwrap();
+                panic!("on purpose");
+            })
+            .join()
+    });
+    assert!(outcome.is_err());
+    let mut session = store.session();
+    let created = (0..2_000).filter(|&n| session.create(&token(n)).is_ok()).count();
+    assert_eq!(created, 1_499);
+}
+
+#[test]
+fn the_memory_quota_refuses_the_chunk_that_does_not_fit() {
+    let mut config = config(1_000_000);
+    config.trace.enabled = false;
+    config.blackbox.enabled = false;
+    config.guardian.max_memory_bytes = Some(4 << 20);
+    let store = Store::in_memory(config).unwrap();
+    let mut session = store.session();
+    let created = (0..100_000).take_while(|&n| session.create(&token(n)).is_ok()).count();
+    assert_eq!(created, 2 * 32_768);
+    let error = session.create(&token(1)).unwrap_err();
+    assert!(
+        matches!(error, CreateError::MemoryExceeded { limit, used, requested } if limit == 4 << 20 && used == 4 << 20 && requested == 2 << 20),
+        "{error}"
+    );
+}
+
+#[test]
+fn with_cleanup_every_create_into_a_full_store_is_admitted_and_the_oldest_go() {
+    let mut config = config(20_000);
+    config.guardian.enable_aggressive_cleanup = true;
+    let store = Store::in_memory(config).unwrap();
+    let mut session = store.session();
+    let locked = session.create(&token(0).with_flags(Flags::LOCKED)).unwrap();
+    let marked = session.create(&token(0).with_flags(Flags::PERSISTENT)).unwrap();
+    for n in 1..100_000 {
+        session.create(&token(n)).unwrap();
+        if n % 1_000 == 0 {
+            assert!(store.len() <= 20_000);
+        }
+    }
+    assert!(session.get(locked).is_some() && session.get(marked).is_some());
+    let stats = store.stats();
+    assert!(stats.guardian.cleanups_total > 0 && stats.tokens_evicted_total >= 80_000 - 20_000);
+    let oldest = store
+        .iter()
+        .filter(|(id, _)| *id != locked && *id != marked)
+        .map(|(_, t)| t.timestamp())
+        .min();
+    assert!(oldest.unwrap() > 70_000, "the youngest stayed: {oldest:?}");
+}
+
+#[test]
+fn evictions_of_logged_tokens_are_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(5_000);
+    config.guardian.enable_aggressive_cleanup = true;
+    config.persist = Persist::All;
+    let store = Store::open(dir.path(), config.clone()).unwrap();
+    let mut session = store.session();
+    for n in 0..20_000 {
+        session.create(&token(n)).unwrap();
+    }
+    assert!(store.stats().tokens_evicted_total > 0);
+    // A cleanup may be under way until the close has ended it; reads go on from memory after.
+    let seen: Vec<_> = store.iter().map(|(id, _)| id).collect();
+    store.close().unwrap();
+    let before: HashMap<_, _> =
+        seen.into_iter().filter_map(|id| Some((id, session.get(id)?))).collect();
+    drop(session);
+    let store = Store::open(dir.path(), config).unwrap();
+    let after: HashMap<_, _> = store.iter().collect();
+    assert!(after == before, "{} tokens became {}", before.len(), after.len());
+}

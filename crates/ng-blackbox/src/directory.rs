@@ -1,0 +1,152 @@
+//! The files of a recorder's directory: one lock, one current recording, the last few before it.
+//!
+//! A new recording is prepared under a third name and takes its place only when it is whole, so the
+//! recording of the last run is never lost to a full disk.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FallocateFlags, FlockOperation},
+    io::Errno,
+};
+
+use crate::{error::OpenError, format};
+
+const LOCK: &str = "blackbox.lock";
+const CURRENT: &str = "blackbox-current.ngbb";
+const NEW: &str = "blackbox-new.tmp";
+
+/// A directory while this process holds its lock.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    /// Closing it gives the lock back.
+    _lock: File,
+}
+
+impl Directory {
+    pub(crate) fn lock(dir: &Path) -> Result<Directory, OpenError> {
+        let path = dir.join(LOCK);
+        let lock = private_file(&path, false).map_err(failed("open", &path))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Directory { path: dir.to_owned(), _lock: lock }),
+            Err(Errno::WOULDBLOCK) => {
+                Err(OpenError::Locked { path, holder_pid: writer_of(&dir.join(CURRENT)) })
+            }
+            Err(errno) => Err(failed("lock", &path)(errno.into())),
+        }
+    }
+
+    pub(crate) fn current(&self) -> PathBuf {
+        self.path.join(CURRENT)
+    }
+
+    /// A file of `bytes` zeroes with all its blocks, not yet under its real name.
+    pub(crate) fn prepare(&self, bytes: u64) -> Result<File, OpenError> {
+        let path = self.path.join(NEW);
+        let file = private_file(&path, true).map_err(failed("create", &path))?;
+        match allocate(&file, bytes) {
+            Ok(()) => Ok(file),
+            Err(error) => {
+                self.discard();
+                Err(failed("allocate", &path)(error))
+            }
+        }
+    }
+
+    /// Removes what [`Directory::prepare`] made.
+    pub(crate) fn discard(&self) {
+        // Best effort: a leftover is overwritten by the next open.
+        let _ = fs::remove_file(self.path.join(NEW));
+    }
+
+    /// Gives the recording of the last run, if any, its number, and the prepared one its place.
+    /// Returns where the last run's went.
+    pub(crate) fn publish(&self, keep: u32) -> Result<Option<PathBuf>, OpenError> {
+        let mut numbers = self.numbers()?;
+        let current = self.current();
+        let next = numbers.last().map_or(1, |last| last.saturating_add(1));
+        let rotated = self.numbered(next);
+        let previous = match fs::rename(&current, &rotated) {
+            Ok(()) => {
+                numbers.push(next);
+                Some(rotated)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed("rename", &current)(error)),
+        };
+        let new = self.path.join(NEW);
+        fs::rename(&new, &current).map_err(failed("rename", &new))?;
+        for number in &numbers[..numbers.len().saturating_sub(keep as usize)] {
+            // Best effort: what stays is tried again at the next open.
+            let _ = fs::remove_file(self.numbered(*number));
+        }
+        Ok(previous)
+    }
+
+    fn numbered(&self, number: u64) -> PathBuf {
+        self.path.join(format!("blackbox-{number}.ngbb"))
+    }
+
+    /// Numbers of the earlier recordings, ascending.
+    fn numbers(&self) -> Result<Vec<u64>, OpenError> {
+        let list = failed("list", &self.path);
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(&list)? {
+            let name = entry.map_err(&list)?.file_name();
+            let digits = name.to_str().and_then(|name| {
+                name.strip_prefix("blackbox-")?.strip_suffix(".ngbb")?.parse::<u64>().ok()
+            });
+            numbers.extend(digits);
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+}
+
+fn private_file(path: &Path, empty: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(empty).mode(0o600).open(path)
+}
+
+/// Written zeroes where the filesystem cannot reserve blocks. On copy-on-write filesystems neither
+/// keeps a later store from finding the disk full.
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        Ok(()) => Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeroes(file, bytes),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn write_zeroes(mut file: &File, bytes: u64) -> io::Result<()> {
+    io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
+    file.flush()
+}
+
+fn writer_of(recording: &Path) -> Option<u32> {
+    let mut start = Vec::new();
+    File::open(recording).ok()?.take(format::HEADER_BYTES as u64).read_to_end(&mut start).ok()?;
+    Some(format::decode_header(&start).ok()?.pid)
+}
+
+fn failed<'p>(step: &'static str, path: &'p Path) -> impl Fn(io::Error) -> OpenError + 'p {
+    move |source| OpenError::Io { step, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_zeroes_are_as_long_as_reserved_blocks() {
+        let file = tempfile::tempfile().unwrap();
+        write_zeroes(&file, 100_000).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 100_000);
+    }
+}

@@ -1,0 +1,336 @@
+//! The recorder: maps the rings, hands out lanes, writes anchors. It never reads what was recorded,
+//! but for a snapshot.
+
+use std::{
+    collections::VecDeque,
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    clock::{self, Clock},
+    config::RecorderConfig,
+    directory::Directory,
+    error::{OpenError, ReadError},
+    event::{Event, Kind, Severity},
+    format::{self, Geometry, Header, Stamped},
+    lane::Lane,
+    mapping::Mapping,
+    reader::Reader,
+    ring::Ring,
+    stats::{Backing, BlackboxStats},
+    sync::{Arc, AtomicU64, Mutex, Ordering, thread},
+};
+
+/// A flight recorder. Shared between threads by reference or in an `Arc`; each thread that records
+/// often takes a [`Lane`].
+#[derive(Debug)]
+pub struct Recorder {
+    core: Arc<Core>,
+    /// None for memory of this process. The lock in it goes with the recorder, not with its lanes.
+    directory: Option<Directory>,
+    previous: Option<PathBuf>,
+    previous_torn: u64,
+}
+
+impl Recorder {
+    /// Makes `blackbox-current.ngbb` in `dir`, which must exist, with all its blocks. What is there
+    /// from an earlier run becomes `blackbox-<n>.ngbb`; the oldest go beyond
+    /// [`keep_files`](RecorderConfig::keep_files).
+    ///
+    /// `kinds` are the owner's own, with names of 1 to 48 bytes, numbers from [`Kind::RESERVED`] on.
+    ///
+    /// Blocks for file operations, and once in a process for up to 200 ms to measure the cycle
+    /// counter. Errors: a bad setting or name, the directory locked by another recorder, or a step
+    /// that the system refused; the files of earlier runs are then unharmed, and
+    /// [`Recorder::in_memory`] is the way to go on.
+    pub fn open(
+        dir: impl AsRef<Path>,
+        config: RecorderConfig,
+        kinds: &[(Kind, &'static str)],
+    ) -> Result<Recorder, OpenError> {
+        config.validate()?;
+        let names = names(kinds)?;
+        let directory = Directory::lock(dir.as_ref())?;
+        let bytes = config.geometry().file_bytes();
+        let file = directory.prepare(bytes)?;
+        let mapping = Mapping::of_file(&file, bytes as usize).map_err(|source| {
+            directory.discard();
+            OpenError::Map { bytes, source }
+        })?;
+        let core = Core::new(mapping, config.geometry(), &names);
+        let previous = directory.publish(config.keep_files).inspect_err(|_| directory.discard())?;
+        // Not readable is no reason not to fly: the file is kept, and its reader will say why.
+        let read = previous.as_ref().and_then(|path| Reader::open(path).ok());
+        let previous_torn = read.map_or(0, |reader| reader.summary().torn);
+        Ok(Recorder { core: Arc::new(core), directory: Some(directory), previous, previous_torn })
+    }
+
+    /// Records into memory of this process, for those without a directory: it does not survive a
+    /// kill, but [`Recorder::snapshot`] and the panic hook work.
+    pub fn in_memory(
+        config: RecorderConfig,
+        kinds: &[(Kind, &'static str)],
+    ) -> Result<Recorder, OpenError> {
+        config.validate()?;
+        let names = names(kinds)?;
+        let bytes = config.geometry().file_bytes();
+        let mapping = Mapping::anonymous(bytes as usize)
+            .map_err(|source| OpenError::Map { bytes, source })?;
+        let core = Arc::new(Core::new(mapping, config.geometry(), &names));
+        Ok(Recorder { core, directory: None, previous: None, previous_torn: 0 })
+    }
+
+    /// A lane for the calling thread, whose name a reader will show: the one given back longest ago,
+    /// or, if all are taken, one that writes to the shared lane. Takes a lock for a moment.
+    pub fn lane(&self) -> Lane {
+        let Some(free) = self.core.free.lock().pop_front() else {
+            self.core.shared_lanes.fetch_add(1, Ordering::Relaxed);
+            return Lane::shared(Arc::clone(&self.core));
+        };
+        let name = thread::current();
+        self.core.write_owner(&free.ring, name.name().unwrap_or_default());
+        Lane::owned(Arc::clone(&self.core), free.ring, free.next_seq)
+    }
+
+    /// Records a rare event from any thread, in the lane that all share. No lock, no allocation.
+    pub fn record(&self, event: Event) {
+        self.core.record_shared(event);
+    }
+
+    /// Ties the recorder's clock to wall time. To be called about once a second: a reader takes the
+    /// nearest anchor, so this bounds what a drifting clock can do to the wall times it gives.
+    pub fn anchor(&self) {
+        self.core.record_anchor();
+    }
+
+    /// Waits until all recorded so far is on the disk, so that it survives even a power failure.
+    /// For what a kill must not take, this is not needed.
+    pub fn flush(&self) -> io::Result<()> {
+        self.core.mapping.flush_start(self.core.mapping.bytes())
+    }
+
+    /// What is in the rings now, while others go on recording: an event in the middle of being
+    /// written counts as torn.
+    pub fn snapshot(&self) -> Result<Reader, ReadError> {
+        let words = self.core.words().iter().map(|word| word.load(Ordering::Acquire));
+        Reader::from_bytes(&words.flat_map(format::bytes_of).collect::<Vec<u8>>())
+    }
+
+    /// Size of the mapping. Unit: bytes.
+    pub fn bytes(&self) -> u64 {
+        self.core.mapping.bytes() as u64
+    }
+
+    /// The file being written, None for memory.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.directory.as_ref().map(Directory::current)
+    }
+
+    /// Where the recording of the run before went, if there was one.
+    pub fn previous(&self) -> Option<&Path> {
+        self.previous.as_deref()
+    }
+
+    /// Plain numbers, cheap enough to ask for at each scrape.
+    pub fn stats(&self) -> BlackboxStats {
+        let core = &self.core;
+        let mut stats = BlackboxStats {
+            dropped_total: core.dropped.load(Ordering::Relaxed),
+            shared_lanes_total: core.shared_lanes.load(Ordering::Relaxed),
+            lanes_in_use: u64::from(core.geometry.lanes) - core.free.lock().len() as u64,
+            backing: self.directory.as_ref().map_or(Backing::Anonymous, |_| Backing::File),
+            previous_torn: self.previous_torn,
+            ..BlackboxStats::default()
+        };
+        for number in format::PANIC_RING..core.geometry.rings() {
+            let ring = Ring::new(&core.geometry, number);
+            let written = ring.cursor(core.words());
+            let overwritten = written.saturating_sub(ring.events().into());
+            stats.events_total = stats.events_total.saturating_add(written);
+            stats.overwritten_total = stats.overwritten_total.saturating_add(overwritten);
+        }
+        stats.events_total = stats.events_total.saturating_sub(stats.dropped_total);
+        stats
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let stats = self.stats();
+        let event = Event::numbers(Kind::STOPPED, Severity::INFO, [stats.events_total, 0, 0, 0]);
+        self.core.record_many(format::CONTROL_RING, [event]);
+    }
+}
+
+/// What lanes and the panic hook share; lives as long as the last of them.
+#[derive(Debug)]
+pub(crate) struct Core {
+    mapping: Mapping,
+    geometry: Geometry,
+    clock: Clock,
+    /// Lanes without an owner, the one given back longest ago first: it has the oldest evidence.
+    free: Mutex<VecDeque<FreeLane>>,
+    dropped: AtomicU64,
+    shared_lanes: AtomicU64,
+}
+
+#[derive(Debug)]
+struct FreeLane {
+    ring: Ring,
+    next_seq: u64,
+}
+
+impl Core {
+    fn new(mapping: Mapping, geometry: Geometry, names: &[(Kind, &str)]) -> Core {
+        let clock = Clock::start();
+        let anchor = clock.anchor();
+        let header = Header {
+            geometry,
+            pid: std::process::id(),
+            started_unix_ns: anchor.unix_ns.saturating_sub(anchor.time_ns),
+            started_monotonic_ns: anchor.monotonic_ns.saturating_sub(anchor.time_ns),
+            boot_id: clock::boot_id(),
+        };
+        let start = format::encode_start(&header, names);
+        for (cell, word) in mapping.words().iter().zip(format::words_of(&start)) {
+            cell.store(word, Ordering::Relaxed);
+        }
+        let free = (format::FIRST_OWNED_RING..geometry.rings())
+            .map(|number| FreeLane { ring: Ring::new(&geometry, number), next_seq: 1 })
+            .collect();
+        let core = Core {
+            mapping,
+            geometry,
+            clock,
+            free: Mutex::new(free),
+            dropped: AtomicU64::new(0),
+            shared_lanes: AtomicU64::new(0),
+        };
+        let Geometry { lanes, events_per_lane } = geometry;
+        let about =
+            [header.pid.into(), lanes.into(), events_per_lane.into(), format::VERSION.into()];
+        let started = Event::numbers(Kind::STARTED, Severity::INFO, about);
+        core.record_many(format::CONTROL_RING, [started]);
+        core.record_anchor();
+        core
+    }
+
+    #[inline]
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        self.mapping.words()
+    }
+
+    #[inline]
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    pub(crate) fn record_shared(&self, event: Event) {
+        self.record_many(format::SHARED_RING, [event]);
+    }
+
+    /// A panic as neighbours in their own ring, where no other traffic can overwrite them; then to
+    /// the disk, best effort, with all that stands before the shared ring in the file.
+    pub(crate) fn record_panic<const N: usize>(&self, events: [Event; N]) {
+        self.record_many(format::PANIC_RING, events);
+        let _ = self.mapping.flush_start(self.geometry.ring_at(format::SHARED_RING));
+    }
+
+    fn record_anchor(&self) {
+        let anchor = self.clock.anchor();
+        let numbers = [anchor.unix_ns, anchor.monotonic_ns, 0, 0];
+        let event = Event::numbers(Kind::ANCHOR, Severity::DEBUG, numbers);
+        self.record_at(format::CONTROL_RING, anchor.time_ns, [event]);
+    }
+
+    fn record_many<const N: usize>(&self, ring: u32, events: [Event; N]) {
+        self.record_at(ring, self.now_ns(), events);
+    }
+
+    /// Into a ring with many writers: no lock anywhere, so a panic in here cannot hang its hook.
+    fn record_at<const N: usize>(&self, ring: u32, time_ns: u64, events: [Event; N]) {
+        let ring = Ring::new(&self.geometry, ring);
+        let first = ring.claim(self.words(), N as u64);
+        for (offset, event) in (0..).zip(events) {
+            let (seq, thread) = (first.wrapping_add(offset), clock::thread_number());
+            let stamped = Stamped { seq, time_ns, thread, event };
+            if !ring.write_claimed(self.words(), &stamped) {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn write_owner(&self, ring: &Ring, name: &str) {
+        let at = self.geometry.lane_header_at(ring.number()) / 8 + 1;
+        let words = format::encode_owner(clock::thread_number(), name);
+        for (cell, word) in self.words()[at..].iter().zip(words) {
+            cell.store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// Panics, and is caught, with every lock held and a slot of each many-writer ring half written.
+    #[cfg(test)]
+    pub(crate) fn panic_while_locked(&self) {
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _free = self.free.lock();
+            for ring in [format::PANIC_RING, format::SHARED_RING] {
+                let ring = Ring::new(&self.geometry, ring);
+                ring.leave_half_written(self.words());
+            }
+            panic!("inside the recorder");
+        }));
+        assert!(caught.is_err());
+    }
+
+    pub(crate) fn give_back(&self, ring: Ring, next_seq: u64) {
+        self.free.lock().push_back(FreeLane { ring, next_seq });
+    }
+}
+
+/// This crate's names and the owner's, checked.
+fn names(kinds: &[(Kind, &'static str)]) -> Result<Vec<(Kind, &'static str)>, OpenError> {
+    let mut names = Kind::OWN.to_vec();
+    for &(kind, name) in kinds {
+        let problem = if kind.number() < Kind::RESERVED {
+            "numbers below 16 belong to the recorder"
+        } else if name.is_empty() || name.len() > format::NAME_TEXT_BYTES_MAX {
+            "a name has 1 to 48 bytes"
+        } else if names.iter().any(|(other, _)| *other == kind) {
+            "this number has a name already"
+        } else if names.len() == format::NAMES_MAX {
+            "the table of names is full: 249 of the owner's own"
+        } else {
+            names.push((kind, name));
+            continue;
+        };
+        return Err(OpenError::KindName { kind, name: name.to_owned(), problem });
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_whose_slot_is_still_being_written_is_dropped_and_counted() {
+        let mut config = RecorderConfig::default();
+        (config.lanes, config.events_per_lane) = (1, 64);
+        let recorder = Recorder::in_memory(config, &[]).unwrap();
+        let shared = Ring::new(&recorder.core.geometry, format::SHARED_RING);
+        shared.leave_half_written(recorder.core.words());
+        for n in 2..=65 {
+            assert_eq!(recorder.stats().dropped_total, 0, "before event {n}");
+            recorder.record(Event::numbers(Kind::CUSTOM, Severity::INFO, [n; 4]));
+        }
+        assert_eq!(recorder.stats().dropped_total, 1, "a lap later");
+        assert_eq!(recorder.stats().events_total, 64);
+        let summary = recorder.snapshot().unwrap().summary().clone();
+        assert_eq!((summary.torn, summary.missing), (1, 0), "63 whole ones and the one in between");
+    }
+}

@@ -1,0 +1,34 @@
+//! What a recorder says about itself in plain numbers; the reader of a file has its own summary.
+
+/// Where the ring lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backing {
+    /// Memory of this process only: gone when it ends.
+    #[default]
+    Anonymous,
+    /// A mapped file: there after a kill.
+    File,
+}
+
+/// Read field by field: sums may miss events in flight. `_total` only grows, the others are levels.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct BlackboxStats {
+    /// Events recorded since open, over all lanes. Anchors are left out.
+    pub events_total: u64,
+    /// Of these, how many were overwritten by newer ones: the normal life of a ring.
+    pub overwritten_total: u64,
+    /// Events that were never written, since another thread, a whole lap behind, was still writing
+    /// into their slot of the shared lane. Not part of `events_total`.
+    pub dropped_total: u64,
+    /// Calls of [`Recorder::lane`](crate::Recorder::lane) that got the shared lane, all own ones
+    /// being taken.
+    pub shared_lanes_total: u64,
+    /// Lanes that a thread has for itself now.
+    pub lanes_in_use: u64,
+    /// Where the ring lives.
+    pub backing: Backing,
+    /// Torn events found in the file of the run before, when this recorder was opened.
+    pub previous_torn: u64,
+}

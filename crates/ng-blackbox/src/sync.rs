@@ -1,0 +1,17 @@
+//! The only file that names `std::sync`, `std::thread` or `loom`: real types, or loom's in a loom test.
+//!
+//! The registry of the panic hook is a `static` and so always parking_lot's: loom's locks have no
+//! `const` constructor.
+
+#[cfg(all(test, loom))]
+pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+#[cfg(not(all(test, loom)))]
+pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+
+#[cfg(not(all(test, loom)))]
+pub(crate) use parking_lot::{Mutex, RwLock};
+#[cfg(not(all(test, loom)))]
+pub(crate) use std::{
+    sync::{Arc, Once, Weak},
+    thread,
+};

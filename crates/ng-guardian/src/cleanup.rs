@@ -1,0 +1,509 @@
+//! Eviction by one algorithm, a threshold scan. Knows keys and amounts; what a member is, and how
+//! it is evicted, the population knows.
+//!
+//! One pass counts the members by the upper half of their 32-bit key; where the bin in which the
+//! cut falls is needed only in part, a second pass splits it by the lower half. So the cut is one
+//! exact key, found in 512 KiB whatever the population's size. Then everything *below* the cut is
+//! evicted, and after that as many *at* the cut as are still needed: lowest keys first, without
+//! sorting. Eviction goes in bounded batches, between which the need is looked at again, so it
+//! stops early when others free enough.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use crate::config::CleanupPolicy;
+
+/// What members are ranked by: the lowest goes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CleanupKey(u32);
+
+impl CleanupKey {
+    /// A key from a number: a timestamp in seconds, a strength.
+    pub const fn from_u32(value: u32) -> Self {
+        Self(value)
+    }
+
+    /// A key from a float, in the float's order (`f32::total_cmp`): a weight.
+    pub const fn from_f32(value: f32) -> Self {
+        let bits = value.to_bits();
+        // Negative floats order backwards: flip all their bits, and the sign bit of the others.
+        Self(if bits >> 31 == 1 { !bits } else { bits | 1 << 31 })
+    }
+
+    /// The key as a number, in the same order.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// A member that a scan met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its key under the policy of the scan.
+    pub key: CleanupKey,
+    /// To be kept unless the policy says otherwise.
+    pub persistent: bool,
+    /// Never to be evicted.
+    pub locked: bool,
+}
+
+/// Which members to evict: those whose key is at most `key_max`, of one class, not locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cut {
+    /// Says what the key is.
+    pub policy: CleanupPolicy,
+    /// The highest key that goes.
+    pub key_max: CleanupKey,
+    /// `false`: only members that are not persistent. `true`: only persistent ones.
+    pub persistent: bool,
+}
+
+impl Cut {
+    /// Whether this cut takes `candidate`. For a population to ask again right before it evicts,
+    /// because the member may have changed since it was met.
+    pub fn takes(&self, candidate: &Candidate) -> bool {
+        !candidate.locked
+            && candidate.persistent == self.persistent
+            && candidate.key <= self.key_max
+    }
+}
+
+/// Where an eviction goes on: a position in the population's own order, opaque to the guardian.
+/// Each sweep begins at the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub u64);
+
+/// What one call of [`Population::evict`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// Members evicted. Their credits are released by the population, as after any delete.
+    pub count: u64,
+    /// Memory that really went back to the system. Unit: bytes.
+    pub bytes_freed: u64,
+    /// Where to go on, beyond where this call began; `None` at the population's end.
+    pub next: Option<Position>,
+}
+
+/// Members that can be evicted: implemented by whoever owns them.
+///
+/// Called on the thread that calls [`Guardian::cleanup`](crate::Guardian::cleanup), with the
+/// guardian's cleanup lock held: reserving and releasing are allowed, another cleanup is not.
+pub trait Population {
+    /// Bytes that a member occupies, on average; turns bytes that are wanted back into a number
+    /// of members. Unit: bytes; 0 counts as 1.
+    fn member_bytes(&self) -> u64;
+
+    /// Shows each member to `visit`, until that says `Break`. Members that come or go meanwhile
+    /// may be met or not.
+    fn scan(&self, policy: CleanupPolicy, visit: &mut dyn FnMut(Candidate) -> ControlFlow<()>);
+
+    /// Evicts up to `max` members that `cut` takes, from `from` on in the population's own order.
+    /// A victim that changed so that the cut no longer takes it is skipped. May stop early to
+    /// keep a call short; `next` then says where to go on.
+    fn evict(&self, cut: Cut, from: Position, max: u32) -> Evicted;
+}
+
+/// How much a cleanup is to evict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CleanupGoal {
+    /// Down to the low-water mark, judged when the cleanup begins and again before each batch. A
+    /// caller that waited for another's cleanup so finds nothing left to do.
+    LowWater,
+    /// These amounts, whatever the level.
+    Amount {
+        /// Members, each of which holds one credit.
+        credits: u64,
+        /// Memory to give back, as far as evicting as many members as occupy it achieves that.
+        /// Unit: bytes.
+        bytes: u64,
+    },
+}
+
+/// What a cleanup did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CleanupReport {
+    /// Members that could have been evicted.
+    pub considered: u64,
+    /// Members evicted.
+    pub evicted: u64,
+    /// Memory that really went back, as the population reports it. Unit: bytes.
+    pub bytes_freed: u64,
+    /// Calls into the population that evicted something.
+    pub batches: u64,
+    /// How long it took, waiting for another cleanup included.
+    pub elapsed: Duration,
+    /// Stopped by the caller before it was done.
+    pub cancelled: bool,
+}
+
+/// The amounts a goal comes to when a cleanup begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amounts {
+    pub(crate) credits: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Amounts {
+    pub(crate) fn is_zero(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// Settings of one run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) policy: CleanupPolicy,
+    pub(crate) batch: u32,
+    pub(crate) evict_persistent: bool,
+}
+
+/// One cleanup under way.
+pub(crate) struct Cleanup<'a> {
+    pub(crate) population: &'a dyn Population,
+    pub(crate) rules: Rules,
+    pub(crate) goal: Amounts,
+    /// Credits that still must go, whatever has been evicted here: falls when others delete.
+    pub(crate) credits_over: &'a dyn Fn() -> u64,
+    pub(crate) stop: &'a dyn Fn() -> bool,
+    pub(crate) report: CleanupReport,
+}
+
+/// Where the cut falls.
+enum Threshold {
+    /// All with this key or a lower one go.
+    UpTo(CleanupKey),
+    /// All with a lower key go, and some of those that have it.
+    PartOf(CleanupKey),
+}
+
+/// Members between two looks at `stop` in a scan: about 0.1 ms.
+const SCAN_STRIDE: u64 = 1 << 16;
+
+const BINS: usize = 1 << 16;
+
+impl Cleanup<'_> {
+    pub(crate) fn run(mut self) -> CleanupReport {
+        self.evict_class(false);
+        if self.rules.evict_persistent {
+            self.evict_class(true);
+        }
+        self.report
+    }
+
+    /// Members that still must go.
+    fn need(&self) -> u64 {
+        let Self { goal, report, .. } = self;
+        let credits = match goal.credits.saturating_sub(report.evicted) {
+            0 => 0,
+            credits => credits.min((self.credits_over)()),
+        };
+        if report.bytes_freed >= goal.bytes {
+            return credits;
+        }
+        let members = goal.bytes.div_ceil(self.population.member_bytes().max(1));
+        credits.max(members.saturating_sub(report.evicted))
+    }
+
+    fn evict_class(&mut self, persistent: bool) {
+        let need = self.need();
+        if need == 0 || self.stopped() {
+            return;
+        }
+        match self.find_threshold(persistent, need) {
+            None => {}
+            Some(Threshold::UpTo(key)) => self.sweep(key, persistent),
+            Some(Threshold::PartOf(key)) => {
+                if let Some(below) = key.get().checked_sub(1) {
+                    self.sweep(CleanupKey(below), persistent);
+                }
+                self.sweep(key, persistent);
+            }
+        }
+    }
+
+    /// Where to cut so that `need` members go; `None` if there are no members, or if stopped.
+    fn find_threshold(&mut self, persistent: bool, need: u64) -> Option<Threshold> {
+        let upper = self.histogram(persistent, |key| Some(key >> 16))?;
+        let members: u64 = upper.iter().sum();
+        self.report.considered += members;
+        if members <= need {
+            return (members > 0).then_some(Threshold::UpTo(CleanupKey(u32::MAX)));
+        }
+        let (high, need) = locate(&upper, need)?;
+        let key = |low| CleanupKey((high << 16) | low);
+        if upper[high as usize] == need {
+            return Some(Threshold::UpTo(key(0xffff)));
+        }
+        let lower =
+            self.histogram(persistent, |key| (key >> 16 == high).then_some(key & 0xffff))?;
+        Some(match locate(&lower, need) {
+            Some((low, _)) => Threshold::PartOf(key(low)),
+            None => Threshold::UpTo(key(0xffff)), // members left this bin since the first pass
+        })
+    }
+
+    /// Counts the members of a class by `bin`; `None` if stopped.
+    fn histogram(
+        &mut self,
+        persistent: bool,
+        bin: impl Fn(u32) -> Option<u32>,
+    ) -> Option<Vec<u64>> {
+        let mut counts = vec![0; BINS];
+        let (mut met, mut stopped) = (0_u64, false);
+        self.population.scan(self.rules.policy, &mut |candidate| {
+            met += 1;
+            if met.is_multiple_of(SCAN_STRIDE) && (self.stop)() {
+                stopped = true;
+                return ControlFlow::Break(());
+            }
+            if !candidate.locked
+                && candidate.persistent == persistent
+                && let Some(bin) = bin(candidate.key.get())
+            {
+                counts[bin as usize] += 1;
+            }
+            ControlFlow::Continue(())
+        });
+        self.report.cancelled |= stopped;
+        (!stopped).then_some(counts)
+    }
+
+    fn sweep(&mut self, key_max: CleanupKey, persistent: bool) {
+        let cut = Cut { policy: self.rules.policy, key_max, persistent };
+        let mut from = Position::default();
+        loop {
+            let max = self.need().min(u64::from(self.rules.batch)) as u32;
+            if max == 0 || self.stopped() {
+                return;
+            }
+            let evicted = self.population.evict(cut, from, max);
+            self.report.evicted += evicted.count;
+            self.report.bytes_freed += evicted.bytes_freed;
+            self.report.batches += u64::from(evicted.count > 0);
+            match evicted.next {
+                Some(next) if next > from => from = next,
+                _ => return, // the end, or a population that does not move on
+            }
+        }
+    }
+
+    fn stopped(&mut self) -> bool {
+        self.report.cancelled |= (self.stop)();
+        self.report.cancelled
+    }
+}
+
+/// The bin in which the `need`-th member lies, and how many members of that bin are needed; `None`
+/// if there are not that many.
+fn locate(counts: &[u64], need: u64) -> Option<(u32, u64)> {
+    let mut need = need;
+    for (bin, &count) in (0..).zip(counts) {
+        if count >= need {
+            return Some((bin, need));
+        }
+        need -= count;
+    }
+    None
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::print_stdout, reason = "a random test prints its seed")]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    /// Members with a key and a class; evicted ones are taken out and noted in order.
+    struct Cache {
+        members: RefCell<Vec<Option<Candidate>>>,
+        evicted: RefCell<Vec<u32>>,
+    }
+
+    impl Cache {
+        fn new(members: impl IntoIterator<Item = (u32, bool, bool)>) -> Self {
+            let member = |(key, persistent, locked)| {
+                Some(Candidate { key: CleanupKey(key), persistent, locked })
+            };
+            let members = members.into_iter().map(member).collect();
+            Self { members: RefCell::new(members), evicted: RefCell::default() }
+        }
+
+        fn evicted_sorted(&self) -> Vec<u32> {
+            let mut keys = self.evicted.borrow().clone();
+            keys.sort_unstable();
+            keys
+        }
+    }
+
+    impl Population for Cache {
+        fn member_bytes(&self) -> u64 {
+            64
+        }
+
+        fn scan(
+            &self,
+            _policy: CleanupPolicy,
+            visit: &mut dyn FnMut(Candidate) -> ControlFlow<()>,
+        ) {
+            for candidate in self.members.borrow().iter().flatten() {
+                if visit(*candidate).is_break() {
+                    return;
+                }
+            }
+        }
+
+        fn evict(&self, cut: Cut, from: Position, max: u32) -> Evicted {
+            let mut members = self.members.borrow_mut();
+            let mut evicted = Evicted::default();
+            for (index, slot) in members.iter_mut().enumerate().skip(from.0 as usize) {
+                if evicted.count == u64::from(max) {
+                    evicted.next = Some(Position(index as u64));
+                    break;
+                }
+                if let Some(gone) = slot.take_if(|member| cut.takes(member)) {
+                    self.evicted.borrow_mut().push(gone.key.get());
+                    evicted.count += 1;
+                }
+            }
+            evicted
+        }
+    }
+
+    fn run(cache: &Cache, credits: u64, evict_persistent: bool) -> CleanupReport {
+        let rules = Rules { policy: CleanupPolicy::Oldest, batch: 10, evict_persistent };
+        Cleanup {
+            population: cache,
+            rules,
+            goal: Amounts { credits, bytes: 0 },
+            credits_over: &|| u64::MAX,
+            stop: &|| false,
+            report: CleanupReport::default(),
+        }
+        .run()
+    }
+
+    #[test]
+    fn exactly_the_lowest_keys_go_whatever_their_order_and_spread() {
+        let seed = std::env::var("NG_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+        println!("NG_SEED={seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        for spread in [1, 3, 100, 70_000, u32::MAX] {
+            let base = random.u32(..=u32::MAX - (spread - 1));
+            let keys: Vec<u32> = (0..500).map(|_| base + random.u32(..spread)).collect();
+            let credits = random.usize(1..=500);
+            let cache = Cache::new(keys.iter().map(|&key| (key, false, false)));
+            let report = run(&cache, credits as u64, false);
+            let mut expected = keys;
+            expected.sort_unstable();
+            expected.truncate(credits);
+            assert_eq!(cache.evicted_sorted(), expected, "spread {spread}, credits {credits}");
+            assert_eq!((report.considered, report.evicted), (500, credits as u64));
+            assert!(report.batches >= (credits as u64).div_ceil(10));
+        }
+    }
+
+    #[test]
+    fn locked_members_never_go_and_persistent_ones_only_when_allowed_and_last() {
+        // Keys rise; every third is persistent, every fifth locked: the protected are oldest.
+        let members = || (0..90).map(|key| (key, key % 3 == 0, key % 5 == 0));
+        let plain: Vec<u32> = (0..90).filter(|key| key % 3 != 0 && key % 5 != 0).collect();
+
+        let cache = Cache::new(members());
+        let report = run(&cache, 1_000, false);
+        assert_eq!(cache.evicted_sorted(), plain);
+        assert_eq!(report.considered, plain.len() as u64);
+
+        let cache = Cache::new(members());
+        run(&cache, plain.len() as u64 + 2, true);
+        let evicted = cache.evicted.borrow();
+        let (first, last) = evicted.split_at(plain.len());
+        assert!(first.iter().all(|key| plain.contains(key)));
+        assert_eq!(last, [3, 6]);
+    }
+
+    #[test]
+    fn eviction_stops_when_others_freed_enough_meanwhile() {
+        let cache = Cache::new((0..100).map(|key| (key, false, false)));
+        let over = RefCell::new(vec![0, 7, 7, 50]); // each look finds fewer left to do
+        let report = Cleanup {
+            population: &cache,
+            rules: Rules { policy: CleanupPolicy::Oldest, batch: 10, evict_persistent: false },
+            goal: Amounts { credits: 50, bytes: 0 },
+            credits_over: &|| over.borrow_mut().pop().unwrap_or(0),
+            stop: &|| false,
+            report: CleanupReport::default(),
+        }
+        .run();
+        assert_eq!((report.evicted, report.cancelled), (14, false));
+    }
+
+    #[test]
+    fn a_cleanup_stops_between_batches_when_asked() {
+        let cache = Cache::new((0..100).map(|key| (key, false, false)));
+        let looks = RefCell::new(0);
+        let stop = || {
+            *looks.borrow_mut() += 1;
+            *looks.borrow() > 3
+        };
+        let report = Cleanup {
+            population: &cache,
+            rules: Rules { policy: CleanupPolicy::Oldest, batch: 10, evict_persistent: true },
+            goal: Amounts { credits: 100, bytes: 0 },
+            credits_over: &|| u64::MAX,
+            stop: &stop,
+            report: CleanupReport::default(),
+        }
+        .run();
+        assert!(report.cancelled);
+        assert_eq!(report.evicted, 20);
+    }
+
+    #[test]
+    fn a_goal_in_bytes_evicts_as_many_as_occupy_them_and_believes_only_what_was_freed() {
+        let cache = Cache::new((0..100).map(|key| (key, false, false)));
+        let report = Cleanup {
+            population: &cache,
+            rules: Rules { policy: CleanupPolicy::Oldest, batch: 10, evict_persistent: false },
+            goal: Amounts { credits: 0, bytes: 64 * 30 - 1 },
+            credits_over: &|| 0,
+            stop: &|| false,
+            report: CleanupReport::default(),
+        }
+        .run();
+        assert_eq!((report.evicted, report.bytes_freed), (30, 0));
+    }
+
+    #[test]
+    fn a_population_that_does_not_move_on_ends_the_sweep() {
+        struct Stuck;
+        impl Population for Stuck {
+            fn member_bytes(&self) -> u64 {
+                0
+            }
+            fn scan(&self, _: CleanupPolicy, _: &mut dyn FnMut(Candidate) -> ControlFlow<()>) {}
+            fn evict(&self, _: Cut, from: Position, _: u32) -> Evicted {
+                Evicted { next: Some(from), ..Evicted::default() }
+            }
+        }
+        let report = Cleanup {
+            population: &Stuck,
+            rules: Rules { policy: CleanupPolicy::Weakest, batch: 1, evict_persistent: true },
+            goal: Amounts { credits: 9, bytes: 9 },
+            credits_over: &|| u64::MAX,
+            stop: &|| false,
+            report: CleanupReport::default(),
+        }
+        .run();
+        assert_eq!(report, CleanupReport::default());
+    }
+
+    #[test]
+    fn float_keys_keep_the_floats_order() {
+        let floats = [f32::NEG_INFINITY, -1.0, -0.5, -0.0, 0.0, 1e-30, 0.25, 0.5, 1.0, f32::MAX];
+        let keys: Vec<CleanupKey> = floats.map(CleanupKey::from_f32).into();
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+}

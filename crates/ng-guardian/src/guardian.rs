@@ -1,0 +1,444 @@
+//! The guardian itself: ties the ledger of credits, the memory quota, the levels and the cleanup
+//! together. Starts no thread; its owner calls [`Guardian::pulse`].
+
+use std::time::Instant;
+
+use crossbeam_utils::CachePadded;
+
+use crate::cleanup::{Amounts, Cleanup, CleanupGoal, CleanupReport, Population, Rules};
+use crate::config::{GuardianConfig, Limits, PressureMode};
+use crate::error::{ConfigError, Refusal};
+use crate::ledger::{Granted, Holder, Ledger, ReleaseCell};
+use crate::level::{Cause, Input, Ladders, Level, LevelChange};
+use crate::pressure::{Figure, KernelReader, Reading, Source};
+use crate::quota::Quota;
+use crate::stats::GuardianStats;
+use crate::sync::atomic::{
+    AtomicI64, AtomicU8, AtomicU64,
+    Ordering::{AcqRel, Relaxed},
+};
+use crate::sync::{Arc, Mutex};
+
+/// Decides who may use how much: exact quotas of credits and of bytes, a level that says how near
+/// they are, and a cleanup that makes room.
+///
+/// A clone is another handle of the same guardian.
+#[derive(Clone, Debug)]
+pub struct Guardian {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    ledger: Arc<Ledger>,
+    memory: CachePadded<Quota>,
+    /// Bytes that may still be committed until the next reading; only in process mode.
+    budget: AtomicI64,
+    fragmented_bytes: AtomicU64,
+    level: AtomicU8,
+    counts: Counts,
+    /// Serializes changes of the settings; outermost of the locks.
+    changing: Mutex<()>,
+    config: Mutex<GuardianConfig>,
+    /// Serializes pulses.
+    kernel: Mutex<Kernel>,
+    reading: Mutex<Reading>,
+    /// Serializes cleanups.
+    cleaning: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Kernel {
+    reader: KernelReader,
+    ladders: Ladders,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    refusals_memory: AtomicU64,
+    refusals_pressure: AtomicU64,
+    level_changes: AtomicU64,
+    pulses: AtomicU64,
+    cleanups: AtomicU64,
+    evicted: AtomicU64,
+    cleanup_freed_bytes: AtomicU64,
+    cleanup_ns: AtomicU64,
+}
+
+/// A budget of this much or more is none. Far from `i64::MAX`, so that giving back bytes across a
+/// change of mode cannot overflow.
+const NO_BUDGET: i64 = 1 << 60;
+
+/// What one pulse found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PulseReport {
+    /// The level from now on.
+    pub level: Level,
+    /// Set if this pulse changed it.
+    pub changed: Option<LevelChange>,
+    /// What the kernel's files said.
+    pub reading: Reading,
+    /// Cleanup is switched on, the level is soft or above, and there is something to evict: call
+    /// [`Guardian::cleanup`] with [`CleanupGoal::LowWater`].
+    pub cleanup_due: bool,
+}
+
+impl Guardian {
+    /// A guardian with these settings, nothing in use, and a first reading of the kernel's files.
+    ///
+    /// Errors: the first bad field.
+    pub fn new(config: GuardianConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let reader = KernelReader::find(&config.kernel_root);
+        let reading = reader.read();
+        let inner = Inner {
+            ledger: Arc::new(Ledger::new(config.max_tokens, config.lease_credits_max)),
+            memory: CachePadded::new(Quota::new(config.max_memory_bytes)),
+            budget: AtomicI64::new(NO_BUDGET),
+            fragmented_bytes: AtomicU64::new(0),
+            level: AtomicU8::new(Level::Normal as u8),
+            counts: Counts::default(),
+            changing: Mutex::new(()),
+            config: Mutex::new(config.clone()),
+            kernel: Mutex::new(Kernel { reader, ladders: Ladders::default() }),
+            reading: Mutex::new(reading),
+            cleaning: Mutex::new(()),
+        };
+        inner.take_in(reading, &config);
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Reserves 1 to `want` credits, fewer near the limit so that nobody hoards the rest; 0 for 0.
+    /// Each granted credit counts as used until it is released.
+    ///
+    /// Refuses only if at some instant during this call every credit was taken; credits idle in
+    /// leases (see [`Holder`]) and in release cells are fetched first. Never above the limit.
+    ///
+    /// One compare-and-swap while credits are left; otherwise it waits for a lock and calls the
+    /// holder. Never waits for credits.
+    pub fn reserve(&self, want: u32) -> Result<Granted, Refusal> {
+        self.inner.ledger.reserve(want)
+    }
+
+    /// As [`reserve`](Self::reserve), but only from the pool: never blocks, calls nobody, and may
+    /// be called under a lock that [`Holder::recall_idle`] takes. `None` is no refusal: call
+    /// `reserve(1)` next, outside that lock.
+    pub fn try_reserve(&self, want: u32) -> Option<Granted> {
+        self.inner.ledger.try_reserve(want)
+    }
+
+    /// Gives credits back to the pool at once, with one atomic addition. Giving back what was not
+    /// granted lets as many too many in.
+    pub fn release(&self, credits: u64) {
+        self.inner.ledger.release(credits);
+    }
+
+    /// A cell through which one holder session gives credits back at no cost to others.
+    /// Registers a holder until it is dropped.
+    pub fn cell(&self) -> ReleaseCell {
+        self.inner.ledger.cell()
+    }
+
+    /// Sets who is asked for idle credits, in place of the one before. Held weakly: a holder that
+    /// owns this guardian makes no cycle, and one that was dropped is asked no more.
+    pub fn set_holder(&self, holder: &Arc<dyn Holder>) {
+        self.inner.ledger.set_holder(holder);
+    }
+
+    /// Changes both limits. When it returns, they bind: under a lowered limit of credits every
+    /// idle credit has been recalled. A limit below the present use refuses until the use is
+    /// under it; nothing is evicted by this call. Waits for a slow reservation under way.
+    pub fn set_limits(&self, limits: Limits) {
+        let _changing = self.inner.changing.lock();
+        let mut config = self.inner.config();
+        config.max_tokens = limits.max_tokens;
+        config.max_memory_bytes = limits.max_memory_bytes;
+        self.inner.apply(config);
+    }
+
+    /// Changes all settings but `kernel_root`, as [`set_limits`](Self::set_limits) does the
+    /// limits.
+    ///
+    /// Errors: the first bad field; nothing has changed then.
+    pub fn reconfigure(&self, config: GuardianConfig) -> Result<(), ConfigError> {
+        config.validate()?;
+        let _changing = self.inner.changing.lock();
+        let kernel_root = self.inner.config().kernel_root;
+        self.inner.apply(GuardianConfig { kernel_root, ..config });
+        Ok(())
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> GuardianConfig {
+        self.inner.config()
+    }
+
+    /// Counts `bytes` of memory as in use, or refuses and changes nothing. Exact, and one
+    /// compare-and-swap: made for chunks, not for single members.
+    pub fn commit(&self, bytes: u64) -> Result<(), Refusal> {
+        self.inner.commit(bytes)
+    }
+
+    /// Counts `bytes` as no longer in use.
+    pub fn uncommit(&self, bytes: u64) {
+        self.inner.memory.give(bytes);
+    }
+
+    /// Counts what exists already, as after a recovery: `credits` and `bytes` in use whether or
+    /// not they fit. Above a limit, everything is refused until the use is under it. For the time
+    /// before the first reservation.
+    pub fn adopt(&self, credits: u64, bytes: u64) {
+        self.inner.ledger.adopt(credits);
+        self.inner.memory.adopt(bytes);
+    }
+
+    /// The level as of the last pulse: one relaxed load.
+    pub fn level(&self) -> Level {
+        Level::from_u8(self.inner.level.load(Relaxed))
+    }
+
+    /// Reads the kernel's files, harvests the cells and sets the level. To be called by the owner
+    /// about each 100 ms, from one thread; takes tens of microseconds.
+    pub fn pulse(&self) -> PulseReport {
+        self.inner.pulse()
+    }
+
+    /// Evicts members until `goal` is met, none is left, or `stop` says so, which is asked before
+    /// each batch and now and then in a scan. One cleanup runs at a time, others wait for it.
+    /// Writers are not stopped.
+    ///
+    /// Members are evicted lowest key first; persistent ones only if the settings allow it, and
+    /// after all others; locked ones never. The report's bytes are what the population says it
+    /// gave back, never an estimate.
+    pub fn cleanup(
+        &self,
+        population: &dyn Population,
+        goal: CleanupGoal,
+        stop: &dyn Fn() -> bool,
+    ) -> CleanupReport {
+        self.inner.cleanup(population, goal, stop)
+    }
+
+    /// The figures as they stand; harvests the cells first.
+    pub fn stats(&self) -> GuardianStats {
+        self.inner.stats()
+    }
+}
+
+impl Inner {
+    fn config(&self) -> GuardianConfig {
+        self.config.lock().clone()
+    }
+
+    /// Callers hold `changing`.
+    fn apply(&self, config: GuardianConfig) {
+        *self.config.lock() = config.clone();
+        self.ledger.set_lease_credits_max(config.lease_credits_max);
+        self.memory.set_limit(config.max_memory_bytes);
+        self.ledger.set_limit(config.max_tokens);
+        let kernel = self.kernel.lock();
+        self.take_in(kernel.reader.read(), &config);
+    }
+
+    fn commit(&self, bytes: u64) -> Result<(), Refusal> {
+        // The budget first: what it has handed out for a moment in vain makes pressure refuse too
+        // early, which is no promise broken; the quota stays exact.
+        let budgeted = self.take_budget(bytes).map_err(|left| self.pressure(left, bytes))?;
+        if let Err(left) = self.memory.take_exact(bytes) {
+            if budgeted {
+                self.budget.fetch_add(bytes as i64, AcqRel);
+            }
+            self.counts.refusals_memory.fetch_add(1, Relaxed);
+            let limit_bytes = self.memory.limit();
+            return Err(Refusal::MemoryExceeded {
+                limit_bytes,
+                used_bytes: limit_bytes.saturating_add_signed(left.saturating_neg()),
+                requested_bytes: bytes,
+            });
+        }
+        if self.fragmented_bytes.load(Relaxed) != 0 {
+            self.fragmented_bytes.store(0, Relaxed); // what cleanups left free has been used up
+        }
+        Ok(())
+    }
+
+    /// Whether the bytes were taken from a budget; what was left if they did not fit.
+    fn take_budget(&self, bytes: u64) -> Result<bool, u64> {
+        let mut left = self.budget.load(Relaxed);
+        loop {
+            if left >= NO_BUDGET {
+                return Ok(false);
+            }
+            let room = left.max(0) as u64;
+            if bytes > room {
+                return Err(room);
+            }
+            match self.budget.compare_exchange_weak(left, left - bytes as i64, AcqRel, Relaxed) {
+                Ok(_) => return Ok(true),
+                Err(seen) => left = seen,
+            }
+        }
+    }
+
+    #[cold]
+    fn pressure(&self, budget_bytes: u64, requested_bytes: u64) -> Refusal {
+        self.counts.refusals_pressure.fetch_add(1, Relaxed);
+        let reading = *self.reading.lock();
+        let nearest =
+            reading.figures().min_by_key(|figure| figure.room_bytes().unwrap_or(u64::MAX));
+        let (reported_by, limit_bytes, used_bytes) = match nearest {
+            Some(figure) => (figure.source, figure.limit_bytes.unwrap_or(0), figure.used_bytes),
+            None => (Source::Process, 0, 0), // the figures went away a moment ago
+        };
+        Refusal::Pressure { reported_by, limit_bytes, used_bytes, budget_bytes, requested_bytes }
+    }
+
+    /// Keeps a reading and sets the budget from it; returns it with the limits it is held against.
+    fn take_in(&self, mut reading: Reading, config: &GuardianConfig) -> Reading {
+        let mut budget = NO_BUDGET;
+        if config.pressure == PressureMode::Process {
+            if let Some(Figure { limit_bytes, .. }) = &mut reading.process {
+                *limit_bytes = [*limit_bytes, config.max_memory_bytes].into_iter().flatten().min();
+            }
+            let room = reading.figures().filter_map(|figure| figure.room_bytes()).min();
+            budget = room.map_or(NO_BUDGET, |room| room.min(NO_BUDGET as u64) as i64);
+        }
+        *self.reading.lock() = reading;
+        self.budget.store(budget, Relaxed);
+        reading
+    }
+
+    fn pulse(&self) -> PulseReport {
+        let mut kernel = self.kernel.lock();
+        let config = self.config();
+        let reading = self.take_in(kernel.reader.read(), &config);
+        self.ledger.harvest();
+
+        let kernel_most = match config.pressure {
+            PressureMode::Signal => Level::Hard,
+            PressureMode::Process => Level::Refuse,
+        };
+        let input = |cause, share, most| Input { cause, share, most };
+        let mut inputs = vec![
+            input(Cause::Tokens, self.ledger.pool().share(), Level::Refuse),
+            input(Cause::Memory, self.memory.share(), Level::Refuse),
+        ];
+        inputs.extend(
+            reading.figures().filter_map(|figure| {
+                Some(input(figure.source.cause(), figure.share()?, kernel_most))
+            }),
+        );
+        inputs.extend(reading.stall_share().map(|share| input(Cause::Stall, share, Level::Hard)));
+        let standing = kernel.ladders.step(&inputs, config.memory_threshold);
+
+        let from = Level::from_u8(self.level.swap(standing.level as u8, Relaxed));
+        let changed = (from != standing.level).then(|| {
+            self.counts.level_changes.fetch_add(1, Relaxed);
+            LevelChange { from, to: standing.level, reason: standing.cause, share: standing.share }
+        });
+        self.counts.pulses.fetch_add(1, Relaxed);
+        let cleanup_due = config.enable_aggressive_cleanup
+            && standing.level >= Level::Soft
+            && !self.above_low_water(&config).is_zero();
+        PulseReport { level: standing.level, changed, reading, cleanup_due }
+    }
+
+    fn cleanup(
+        &self,
+        population: &dyn Population,
+        goal: CleanupGoal,
+        stop: &dyn Fn() -> bool,
+    ) -> CleanupReport {
+        let started = Instant::now();
+        let _cleaning = self.cleaning.lock();
+        let config = self.config();
+        let credits_over = || match goal {
+            CleanupGoal::LowWater => self.credits_above_low_water(&config),
+            CleanupGoal::Amount { .. } => u64::MAX,
+        };
+        let amounts = match goal {
+            CleanupGoal::LowWater => self.above_low_water(&config),
+            CleanupGoal::Amount { credits, bytes } => Amounts { credits, bytes },
+        };
+        if amounts.is_zero() {
+            return CleanupReport { elapsed: started.elapsed(), ..CleanupReport::default() };
+        }
+        let rules = Rules {
+            policy: config.cleanup_policy,
+            batch: config.cleanup_batch,
+            evict_persistent: config.evict_persistent,
+        };
+        let report = CleanupReport::default();
+        let credits_over = &credits_over;
+        let run = Cleanup { population, rules, goal: amounts, credits_over, stop, report };
+        let mut report = run.run();
+        report.elapsed = started.elapsed();
+
+        let occupied = report.evicted.saturating_mul(population.member_bytes());
+        let kept = occupied.saturating_sub(report.bytes_freed);
+        self.fragmented_bytes.fetch_add(kept, Relaxed);
+        self.counts.cleanups.fetch_add(1, Relaxed);
+        self.counts.evicted.fetch_add(report.evicted, Relaxed);
+        self.counts.cleanup_freed_bytes.fetch_add(report.bytes_freed, Relaxed);
+        let elapsed_ns = report.elapsed.as_nanos().try_into().unwrap_or(u64::MAX);
+        self.counts.cleanup_ns.fetch_add(elapsed_ns, Relaxed);
+        report
+    }
+
+    fn credits_above_low_water(&self, config: &GuardianConfig) -> u64 {
+        self.ledger.harvest();
+        above(self.ledger.pool().used(), config.max_tokens, config.low_water)
+    }
+
+    /// What a cleanup down to the low-water mark has to evict. Memory that earlier cleanups left
+    /// free inside chunks serves new members, so it is no reason to evict more of them.
+    fn above_low_water(&self, config: &GuardianConfig) -> Amounts {
+        let mut bytes = above(self.memory.used(), config.max_memory_bytes, config.low_water);
+        if config.pressure == PressureMode::Process {
+            let over =
+                |figure: Figure| above(figure.used_bytes, figure.limit_bytes, config.low_water);
+            bytes = self.reading.lock().figures().map(over).fold(bytes, u64::max);
+        }
+        Amounts {
+            credits: self.credits_above_low_water(config),
+            bytes: bytes.saturating_sub(self.fragmented_bytes.load(Relaxed)),
+        }
+    }
+
+    fn stats(&self) -> GuardianStats {
+        self.ledger.harvest();
+        let ledger = self.ledger.counts();
+        let reading = *self.reading.lock();
+        GuardianStats {
+            max_tokens: self.ledger.pool().limit_if_any(),
+            tokens_used: self.ledger.pool().used(),
+            granted_total: ledger.granted.load(Relaxed),
+            released_total: ledger.released.load(Relaxed),
+            refusals_tokens_total: ledger.refusals.load(Relaxed),
+            refusals_memory_total: self.counts.refusals_memory.load(Relaxed),
+            refusals_pressure_total: self.counts.refusals_pressure.load(Relaxed),
+            recalls_total: ledger.recalls.load(Relaxed),
+            recalled_credits_total: ledger.recalled_credits.load(Relaxed),
+            holders: self.ledger.holders(),
+            max_memory_bytes: self.memory.limit_if_any(),
+            committed_bytes: self.memory.used(),
+            fragmented_bytes: self.fragmented_bytes.load(Relaxed),
+            level: Level::from_u8(self.level.load(Relaxed)),
+            level_changes_total: self.counts.level_changes.load(Relaxed),
+            reading: Some(reading),
+            reading_age: reading.at.elapsed(),
+            pulses_total: self.counts.pulses.load(Relaxed),
+            cleanups_total: self.counts.cleanups.load(Relaxed),
+            evicted_total: self.counts.evicted.load(Relaxed),
+            cleanup_freed_bytes_total: self.counts.cleanup_freed_bytes.load(Relaxed),
+            cleanup_ns_total: self.counts.cleanup_ns.load(Relaxed),
+        }
+    }
+}
+
+/// What `used` exceeds `share` of `limit` by.
+fn above(used: u64, limit: Option<u64>, share: f64) -> u64 {
+    let mark = limit.map_or(u64::MAX, |limit| (limit as f64 * share) as u64);
+    used.saturating_sub(mark)
+}

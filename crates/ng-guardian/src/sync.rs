@@ -1,0 +1,32 @@
+//! The only file that names `std::sync`, `std::thread` or `loom`; tests under `--cfg loom` get
+//! loom's atomics and mutex, everybody else the real ones.
+//!
+//! `Arc`, `Weak` and channels are always std's: reference counts are not what the models check,
+//! and loom's `Arc` can hold no trait object.
+
+pub(crate) use std::sync::{Arc, Weak, mpsc};
+pub(crate) use std::thread;
+
+#[cfg(not(all(test, loom)))]
+pub(crate) use parking_lot::Mutex;
+#[cfg(not(all(test, loom)))]
+pub(crate) use std::sync::atomic;
+
+#[cfg(all(test, loom))]
+pub(crate) use loom::sync::atomic;
+
+/// parking_lot's front over loom's mutex: no poisoning, `lock` returns the guard.
+#[cfg(all(test, loom))]
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+#[cfg(all(test, loom))]
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+        self.0.lock().expect("no model panics with a lock held")
+    }
+}

@@ -1,0 +1,276 @@
+//! How `u64` values (mostly nanoseconds) are distributed: log-linear buckets, sharded by thread.
+//!
+//! Each power of two is cut into 8 equal buckets, so a bucket is at most 12.5 % wide, small values
+//! are exact, and the index needs no loop and no float. Buckets are open below and closed above,
+//! (lower, upper], as Prometheus' `le` and OpenTelemetry's histograms are: so a power of two is a
+//! bucket's upper bound, and a page's coarser buckets are exact sums of these.
+//!
+//! Limit: 4 KB for each thread slot that ever recorded, hence at most 260 KB a histogram.
+
+use std::fmt;
+use std::ops::{Range, RangeInclusive};
+
+use crossbeam_utils::CachePadded;
+
+use crate::shard::{self, ROWS, SHARED_SLOT};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, OnceLock};
+
+/// Every power of two has `2^GROUPING_POWER` buckets; relative error is `2^-GROUPING_POWER`.
+const GROUPING_POWER: u32 = 3;
+/// 0 has a bucket of its own; above, 8 for the linear start and 8 for each of 61 powers of two.
+const BUCKETS: usize = 1 + (1 << GROUPING_POWER) * (u64::BITS - GROUPING_POWER + 1) as usize;
+
+const _: () = {
+    assert!(BUCKETS == 497);
+    assert!(bucket_index(0) == 0);
+    assert!(bucket_index(u64::MAX) == BUCKETS - 1);
+    // A power of two closes its bucket; pages rely on it.
+    assert!(bucket_index(1 << 20) + 1 == bucket_index((1 << 20) + 1));
+};
+
+/// Which bucket holds `value`.
+#[inline(always)]
+const fn bucket_index(value: u64) -> usize {
+    // Shifted by one, because buckets are closed above: 2^k shall be the last of its bucket.
+    let Some(below) = value.checked_sub(1) else { return 0 };
+    let power = u64::BITS - 1 - (below | 1 << GROUPING_POWER).leading_zeros();
+    let shift = power - GROUPING_POWER;
+    // Below 16 the shift is 0, and each value has a bucket of its own.
+    1 + ((shift as usize) << GROUPING_POWER) + (below >> shift) as usize
+}
+
+/// Lowest and highest value of a bucket.
+fn bucket_bounds(index: usize) -> RangeInclusive<u64> {
+    let Some(index) = index.checked_sub(1) else { return 0..=0 };
+    let within = index % (1 << GROUPING_POWER);
+    let (leading, shift) = match index >> GROUPING_POWER {
+        0 => (within, 0),
+        group => (within + (1 << GROUPING_POWER), group - 1),
+    };
+    let below = (leading as u64) << shift;
+    // Saturates in the last bucket only, which would end at 2^64.
+    below + 1..=below.saturating_add(1 << shift)
+}
+
+/// One thread slot's cells.
+pub(crate) struct Shard {
+    counts: [AtomicU64; BUCKETS],
+    /// Saturates, so that it never falls.
+    sum: AtomicU64,
+}
+
+impl Shard {
+    pub(crate) fn new() -> Self {
+        Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), sum: AtomicU64::new(0) }
+    }
+
+    // Both ways of recording: the sum before the count, and the count with Release, so that a
+    // reader who sees a value counted finds it in the sum.
+
+    /// For the thread that owns this shard's slot.
+    #[inline(always)]
+    pub(crate) fn record_owned(&self, value: u64) {
+        let sum = self.sum.load(Ordering::Relaxed).saturating_add(value);
+        self.sum.store(sum, Ordering::Relaxed);
+        let count = &self.counts[bucket_index(value)];
+        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    }
+
+    /// For threads that share this shard.
+    pub(crate) fn record_shared(&self, value: u64) {
+        let mut sum = self.sum.load(Ordering::Relaxed);
+        while let Err(seen) = self.sum.compare_exchange_weak(
+            sum,
+            sum.saturating_add(value),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        ) {
+            sum = seen;
+        }
+        self.counts[bucket_index(value)].fetch_add(1, Ordering::Release);
+    }
+
+    /// Adds what this shard holds: the counts before the sum, the reverse of recording.
+    pub(crate) fn add_to(&self, snapshot: &mut HistogramSnapshot) {
+        for (total, count) in snapshot.counts.iter_mut().zip(&self.counts) {
+            *total = total.saturating_add(count.load(Ordering::Acquire));
+        }
+        snapshot.sum += u128::from(self.sum.load(Ordering::Relaxed));
+    }
+}
+
+/// A distribution of `u64` values, sharded by thread. Clones share it.
+///
+/// Values are whole numbers of the smallest unit that matters: nanoseconds for durations (see
+/// [`Registry::histogram_seconds`](crate::Registry::histogram_seconds)). Values up to 16 are kept
+/// exactly, greater ones within 12.5 %. What threads recorded stays when they end.
+///
+/// ```
+/// let latency = ng_metrics::Histogram::new();
+/// for ns in [900, 1_000, 1_100, 50_000] {
+///     latency.record(ns);
+/// }
+/// let seen = latency.snapshot();
+/// assert_eq!((seen.count(), seen.sum()), (4, 53_000));
+/// assert_eq!(seen.quantile(0.5), Some(1_024)); // 1,000 lies in 961..=1,024
+/// ```
+#[derive(Clone)]
+pub struct Histogram {
+    /// Made at a slot's first value: most slots never record.
+    shards: Arc<[OnceLock<Box<CachePadded<Shard>>>; ROWS]>,
+}
+
+impl Histogram {
+    /// An empty histogram that no registry knows.
+    pub fn new() -> Self {
+        Self { shards: Arc::new(std::array::from_fn(|_| OnceLock::new())) }
+    }
+
+    /// Counts `value`. Never blocks, but a thread's first call on a histogram may allocate 4 KB.
+    #[inline]
+    pub fn record(&self, value: u64) {
+        match shard::exclusive_slot().and_then(|slot| self.shards[slot].get()) {
+            Some(shard) => shard.record_owned(value),
+            None => self.record_cold(value),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_cold(&self, value: u64) {
+        let slot = shard::claim();
+        let shard = self.shards[slot].get_or_init(|| Box::new(CachePadded::new(Shard::new())));
+        match slot {
+            SHARED_SLOT => shard.record_shared(value),
+            _ => shard.record_owned(value),
+        }
+    }
+
+    /// Everything recorded so far, over all threads.
+    ///
+    /// Its count is the sum of its buckets. Its sum holds at least every value counted; values
+    /// recorded at this very moment may be in the sum and not yet in the count.
+    pub fn snapshot(&self) -> HistogramSnapshot {
+        let mut snapshot = HistogramSnapshot::default();
+        for shard in self.shards.iter().filter_map(OnceLock::get) {
+            shard.add_to(&mut snapshot);
+        }
+        snapshot
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = self.snapshot();
+        f.debug_struct("Histogram")
+            .field("count", &snapshot.count())
+            .field("sum", &snapshot.sum())
+            .finish()
+    }
+}
+
+/// A histogram's buckets and sum at one time: plain numbers, which can be merged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HistogramSnapshot {
+    counts: Box<[u64; BUCKETS]>,
+    sum: u128,
+}
+
+impl HistogramSnapshot {
+    /// Number of values.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().fold(0, |sum, n| sum.saturating_add(*n))
+    }
+
+    /// Sum of the values, not rounded to buckets. Each thread slot's part stops at `u64::MAX`.
+    pub fn sum(&self) -> u128 {
+        self.sum
+    }
+
+    /// An upper bound of the `q`-quantile, at most 12.5 % too high; `None` if there are no values.
+    /// `q` is held within 0 to 1; 0 gives the lowest value's bound, 1 the highest's.
+    pub fn quantile(&self, q: f64) -> Option<u64> {
+        let rank = ((q.clamp(0.0, 1.0) * self.count() as f64).ceil() as u64).max(1);
+        let mut seen = 0u64;
+        let mut highest = None;
+        for (bounds, count) in self.buckets() {
+            seen = seen.saturating_add(count);
+            highest = Some(*bounds.end());
+            if seen >= rank {
+                break;
+            }
+        }
+        highest
+    }
+
+    /// The buckets that hold something, in rising order: lowest and highest value, and the count.
+    pub fn buckets(&self) -> impl Iterator<Item = (RangeInclusive<u64>, u64)> + '_ {
+        let filled = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        filled.map(|(index, count)| (bucket_bounds(index), *count))
+    }
+
+    /// Adds what `other` holds, as if one histogram had recorded both.
+    pub fn merge(&mut self, other: &Self) {
+        for (total, count) in self.counts.iter_mut().zip(other.counts.iter()) {
+            *total = total.saturating_add(*count);
+        }
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
+    /// How many values lie in (2^`exponents.start`, 2^`exponents.end`]; exact, since powers of two
+    /// are bucket borders. An absent start means from 0 on, an absent end all the rest.
+    pub(crate) fn count_between(&self, above: Option<u32>, upto: Option<u32>) -> u64 {
+        let after = |exponent: u32| bucket_index(1 << exponent) + 1;
+        let range = Range { start: above.map_or(0, after), end: upto.map_or(BUCKETS, after) };
+        self.counts[range].iter().fold(0, |sum, n| sum.saturating_add(*n))
+    }
+}
+
+impl Default for HistogramSnapshot {
+    fn default() -> Self {
+        Self { counts: Box::new([0; BUCKETS]), sum: 0 }
+    }
+}
+
+impl fmt::Debug for HistogramSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HistogramSnapshot")
+            .field("count", &self.count())
+            .field("sum", &self.sum)
+            .field("buckets", &self.buckets().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))] // under loom only the models run
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_tile_all_of_u64_without_gap_or_overlap() {
+        assert_eq!(bucket_bounds(0), 0..=0);
+        for index in 1..BUCKETS {
+            let (before, bounds) = (bucket_bounds(index - 1), bucket_bounds(index));
+            assert_eq!(bounds.start() - 1, *before.end(), "bucket {index}");
+            assert_eq!(bucket_index(*bounds.start()), index);
+            assert_eq!(bucket_index(*bounds.end()), index);
+        }
+        assert_eq!(*bucket_bounds(BUCKETS - 1).end(), u64::MAX);
+    }
+
+    #[test]
+    fn every_power_of_two_closes_its_bucket() {
+        for exponent in 0..u64::BITS {
+            let power = 1u64 << exponent;
+            assert_eq!(*bucket_bounds(bucket_index(power)).end(), power);
+        }
+    }
+}

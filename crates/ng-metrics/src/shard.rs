@@ -1,0 +1,294 @@
+//! Who writes which cell: a process-wide table of thread slots, and rows of cells indexed by slot.
+//!
+//! The idea that makes it simple: a slot has one owner at a time, so its cells need no atomic
+//! read-modify-write, and they are never reset, so a thread that ends leaves its counts behind and
+//! the slot's next owner goes on from them. Giving a slot back is a release, taking it an acquire;
+//! that hand-over is the only synchronisation between two owners.
+//!
+//! Limit: 64 threads at a time own a slot. A thread that finds none shares one row with
+//! `fetch_add` until it ends: exact still, but no longer free of contention.
+//!
+//! Not for signal handlers: one that interrupts its own thread's increment could lose it.
+
+use std::cell::Cell;
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Slots with an owner of their own: one bit each in the table's word.
+pub(crate) const EXCLUSIVE_SLOTS: usize = 64;
+/// Index of the row that all threads without a slot share.
+pub(crate) const SHARED_SLOT: usize = EXCLUSIVE_SLOTS;
+/// Rows of a block: one a slot, and the shared one.
+pub(crate) const ROWS: usize = EXCLUSIVE_SLOTS + 1;
+/// What a thread holds before it first counts; above every row, so one compare finds both cases.
+const NO_SLOT_YET: usize = usize::MAX;
+
+/// Which slots are taken, as a bitmap, and how many threads found none.
+pub(crate) struct SlotTable {
+    taken: AtomicU64,
+    shared_threads_total: AtomicU64,
+}
+
+impl SlotTable {
+    #[cfg(not(all(test, loom)))]
+    pub(crate) const fn new() -> Self {
+        Self { taken: AtomicU64::new(0), shared_threads_total: AtomicU64::new(0) }
+    }
+
+    #[cfg(all(test, loom))] // loom's constructors are not const
+    pub(crate) fn new() -> Self {
+        Self { taken: AtomicU64::new(0), shared_threads_total: AtomicU64::new(0) }
+    }
+
+    /// Takes the lowest free slot, or `SHARED_SLOT` if there is none.
+    pub(crate) fn take(&self) -> usize {
+        let mut taken = self.taken.load(Ordering::Relaxed);
+        loop {
+            let slot = taken.trailing_ones() as usize;
+            if slot == EXCLUSIVE_SLOTS {
+                self.shared_threads_total.fetch_add(1, Ordering::Relaxed);
+                return SHARED_SLOT;
+            }
+            // Acquire: what the slot's former owner stored in its cells is seen by this one. It
+            // reads either the former owner's release or a later read-modify-write of the word,
+            // which continues that release.
+            match self.taken.compare_exchange_weak(
+                taken,
+                taken | 1 << slot,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return slot,
+                Err(seen) => taken = seen,
+            }
+        }
+    }
+
+    /// Gives back a slot that `take` returned. The caller writes no cell of it afterwards.
+    pub(crate) fn give_back(&self, slot: usize) {
+        if slot < EXCLUSIVE_SLOTS {
+            let before = self.taken.fetch_and(!(1 << slot), Ordering::Release);
+            debug_assert!(before & 1 << slot != 0, "slot {slot} given back twice");
+        }
+    }
+
+    /// Threads that found no free slot, ever.
+    pub(crate) fn shared_threads_total(&self) -> u64 {
+        self.shared_threads_total.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(not(all(test, loom)))]
+pub(crate) static SLOTS: SlotTable = SlotTable::new();
+#[cfg(all(test, loom))]
+crate::sync::lazy_static! {
+    pub(crate) static ref SLOTS: SlotTable = SlotTable::new();
+}
+
+/// Gives the thread's slot back when the thread ends.
+struct Lease(Cell<usize>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // First: whatever still counts in this thread's later destructors uses the shared row.
+        SLOT.set(SHARED_SLOT);
+        SLOTS.give_back(self.0.get());
+    }
+}
+
+thread_local! {
+    // Two variables, so that the hot path reads one that is constant at first and has no
+    // destructor: then the compiler emits a plain load, without a check for "initialised yet?".
+    static SLOT: Cell<usize> = const { Cell::new(NO_SLOT_YET) };
+    static LEASE: Lease = const { Lease(Cell::new(SHARED_SLOT)) };
+}
+
+/// This thread's slot if it is known and exclusive. `None`: call [`claim`].
+#[inline(always)]
+pub(crate) fn exclusive_slot() -> Option<usize> {
+    let slot = SLOT.get();
+    (slot < EXCLUSIVE_SLOTS).then_some(slot)
+}
+
+/// This thread's slot, taken now if it has none yet; `SHARED_SLOT` if none is free.
+#[cold]
+#[inline(never)]
+pub(crate) fn claim() -> usize {
+    if SLOT.get() == NO_SLOT_YET {
+        // The lease is registered before the slot is taken, so no slot is ever lost. It fails only
+        // in a thread whose destructors have run: that one must not own a slot any more.
+        let slot = LEASE
+            .try_with(|lease| {
+                let slot = SLOTS.take();
+                lease.0.set(slot);
+                slot
+            })
+            .unwrap_or(SHARED_SLOT);
+        SLOT.set(slot);
+    }
+    SLOT.get()
+}
+
+/// Adds to a cell whose slot the calling thread owns.
+#[inline(always)]
+pub(crate) fn add_owned(cell: &AtomicU64, n: u64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+/// Adds to a cell which several threads may write.
+pub(crate) fn add_shared(cell: &AtomicU64, n: u64) {
+    cell.fetch_add(n, Ordering::Relaxed);
+}
+
+/// Counters in one block: as many cells as fill a row of 128 bytes.
+const COLUMNS: usize = 16;
+
+/// One slot's cells for the block's counters. 128: x86 prefetches lines in pairs, and aarch64 has
+/// lines of that size; so two threads never write to one such pair.
+type Row = CachePadded<[AtomicU64; COLUMNS]>;
+
+const _: () = {
+    assert!(size_of::<Row>() >= 128);
+    assert!(size_of::<Row>() == size_of::<[Row; 1]>());
+    assert!(EXCLUSIVE_SLOTS == u64::BITS as usize);
+};
+
+/// Cells of up to 16 counters, a row for each slot: 8 KiB together instead of 8 KiB each.
+struct Block {
+    rows: [Row; ROWS],
+}
+
+impl Block {
+    fn new() -> Self {
+        let row = || CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0)));
+        Self { rows: std::array::from_fn(|_| row()) }
+    }
+}
+
+/// One counter's cells: a column of a block.
+#[derive(Clone)]
+pub(crate) struct Column {
+    block: Arc<Block>,
+    column: usize,
+}
+
+impl Column {
+    /// A column in a block of its own.
+    pub(crate) fn new() -> Self {
+        Self { block: Arc::new(Block::new()), column: 0 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn add(&self, n: u64) {
+        match exclusive_slot() {
+            Some(slot) => add_owned(self.cell(slot), n),
+            None => self.add_cold(n),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_cold(&self, n: u64) {
+        match claim() {
+            SHARED_SLOT => add_shared(self.cell(SHARED_SLOT), n),
+            slot => add_owned(self.cell(slot), n),
+        }
+    }
+
+    /// Sum of all cells. Each cell only rises, so a later sum of the same reader is never lower.
+    pub(crate) fn sum(&self) -> u64 {
+        (0..ROWS).fold(0, |sum, row| sum.wrapping_add(self.cell(row).load(Ordering::Relaxed)))
+    }
+
+    #[inline(always)]
+    fn cell(&self, row: usize) -> &AtomicU64 {
+        // The remainder changes nothing; it spares the hot path a bounds check.
+        &self.block.rows[row][self.column % COLUMNS]
+    }
+}
+
+/// Hands out columns, sixteen a block. A column is not used twice: a block goes when all of its
+/// counters have gone.
+#[derive(Default)]
+pub(crate) struct ColumnSupply {
+    last: Option<Column>,
+}
+
+impl ColumnSupply {
+    pub(crate) fn next(&mut self) -> Column {
+        let next = match self.last.take() {
+            Some(last) if last.column + 1 < COLUMNS => {
+                Column { column: last.column + 1, block: last.block }
+            }
+            _ => Column::new(),
+        };
+        self.last.insert(next).clone()
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))] // under loom only the models run
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lowest_free_slot_is_taken_and_the_65th_thread_shares() {
+        let table = SlotTable::new();
+        let taken: Vec<usize> = (0..EXCLUSIVE_SLOTS).map(|_| table.take()).collect();
+        assert_eq!(taken, (0..EXCLUSIVE_SLOTS).collect::<Vec<_>>());
+        assert_eq!(table.take(), SHARED_SLOT);
+        assert_eq!(table.shared_threads_total(), 1);
+
+        table.give_back(SHARED_SLOT);
+        assert_eq!(table.take(), SHARED_SLOT, "giving the shared row back frees no slot");
+        table.give_back(17);
+        table.give_back(5);
+        assert_eq!([table.take(), table.take(), table.take()], [5, 17, SHARED_SLOT]);
+    }
+
+    #[test]
+    fn a_thread_whose_lease_has_gone_owns_no_slot_in_its_later_destructors() {
+        use std::sync::mpsc::{Sender, channel};
+
+        /// Tells, when dropped, whether the lease has gone, and which slot is owned.
+        struct Probe(Sender<(bool, Option<usize>)>);
+        impl Drop for Probe {
+            fn drop(&mut self) {
+                self.0.send((LEASE.try_with(|_| ()).is_err(), exclusive_slot())).unwrap();
+                assert!(exclusive_slot().is_some() || claim() == SHARED_SLOT);
+            }
+        }
+        thread_local! {
+            static BEFORE: Cell<Option<Probe>> = const { Cell::new(None) };
+            static AFTER: Cell<Option<Probe>> = const { Cell::new(None) };
+        }
+
+        let (sender, seen) = channel();
+        let run = move || {
+            // Platforms differ in the order of destructors: one of the two is later than the lease.
+            BEFORE.set(Some(Probe(sender.clone())));
+            claim();
+            AFTER.set(Some(Probe(sender)));
+        };
+        std::thread::spawn(run).join().unwrap();
+        let seen: Vec<_> = seen.iter().collect();
+        assert_eq!(seen.len(), 2);
+        assert!(seen.iter().any(|(gone, _)| *gone), "no probe came after the lease: {seen:?}");
+        assert!(seen.iter().all(|(gone, slot)| !gone || slot.is_none()), "{seen:?}");
+    }
+
+    #[test]
+    fn columns_of_one_supply_are_distinct_cells() {
+        let mut supply = ColumnSupply::default();
+        let columns: Vec<Column> = (0..2 * COLUMNS + 1).map(|_| supply.next()).collect();
+        for (i, column) in columns.iter().enumerate() {
+            column.add(1 << i);
+        }
+        for (i, column) in columns.iter().enumerate() {
+            assert_eq!(column.sum(), 1 << i);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The bars: what is measured beside what it should be. A bar is judged only where the figure means
+//! what the bar means; everywhere else its `pass` is null and the table prints "not judged".
+
+use crate::machine::Machine;
+use crate::plan::{JUDGED_TOKENS, Plan};
+use crate::report::{Bar, Full, Phases, Steady};
+
+/// Why figures are not judged, if they are not.
+#[derive(Clone, Debug, Default)]
+pub struct Grounds {
+    /// For none of them: too few tokens.
+    size: Option<String>,
+    /// For no figure of time: the machine was too noisy.
+    noise: Option<String>,
+    /// For no figure that includes the log: its file system has no disk.
+    disk: Option<String>,
+}
+
+impl Grounds {
+    /// What speaks against judging this run.
+    pub fn of(plan: &Plan, machine: &Machine, noise: Option<String>) -> Self {
+        let size = (plan.tokens < JUDGED_TOKENS)
+            .then(|| format!("bars are judged from {JUDGED_TOKENS} tokens on"));
+        let disk = (!machine.has_a_disk())
+            .then(|| format!("--dir is on {}, where a sync reaches no disk", machine.filesystem));
+        Self { size, noise, disk }
+    }
+
+    /// All reasons.
+    pub fn reasons(&self) -> Vec<String> {
+        [&self.size, &self.noise, &self.disk].into_iter().flatten().cloned().collect()
+    }
+
+    fn allow(&self, kind: Kind) -> bool {
+        let quiet = self.noise.is_none();
+        self.size.is_none()
+            && match kind {
+                Kind::Memory => true,
+                Kind::Time => quiet,
+                Kind::TimeWithLog => quiet && self.disk.is_none(),
+            }
+    }
+}
+
+/// What a figure depends on.
+#[derive(Clone, Copy)]
+enum Kind {
+    Memory,
+    Time,
+    TimeWithLog,
+}
+
+/// All bars of the phases that ran.
+pub fn bars(phases: &Phases, grounds: &Grounds) -> Vec<Bar> {
+    let bar = |id, title, value: Option<f64>, limits: [Option<f64>; 2], kind| {
+        let [bar, goal] = limits;
+        let judged = value.zip(bar).filter(|_| grounds.allow(kind));
+        Bar { id, title, value, bar, goal, pass: judged.map(|(value, bar)| value <= bar) }
+    };
+    let full = phases.full.as_ref();
+    let of_full = |figure: fn(&Full) -> f64| full.map(figure);
+    let log = Kind::TimeWithLog;
+    let both = |bar, goal| [Some(bar), Some(goal)];
+    let fill = phases.baseline.as_ref().map(|baseline| baseline.floor_ns_per_token);
+    let p2f = full.zip(fill).map(|(full, fill)| full.added_ns_per_token / fill);
+    let p8 = phases.baseline.as_ref().map(|baseline| baseline.bytes_per_token);
+    let mut steady =
+        bar("P2s", "steady state, full ÷ baseline", of_full(|f| f.steady.overhead_ratio), both(1.10, 1.04), log);
+    if full.is_some_and(|full| !enough(&full.steady)) {
+        steady.pass = None;
+    }
+    let component = 1.02;
+    vec![
+        bar("P2", "full ÷ baseline", of_full(|f| f.overhead_ratio), both(1.10, 1.04), log),
+        steady,
+        bar("P2c", "processor time, full ÷ baseline", of_full(|f| f.cpu_ratio), both(1.30, 1.1), log),
+        bar(
+            "P2t",
+            "creators on all cores, full ÷ baseline",
+            full.and_then(|f| f.two_thread_ratio),
+            both(1.20, 1.08),
+            log,
+        ),
+        bar("P2d", "first create to all durable, beyond baseline, ms", of_full(durable_ms), [None, Some(110.0)], log),
+        bar("P2f", "(full − baseline) ÷ floor:fill_huge", p2f, both(0.15, 0.05), log),
+        bar("P8", "bytes of memory a token", p8, both(64.5, 64.2), Kind::Memory),
+        bar("component.guardian", "guardian alone ÷ baseline", of_full(|f| f.components.guardian), both(component, 1.0), Kind::Time),
+        bar("component.wal", "log alone ÷ baseline", of_full(|f| f.components.wal), both(component, 1.0), log),
+        bar("component.trace", "tracing alone ÷ baseline", of_full(|f| f.components.trace), both(1.05, 1.03), Kind::Time),
+        bar("component.metrics", "scraper alone ÷ baseline", of_full(|f| f.components.metrics), both(component, 1.0), Kind::Time),
+        bar("component.blackbox", "black box alone ÷ baseline", of_full(|f| f.components.blackbox), both(component, 1.0), Kind::Time),
+    ]
+}
+
+/// First create to everything durable, without what the baseline takes for its creates.
+fn durable_ms(full: &Full) -> f64 {
+    (full.added_ns_per_token * full.tokens as f64 + full.durable_after_ns as f64) / 1e6
+}
+
+/// Whether every background part had enough to do in the steady state for its ratio to count.
+fn enough(steady: &Steady) -> bool {
+    steady.seconds >= 10.0
+        && steady.metrics_scrapes >= 80
+        && steady.wal_syncs >= 80
+        && steady.controller_steps >= 10
+        && steady.spans_dropped == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(filesystem: &str) -> Machine {
+        Machine {
+            cpu: String::new(),
+            cores: 2,
+            memory_bytes: 0,
+            kernel: String::new(),
+            filesystem: filesystem.into(),
+            thp: String::new(),
+        }
+    }
+
+    fn grounds(tokens: &str, filesystem: &str, noise: Option<&str>) -> Grounds {
+        use clap::Parser;
+        let args = crate::args::Args::try_parse_from(["ng-stress", "--tokens", tokens]);
+        let plan = Plan::new(&args.expect("parsed")).expect("valid");
+        Grounds::of(&plan, &machine(filesystem), noise.map(Into::into))
+    }
+
+    #[test]
+    fn a_full_run_on_a_quiet_disk_is_judged_and_nothing_else_is() {
+        let judged = |g: &Grounds| [Kind::Memory, Kind::Time, Kind::TimeWithLog].map(|k| g.allow(k));
+        assert_eq!(judged(&grounds("9500000", "ext4", None)), [true, true, true]);
+        assert_eq!(judged(&grounds("9500000", "tmpfs", None)), [true, true, false]);
+        assert_eq!(judged(&grounds("9500000", "overlay", None)), [true, true, false]);
+        assert_eq!(judged(&grounds("9500000", "ext4", Some("noisy"))), [true, false, false]);
+        assert_eq!(judged(&grounds("9499999", "ext4", None)), [false, false, false]);
+        assert_eq!(grounds("1000", "9p", Some("noisy")).reasons().len(), 3);
+    }
+
+    #[test]
+    fn figures_that_were_not_measured_are_null_and_not_judged() {
+        let bars = bars(&Phases::default(), &grounds("9500000", "ext4", None));
+        assert!(bars.iter().all(|bar| bar.value.is_none() && bar.pass.is_none()));
+        assert!(bars.iter().any(|bar| bar.id == "P8"));
+    }
+}

@@ -1,0 +1,217 @@
+//! The timed region that both sides of every ratio share: create tokens one by one, on one thread or
+//! several. Nothing else happens in it but ten clock reads a thread.
+
+use std::ops::Range;
+use std::sync::Barrier;
+use std::time::Instant;
+
+use neurograph::{Token, TokenId};
+
+use crate::workload::Workload;
+
+/// Clock reads split a run into this many parts.
+pub const TENTHS: usize = 10;
+
+/// What is put under load, as one thread sees it: the arena's writer, or a session of the store.
+pub trait Subject: Send {
+    /// Stores a token; None if that was refused.
+    fn create(&mut self, token: &Token) -> Option<TokenId>;
+    /// Deletes a token; false if it was not there.
+    fn delete(&mut self, id: TokenId) -> bool;
+}
+
+/// One timed region.
+#[derive(Debug)]
+pub struct Fill {
+    /// First create to last, over all threads.
+    pub elapsed_ns: u64,
+    /// Mean of the threads, for each tenth of their creates.
+    pub tenths_ns: [u64; TENTHS],
+    /// Creates that were refused.
+    pub refused: u64,
+    /// Ids in the order of the tokens' numbers, as numbers (0: refused); empty unless asked for.
+    pub ids: Vec<u64>,
+}
+
+/// Creates the tokens `numbers`, in equal shares by each of `subjects`. With `keep`, the ids are
+/// kept for reading back, in memory touched beforehand. `go` is called just before the start.
+pub fn fill<S: Subject>(
+    subjects: &mut [S],
+    workload: &Workload,
+    numbers: Range<u64>,
+    keep: bool,
+    go: impl FnOnce(),
+) -> Fill {
+    let mut shares: Vec<Share> = shares(numbers, subjects.len(), keep);
+    if let ([subject], [share]) = (&mut *subjects, &mut *shares) {
+        go();
+        share.run(subject, workload);
+    } else {
+        let start = Barrier::new(shares.len() + 1);
+        std::thread::scope(|scope| {
+            for (subject, share) in subjects.iter_mut().zip(&mut shares) {
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    share.run(subject, workload);
+                });
+            }
+            go();
+            start.wait();
+        });
+    }
+    join(shares)
+}
+
+/// One thread's part.
+#[derive(Debug)]
+struct Share {
+    numbers: Range<u64>,
+    keep: bool,
+    ids: Vec<u64>,
+    refused: u64,
+    started: Instant,
+    ended: Instant,
+    tenths_ns: [u64; TENTHS],
+}
+
+fn shares(numbers: Range<u64>, count: usize, keep: bool) -> Vec<Share> {
+    let now = Instant::now();
+    split(numbers, count)
+        .map(|numbers| Share {
+            // Ones, not zeroes: they are written, so the memory is there before the clock runs.
+            ids: if keep { vec![1; (numbers.end - numbers.start) as usize] } else { Vec::new() },
+            numbers,
+            keep,
+            refused: 0,
+            started: now,
+            ended: now,
+            tenths_ns: [0; TENTHS],
+        })
+        .collect()
+}
+
+/// Cuts a range into `count` parts that differ by one at most.
+fn split(numbers: Range<u64>, count: usize) -> impl Iterator<Item = Range<u64>> {
+    let (len, count) = (numbers.end - numbers.start, count as u64);
+    let cut = move |part: u64| {
+        numbers.start + (u128::from(len) * u128::from(part) / u128::from(count)) as u64
+    };
+    (0..count).map(move |part| cut(part)..cut(part + 1))
+}
+
+impl Share {
+    fn run<S: Subject>(&mut self, subject: &mut S, workload: &Workload) {
+        let first = self.numbers.start;
+        self.started = Instant::now();
+        let mut before = self.started;
+        for (tenth, numbers) in split(self.numbers.clone(), TENTHS).enumerate() {
+            let refused = if self.keep {
+                let part = (numbers.start - first) as usize..(numbers.end - first) as usize;
+                create_keeping(subject, workload, numbers, &mut self.ids[part])
+            } else {
+                create_all(subject, workload, numbers)
+            };
+            let now = Instant::now();
+            self.tenths_ns[tenth] = (now - before).as_nanos() as u64;
+            self.refused += refused;
+            before = now;
+        }
+        self.ended = before;
+    }
+}
+
+/// Kept apart from its caller, so that the loop is compiled as a loop of its own.
+#[inline(never)]
+fn create_all<S: Subject>(subject: &mut S, workload: &Workload, numbers: Range<u64>) -> u64 {
+    let mut refused = 0;
+    for token in workload.stream(numbers) {
+        if subject.create(&token).is_none() {
+            refused += 1;
+        }
+    }
+    refused
+}
+
+#[inline(never)]
+fn create_keeping<S: Subject>(
+    subject: &mut S,
+    workload: &Workload,
+    numbers: Range<u64>,
+    ids: &mut [u64],
+) -> u64 {
+    let mut refused = 0;
+    for (token, kept) in workload.stream(numbers).zip(ids) {
+        match subject.create(&token) {
+            Some(id) => *kept = id.to_u64(),
+            None => (*kept, refused) = (0, refused + 1),
+        }
+    }
+    refused
+}
+
+fn join(shares: Vec<Share>) -> Fill {
+    let started = shares.iter().map(|s| s.started).min().unwrap_or_else(Instant::now);
+    let ended = shares.iter().map(|s| s.ended).max().unwrap_or(started);
+    let threads = shares.len().max(1) as u64;
+    let mut tenths_ns = [0; TENTHS];
+    for (tenth, sum) in tenths_ns.iter_mut().enumerate() {
+        *sum = shares.iter().map(|s| s.tenths_ns[tenth]).sum::<u64>() / threads;
+    }
+    Fill {
+        elapsed_ns: (ended - started).as_nanos() as u64,
+        tenths_ns,
+        refused: shares.iter().map(|s| s.refused).sum(),
+        ids: shares.into_iter().map(|share| share.ids).reduce(append).unwrap_or_default(),
+    }
+}
+
+/// Moves nothing where there is one thread.
+fn append(mut ids: Vec<u64>, more: Vec<u64>) -> Vec<u64> {
+    ids.extend(more);
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Admits the first `room` tokens and numbers them from 0.
+    struct Counted {
+        room: u32,
+        next: u32,
+    }
+
+    impl Subject for Counted {
+        fn create(&mut self, _: &Token) -> Option<TokenId> {
+            (self.next < self.room).then(|| {
+                self.next += 1;
+                TokenId::new(self.next - 1, 1).expect("odd generation")
+            })
+        }
+
+        fn delete(&mut self, _: TokenId) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn shares_cover_every_number_once() {
+        let parts: Vec<_> = split(3..10, 3).collect();
+        assert_eq!(parts, [3..5, 5..7, 7..10]);
+        assert_eq!(split(0..2, 4).map(|r| r.end - r.start).sum::<u64>(), 2);
+    }
+
+    #[test]
+    fn ids_are_kept_in_order_and_refusals_are_counted() {
+        let workload = Workload::new(1, 1000);
+        let mut subjects = [Counted { room: 1000, next: 0 }, Counted { room: 90, next: 0 }];
+        let fill = fill(&mut subjects, &workload, 0..200, true, || {});
+        assert_eq!(fill.refused, 10);
+        assert_eq!(fill.ids.len(), 200);
+        assert_eq!(fill.ids[99] as u32, 99);
+        assert_eq!(fill.ids[100] as u32, 0);
+        assert!(fill.ids[190..].iter().all(|&id| id == 0));
+        assert!(fill.elapsed_ns > 0);
+    }
+}

@@ -1,0 +1,111 @@
+//! The floor under a create: fresh memory in huge pages, filled with the same tokens by plain stores.
+//! Nothing that stores a token in memory it has just got can be faster.
+
+use std::ffi::c_void;
+use std::hint::black_box;
+use std::ptr::NonNull;
+use std::time::Instant;
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+use crate::failure::Failure;
+use crate::plan::TOKEN_BYTES;
+use crate::workload::Workload;
+
+/// A huge page of x86-64, and of aarch64 with 4 KiB base pages.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+
+/// Fresh anonymous memory, advised for huge pages and aligned to them.
+struct Fresh {
+    base: NonNull<c_void>,
+    mapped_bytes: usize,
+    aligned: NonNull<[u64; 8]>,
+}
+
+impl Fresh {
+    fn map(tokens: u64) -> Result<Self, Failure> {
+        // One page more than needed, so that an aligned start can be chosen.
+        let mapped_bytes = usize::try_from(tokens * TOKEN_BYTES)
+            .map_err(|_| Failure::Broken(format!("{tokens} tokens exceed the address space")))?
+            .next_multiple_of(HUGE_PAGE_BYTES)
+            + HUGE_PAGE_BYTES;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new private mapping at an address of the kernel's choice overlaps nothing.
+        let base = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), mapped_bytes, ProtFlags::READ | ProtFlags::WRITE, flags)
+        };
+        let base = base.map_err(|e| Failure::Environment(format!("cannot map memory: {e}")))?;
+        // SAFETY: the range is the mapping just made; advice does not change its contents. A kernel
+        // without huge pages refuses, and the floor is then that of small pages.
+        let _ = unsafe { madvise(base, mapped_bytes, Advice::LinuxHugepage) };
+        let offset = base.addr().next_multiple_of(HUGE_PAGE_BYTES) - base.addr();
+        // SAFETY: `offset` is below HUGE_PAGE_BYTES, by which the mapping is longer than needed.
+        let aligned = unsafe { base.byte_add(offset) }.cast();
+        let null = || Failure::Broken("a mapping at address 0".into());
+        Ok(Self {
+            base: NonNull::new(base).ok_or_else(null)?,
+            mapped_bytes,
+            aligned: NonNull::new(aligned).ok_or_else(null)?,
+        })
+    }
+
+    fn fill(&mut self, tokens: u64, workload: &Workload) {
+        let mut slot = self.aligned.as_ptr();
+        for token in workload.stream(0..tokens) {
+            // SAFETY: `map` made room for `tokens` words of 64 bytes from `aligned` on, the stream
+            // gives no more, and nobody else knows this memory.
+            unsafe {
+                slot.write(token.to_words());
+                slot = slot.add(1);
+            }
+        }
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping made in `map`, and no reference into it exists.
+        let _ = unsafe { munmap(self.base.as_ptr(), self.mapped_bytes) };
+    }
+}
+
+/// Nanoseconds to fill fresh huge pages with `tokens` tokens (floor:fill_huge).
+pub fn fill_huge_ns(tokens: u64, workload: &Workload) -> Result<u64, Failure> {
+    let mut fresh = Fresh::map(tokens)?;
+    let start = Instant::now();
+    fresh.fill(tokens, workload);
+    Ok(start.elapsed().as_nanos() as u64)
+}
+
+/// Touches as much memory as the run will at its peak, once. The host of a virtual machine may not
+/// have backed it yet, and that first touch costs ten times what any later one does.
+pub fn warm_up(tokens: u64, workload: &Workload) -> Result<(), Failure> {
+    // An eighth more: the ids that are kept for reading back.
+    fill_huge_ns(tokens + tokens / 8, workload).map(drop)
+}
+
+/// Nanoseconds that the generator alone takes for `tokens` tokens.
+pub fn generator_ns(tokens: u64, workload: &Workload) -> u64 {
+    let start = Instant::now();
+    for token in workload.stream(0..tokens) {
+        black_box(&token);
+    }
+    start.elapsed().as_nanos() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_writes_every_token_it_is_timed_for() {
+        let workload = Workload::new(1, 1000);
+        let mut fresh = Fresh::map(10_000).expect("mapped");
+        fresh.fill(10_000, &workload);
+        for number in [0, 1, 5_000, 9_999] {
+            // SAFETY: `number` is below the 10,000 that were mapped and filled.
+            let words = unsafe { fresh.aligned.as_ptr().add(number).read() };
+            assert_eq!(words, workload.token(number as u64).to_words());
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The four phases, and the order in which the two sides of a pair take their turns.
+
+pub mod baseline;
+pub mod full;
+pub mod recovery;
+pub mod steady;
+pub mod tracing;
+
+use crate::failure::Failure;
+use crate::lab::Checks;
+use crate::runs::Timing;
+
+/// Runs both sides of pair number `turn`; each comes first in every other pair, so that neither
+/// always finds the memory that the other has just given back.
+fn alternate<A, B>(
+    turn: usize,
+    first: impl FnOnce() -> Result<A, Failure>,
+    second: impl FnOnce() -> Result<B, Failure>,
+) -> Result<(A, B), Failure> {
+    if turn.is_multiple_of(2) {
+        let a = first()?;
+        Ok((a, second()?))
+    } else {
+        let b = second()?;
+        Ok((first()?, b))
+    }
+}
+
+/// Memory that was not given back, over all runs of one kind.
+#[derive(Debug, Default)]
+struct Leaks {
+    worst_bytes: u64,
+    runs: u64,
+    kept: u64,
+}
+
+impl Leaks {
+    fn add(&mut self, timing: &Timing) {
+        self.runs += 1;
+        self.kept += u64::from(!timing.rss.came_back());
+        self.worst_bytes = self.worst_bytes.max(timing.rss.left_bytes());
+    }
+
+    fn check(&self, phase: &str, checks: &mut Checks) {
+        checks.that(
+            format!("{phase}: memory is back within 1 % after each drop"),
+            self.kept == 0,
+            format!("{} of {} runs kept more; most kept {} bytes", self.kept, self.runs, self.worst_bytes),
+        );
+    }
+}

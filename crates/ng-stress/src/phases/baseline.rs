@@ -1,0 +1,75 @@
+//! Phase 1: the token arena alone, interleaved with the raw fill of the same memory, read back whole.
+
+use crate::failure::Failure;
+use crate::floors;
+use crate::lab::{Checks, Lab};
+use crate::phases::{Leaks, alternate};
+use crate::report::{Baseline, now_rfc3339};
+use crate::runs;
+use crate::statistics::{median, median_u64, relative_spread};
+
+/// Distance of the quartiles of the floor's runs above which a machine is too noisy to judge by:
+/// the floor does the same work each time, so what it varies by is the machine's doing.
+const NOISE_MAX: f64 = 0.25;
+
+/// Runs the phase. The second value says whether the machine is too noisy, and by how much.
+pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<String>), Failure> {
+    lab.progress.notice("phase baseline");
+    let started = now_rfc3339();
+    let (tokens, pairs) = (lab.plan.tokens, lab.plan.half_runs());
+    let bar = lab.progress.bar("baseline", "floor and arena, pairs", pairs as u64);
+    let (mut floor_runs, mut timings) = (Vec::new(), Vec::new());
+    let (mut leaks, mut refused) = (Leaks::default(), 0);
+    for turn in 0..pairs {
+        let last = turn + 1 == pairs;
+        let (floor_ns, (timing, readback)) = alternate(
+            turn,
+            || floors::fill_huge_ns(tokens, &lab.workload),
+            || runs::baseline(lab, lab.plan.threads, last),
+        )?;
+        if let Some(readback) = readback {
+            readback.check("baseline", checks);
+        }
+        leaks.add(&timing);
+        refused += timing.refused;
+        floor_runs.push(floor_ns);
+        timings.push(timing);
+        bar.step();
+    }
+    checks.equal("baseline: creates refused", refused, 0);
+    leaks.check("baseline", checks);
+
+    let per_token = |ns: f64| ns / tokens as f64;
+    let floors: Vec<f64> = floor_runs.iter().map(|&ns| ns as f64).collect();
+    let ratios: Vec<f64> =
+        timings.iter().zip(&floors).map(|(timing, floor)| timing.elapsed_ns as f64 / floor).collect();
+    let elapsed_ns = median_u64(timings.iter().map(|t| t.elapsed_ns)).unwrap_or(0);
+    let rss_growth_bytes = median_u64(timings.iter().map(|t| t.rss.growth_bytes())).unwrap_or(0);
+    let generator_ns = floors::generator_ns(tokens, &lab.workload);
+    let tenths = (0..crate::fill::TENTHS).map(|tenth| {
+        let ns = median_u64(timings.iter().map(|t| t.tenths_ns[tenth])).unwrap_or(0);
+        ns as f64 * 10.0 * lab.plan.threads as f64 / tokens as f64
+    });
+    let noise = relative_spread(&floors).unwrap_or(0.0);
+    let noisy = (noise > NOISE_MAX).then(|| {
+        format!("the machine is too noisy: the floor's quartiles lie {:.0} % apart", noise * 100.0)
+    });
+    let report = Baseline {
+        tokens,
+        elapsed_ns,
+        ns_per_token: per_token(elapsed_ns as f64),
+        tokens_per_s: tokens as f64 * 1e9 / elapsed_ns as f64,
+        rss_growth_bytes,
+        rss_peak_bytes: timings.iter().map(|t| t.rss.peak_bytes).max().unwrap_or(0),
+        bytes_per_token: rss_growth_bytes as f64 / tokens as f64,
+        floor_ns_per_token: per_token(median(&floors).unwrap_or(f64::MAX)),
+        times_floor: median(&ratios).unwrap_or(f64::MAX),
+        generator_ns_per_token: per_token(generator_ns as f64),
+        tenths_ns_per_token: tenths.collect(),
+        runs_ns: timings.iter().map(|t| t.elapsed_ns).collect(),
+        floor_runs_ns: floor_runs,
+        started,
+        ended: now_rfc3339(),
+    };
+    Ok((report, noisy))
+}

@@ -1,0 +1,274 @@
+//! Phase 2: everything on, interleaved with the baseline; then each part alone, the facade with every
+//! part off, creators on all cores, and the steady state.
+
+use crate::activity::page_value;
+use crate::admissions::Admissions;
+use crate::failure::Failure;
+use crate::lab::{Checks, Lab};
+use crate::phases::{Leaks, alternate, steady};
+use crate::report::{Components, Full, now_rfc3339};
+use crate::runs::{self, FullRun, Proof, Timing};
+use crate::statistics::{median, median_u64, quartiles};
+use crate::subject::Parts;
+
+/// Runs the phase.
+pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Full, Failure> {
+    lab.progress.notice("phase full");
+    let started = now_rfc3339();
+    let headline = Headline::measure(lab, checks)?;
+    let (components, facade_off_ratio) = components(lab, checks)?;
+    let two_thread_ratio = two_threads(lab, checks)?;
+    let steady = steady::run(lab, checks)?;
+
+    let tokens = lab.plan.tokens as f64;
+    let Headline { pairs, cpu_pairs, durable_after_ns, last, proof } = headline;
+    let (mut activity, admissions) = (proof.activity, proof.admissions);
+    let memory_share = activity.quota_bytes as f64 / lab.plan.max_memory_bytes() as f64;
+    let beyond = last.timing.rss.growth_bytes().saturating_sub(activity.held_bytes());
+    activity.memory.other = beyond;
+    let ratios = ratios(&pairs);
+    let of = |side: usize| move |pair: &[u64; 2]| pair[side];
+    let added: Vec<f64> =
+        pairs.iter().map(|[baseline, full]| (*full as f64 - *baseline as f64) / tokens).collect();
+    let elapsed_ns = median_u64(pairs.iter().map(of(1))).unwrap_or(0);
+    Ok(Full {
+        tokens: lab.plan.tokens,
+        elapsed_ns,
+        ns_per_token: elapsed_ns as f64 / tokens,
+        tokens_per_s: tokens * 1e9 / elapsed_ns as f64,
+        overhead_ratio: median(&ratios).unwrap_or(f64::MAX),
+        overhead_ratio_spread: quartiles(&ratios).unwrap_or([f64::MAX; 2]),
+        added_ns_per_token: median(&added).unwrap_or(f64::MAX),
+        wal_records: proof.wal_records,
+        wal_bytes: activity.wal_bytes,
+        wal_syncs: activity.wal_syncs,
+        durable_after_ns: median_u64(durable_after_ns).unwrap_or(0),
+        quota_checks: admissions.checks,
+        quota_exceeded: admissions.exceeded,
+        quota_false_refusals: admissions.false_refusals,
+        quota_missed_refusals: admissions.missed_refusals,
+        cleanups: activity.cleanups,
+        evicted: activity.evicted,
+        spans_recorded: last.activity.spans_recorded,
+        spans_dropped: last.activity.spans_dropped,
+        blackbox_events: activity.blackbox_events,
+        metrics_scrapes: last.scraped.scrapes,
+        memory_share,
+        cpu_ns_baseline: median_u64(cpu_pairs.iter().map(of(0))).unwrap_or(0),
+        cpu_ns_full: median_u64(cpu_pairs.iter().map(of(1))).unwrap_or(0),
+        cpu_ratio: median(&self::ratios(&cpu_pairs)).unwrap_or(f64::MAX),
+        pairs,
+        facade_off_ratio,
+        two_thread_ratio,
+        memory: activity.memory,
+        steady,
+        components,
+        started,
+        ended: now_rfc3339(),
+    })
+}
+
+fn ratios(pairs: &[[u64; 2]]) -> Vec<f64> {
+    pairs.iter().map(|[baseline, full]| *full as f64 / *baseline as f64).collect()
+}
+
+/// The pairs behind the headline ratio. Every run is counted; the last is read back and proved.
+struct Headline {
+    pairs: Vec<[u64; 2]>,
+    cpu_pairs: Vec<[u64; 2]>,
+    durable_after_ns: Vec<u64>,
+    last: FullRun,
+    proof: Proof,
+}
+
+impl Headline {
+    fn measure(lab: &Lab<'_>, checks: &mut Checks) -> Result<Self, Failure> {
+        let (count, threads) = (lab.plan.runs, lab.plan.threads);
+        let bar = lab.progress.bar("full", "baseline and full stack, pairs", count as u64);
+        let (mut pairs, mut cpu_pairs, mut durable_after_ns) = (vec![], vec![], vec![]);
+        let (mut sums, mut last) = (Sums::default(), None);
+        for turn in 0..count {
+            let prove = turn + 1 == count;
+            let ((baseline, readback), full) = alternate(
+                turn,
+                || runs::baseline(lab, threads, prove),
+                || runs::full(lab, Parts::ALL, threads, prove),
+            )?;
+            if let Some(readback) = readback {
+                readback.check("full's baseline", checks);
+            }
+            pairs.push([baseline.elapsed_ns, full.timing.elapsed_ns]);
+            cpu_pairs.push([baseline.cpu_ns, full.timing.cpu_ns]);
+            durable_after_ns.push(full.durable_after_ns);
+            sums.baseline(&baseline);
+            sums.full(&full);
+            last = Some(full);
+            bar.step();
+        }
+        sums.check("full", checks);
+        let none = || Failure::Broken("no pair was run".into());
+        let mut last = last.ok_or_else(none)?;
+        let proof = last.proof.take().ok_or_else(none)?;
+        prove(lab, &last, &proof, checks);
+        Ok(Self { pairs, cpu_pairs, durable_after_ns, last, proof })
+    }
+}
+
+/// What must hold in every run, added up.
+#[derive(Default)]
+struct Sums {
+    refused: u64,
+    kept: u64,
+    spans_recorded: u64,
+    spans_dropped: u64,
+    leaks: Leaks,
+}
+
+impl Sums {
+    fn baseline(&mut self, timing: &Timing) {
+        self.refused += timing.refused;
+        self.leaks.add(timing);
+    }
+
+    fn full(&mut self, run: &FullRun) {
+        self.baseline(&run.timing);
+        let (errors, slow) = (run.activity.errors, run.activity.slow);
+        self.kept += run.activity.sampled + errors[1] + slow[1];
+        self.spans_recorded += run.activity.spans_recorded;
+        self.spans_dropped += run.activity.spans_dropped;
+    }
+
+    fn check(&self, phase: &str, checks: &mut Checks) {
+        checks.equal(format!("{phase}: creates refused below the quota"), self.refused, 0);
+        checks.equal(
+            format!("{phase}: spans recorded, of the operations sampled or kept for their end"),
+            self.spans_recorded,
+            self.kept,
+        );
+        checks.equal(format!("{phase}: spans dropped"), self.spans_dropped, 0);
+        self.leaks.check(phase, checks);
+    }
+}
+
+/// The last run: what it stored, logged, refused and reported.
+fn prove(lab: &Lab<'_>, run: &FullRun, proof: &Proof, checks: &mut Checks) {
+    proof.readback.check("full", checks);
+    proof.admissions.check(checks);
+    let logged = lab.plan.marked(lab.plan.tokens) + Admissions::logged(lab.plan);
+    checks.equal("full: token records in the log", proof.wal_records, logged);
+    checks.equal("full: records that the log's reader refused", proof.wal_errors, 0);
+    let expected = lab.plan.tokens as f64 * lab.plan.sample_rate;
+    // Six standard deviations of a Bernoulli process: once in 500 million runs.
+    let allowed = 6.0 * (expected * (1.0 - lab.plan.sample_rate)).sqrt();
+    let sampled = run.activity.sampled as f64;
+    checks.that(
+        "full: the sampled share is the rate asked for",
+        (sampled - expected).abs() <= allowed,
+        format!("sampled {sampled}, expected {expected:.0} ± {allowed:.0}"),
+    );
+    checks.active("full", "spans recorded", run.activity.spans_recorded);
+    checks.active("full", "syncs of the log", proof.activity.wal_syncs);
+    checks.active("full", "black-box events", proof.activity.blackbox_events);
+    checks.active("full", "scrapes", run.scraped.scrapes);
+    counts(lab, proof, checks);
+    page(lab, proof, checks);
+}
+
+/// The store's own counts, beside those of the suite.
+fn counts(lab: &Lab<'_>, proof: &Proof, checks: &mut Checks) {
+    // One create came after the delete.
+    checks.equal("full: tokens created, says the store", proof.activity.created, lab.plan.tokens + 1);
+    checks.equal("full: tokens alive, says the store", proof.activity.live, lab.plan.tokens);
+    let exceeded = proof.admissions.exceeded;
+    let decided = proof.admissions.checks;
+    checks.equal("full: admissions decided, says the store", proof.activity.checks, decided);
+    checks.equal("full: creates refused, says the store", proof.activity.exceeded, exceeded);
+}
+
+/// The metrics page, beside what the suite counted itself.
+fn page(lab: &Lab<'_>, proof: &Proof, checks: &mut Checks) {
+    let expected = [
+        ("neurograph_tokens_created_total", lab.plan.tokens + 1),
+        ("neurograph_tokens_deleted_total", 1),
+        ("neurograph_tokens_active", lab.plan.tokens),
+        ("neurograph_quota_exceeded_total", proof.admissions.exceeded),
+    ];
+    for (name, expected) in expected {
+        let found = page_value(&proof.page, name);
+        checks.that(
+            format!("full: the metrics page agrees: {name}"),
+            found == Some(expected as f64),
+            format!("found {found:?}, expected {expected}"),
+        );
+    }
+    for name in ["neurograph_wal_syncs_total", "neurograph_tracing_samples_recorded_total"] {
+        let found = page_value(&proof.page, name);
+        checks.that(
+            format!("full: the metrics page has a count: {name}"),
+            found.is_some_and(|value| value > 0.0),
+            format!("found {found:?}"),
+        );
+    }
+}
+
+/// What a round of single parts runs, one after the other.
+const ALONE: [Parts; 6] =
+    [Parts::GUARDIAN, Parts::WAL, Parts::TRACE, Parts::METRICS, Parts::BLACKBOX, Parts::NONE];
+
+/// Each part alone and the facade with none, beside one baseline a round; the order rotates.
+fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), Failure> {
+    let (rounds, threads) = (lab.plan.half_runs(), lab.plan.threads);
+    let bar = lab.progress.bar("full", "one part at a time, rounds", rounds as u64);
+    let mut ratios = [const { Vec::new() }; ALONE.len()];
+    let mut sums = Sums::default();
+    for round in 0..rounds {
+        let mut baseline_ns = 0;
+        let mut alone_ns = [0; ALONE.len()];
+        for turn in 0..=ALONE.len() {
+            let place = (round + turn) % (ALONE.len() + 1);
+            match ALONE.get(place) {
+                Some(parts) => {
+                    let run = runs::full(lab, *parts, threads, false)?;
+                    alone_ns[place] = run.timing.elapsed_ns;
+                    sums.full(&run);
+                }
+                None => {
+                    let (timing, _) = runs::baseline(lab, threads, false)?;
+                    baseline_ns = timing.elapsed_ns;
+                    sums.baseline(&timing);
+                }
+            }
+        }
+        for (ratios, alone_ns) in ratios.iter_mut().zip(alone_ns) {
+            ratios.push(alone_ns as f64 / baseline_ns as f64);
+        }
+        bar.step();
+    }
+    sums.check("components", checks);
+    let [guardian, wal, trace, metrics, blackbox, off] =
+        ratios.map(|ratios| median(&ratios).unwrap_or(f64::MAX));
+    Ok((Components { guardian, wal, trace, metrics, blackbox }, off))
+}
+
+/// Creators on all cores, on both sides.
+fn two_threads(lab: &Lab<'_>, checks: &mut Checks) -> Result<Option<f64>, Failure> {
+    let (cores, count) = (lab.machine.cores, lab.plan.half_runs());
+    if cores < 2 {
+        return Ok(None);
+    }
+    let bar = lab.progress.bar("full", "creators on all cores, pairs", count as u64);
+    let (mut pairs, mut sums) = (Vec::new(), Sums::default());
+    for turn in 0..count {
+        let ((baseline, _), full) = alternate(
+            turn,
+            || runs::baseline(lab, cores, false),
+            || runs::full(lab, Parts::ALL, cores, false),
+        )?;
+        sums.baseline(&baseline);
+        sums.full(&full);
+        pairs.push([baseline.elapsed_ns, full.timing.elapsed_ns]);
+        bar.step();
+    }
+    sums.check("all cores", checks);
+    Ok(median(&ratios(&pairs)))
+}

@@ -1,0 +1,166 @@
+//! The run as a whole: look, make room, run the phases, judge, report.
+
+use std::path::{Path, PathBuf};
+
+use crate::bars::{Grounds, bars};
+use crate::failure::Failure;
+use crate::floors;
+use crate::interrupt;
+use crate::lab::{Checks, Lab};
+use crate::machine::{Machine, git_hash};
+use crate::phases;
+use crate::plan::Plan;
+use crate::preflight;
+use crate::progress::Progress;
+use crate::report::{PROVES, Phases, Report, RunConfig, SCHEMA, now_rfc3339, reference};
+use crate::workdir::WorkDir;
+use crate::workload::Workload;
+
+/// A run that has found what it needs and has its two directories.
+pub struct Prepared {
+    started: String,
+    workdir: WorkDir,
+    out: OutDir,
+}
+
+/// Looks before the first allocation; makes the directories last, so that a refusal leaves nothing.
+pub fn prepare(plan: &Plan) -> Result<Prepared, Failure> {
+    preflight::check(plan)?;
+    interrupt::install()?;
+    let started = now_rfc3339();
+    let workdir = WorkDir::create(&plan.dir)?;
+    let out = OutDir::create(plan, &started)?;
+    Ok(Prepared { started, workdir, out })
+}
+
+/// Runs everything that `plan` asks for. The directory is that of the report.
+pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure> {
+    let Prepared { started, workdir, out } = prepared;
+    let machine = Machine::look(&plan.dir);
+    let progress = Progress::new(plan.notices);
+    let workload = Workload::new(plan.seed, plan.persist);
+    let lab =
+        Lab { plan, workload, workdir: &workdir, progress: &progress, machine: &machine };
+
+    let mut checks = Checks::default();
+    let mut noise = None;
+    let phases = Phases {
+        baseline: if plan.phases.baseline {
+            warm_up(&lab)?;
+            let (baseline, noisy) = phases::baseline::run(&lab, &mut checks)?;
+            noise = noisy;
+            Some(baseline)
+        } else {
+            None
+        },
+        full: if plan.phases.full {
+            if !plan.phases.baseline {
+                warm_up(&lab)?;
+            }
+            Some(phases::full::run(&lab, &mut checks)?)
+        } else {
+            None
+        },
+        recovery: if plan.phases.recovery {
+            Some(phases::recovery::run(&lab, &mut checks)?)
+        } else {
+            None
+        },
+        tracing: if plan.phases.tracing {
+            Some(phases::tracing::run(&lab, &mut checks)?)
+        } else {
+            None
+        },
+    };
+    let grounds = Grounds::of(plan, &machine, noise);
+    let report = Report {
+        schema: SCHEMA,
+        proves: PROVES,
+        version: env!("CARGO_PKG_VERSION"),
+        git: git_hash(),
+        started,
+        ended: now_rfc3339(),
+        seed: plan.seed,
+        config: RunConfig {
+            tokens: plan.tokens,
+            threads: plan.threads,
+            persist: plan.persist,
+            durability: plan.durability.as_str(),
+            sample_rate: plan.sample_rate,
+            runs: plan.runs,
+            max_memory_bytes: plan.max_memory_bytes(),
+        },
+        bars: bars(&phases, &grounds),
+        phases,
+        checks: checks.into_vec(),
+        reference: reference(),
+        not_judged: grounds.reasons(),
+        machine,
+    };
+    report.write(out.path())?;
+    Ok((report, out.keep()))
+}
+
+fn warm_up(lab: &Lab<'_>) -> Result<(), Failure> {
+    let _bar = lab.progress.bar("warm-up", "first touch of the memory, thrown away", 1);
+    floors::warm_up(lab.plan.tokens, &lab.workload)
+}
+
+/// The report's directory; goes again if there is no report in it at the end.
+struct OutDir(PathBuf);
+
+impl OutDir {
+    fn create(plan: &Plan, started: &str) -> Result<Self, Failure> {
+        let path = plan.out.clone().unwrap_or_else(|| default_out(started));
+        let refused = |e| {
+            Failure::Environment(format!("cannot write in --out {}: {e}", path.display()))
+        };
+        let mut owned = interrupt::owned();
+        let is_new = !path.exists();
+        std::fs::create_dir_all(&path).map_err(refused)?;
+        let path = path.canonicalize().map_err(refused)?;
+        if is_new {
+            owned.out = Some(path.clone());
+        } else {
+            // Not ours to remove, but it must be writable: better to learn that now than at the end.
+            tempfile::NamedTempFile::new_in(&path).map_err(refused)?;
+        }
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// There is a report in it.
+    fn keep(self) -> PathBuf {
+        interrupt::owned().out = None;
+        self.0.clone()
+    }
+}
+
+impl Drop for OutDir {
+    fn drop(&mut self) {
+        if let Some(out) = interrupt::owned().out.take() {
+            // Refused unless it is empty, as it should be.
+            let _ = std::fs::remove_dir(out);
+        }
+    }
+}
+
+/// target/stress/<time>, with a time that every file system takes for a name.
+fn default_out(started: &str) -> PathBuf {
+    let seconds = started.split('.').next().unwrap_or(started);
+    Path::new("target/stress").join(seconds.replace(':', "-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_report_directory_has_the_time_in_its_name() {
+        let out = default_out("2026-01-02T03:04:05.678Z");
+        assert_eq!(out, Path::new("target/stress/2026-01-02T03-04-05"));
+    }
+}

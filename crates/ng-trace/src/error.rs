@@ -1,0 +1,112 @@
+//! What can go wrong: one enum for each family of calls. Deciding and recording cannot fail, so they have none.
+
+use std::{error::Error, io, time::Duration};
+
+/// A setting that cannot be used. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// One field is outside its range.
+    #[error("`{field}` is {value}, allowed is {allowed}")]
+    OutOfRange {
+        /// Name of the field.
+        field: &'static str,
+        /// The value found.
+        value: String,
+        /// The range that would do.
+        allowed: String,
+    },
+}
+
+/// The collector could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting cannot be used.
+    #[error("the collector's settings are not usable")]
+    Config(#[from] ConfigError),
+    /// The operating system refused the drain's thread.
+    #[error("cannot start the drain's thread `{name}`")]
+    Thread {
+        /// Name of the thread.
+        name: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// The collector could not confirm in time that its spans are with the sink.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// The sink is still at work; the spans stay with the drain.
+    #[error("the sink did not take all spans within {waited:?}")]
+    TimedOut {
+        /// How long the caller waited.
+        waited: Duration,
+    },
+    /// The drain has ended; spans recorded since then reach no sink.
+    #[error("the collector was shut down")]
+    Stopped,
+}
+
+/// A sink did not take what it was given. The collector counts it and goes on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// A batch was refused.
+    #[error("the sink refused {spans} spans")]
+    Export {
+        /// Spans in the batch.
+        spans: usize,
+        /// The sink's own reason.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// What lay with the sink could not be passed on.
+    #[error("the sink could not be flushed")]
+    Flush {
+        /// The sink's own reason.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+/// A text is not a trace or span id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseIdError {
+    /// Wrong number of digits.
+    #[error("an id of {expected} digits has {found} bytes")]
+    Length {
+        /// Digits which the id must have.
+        expected: usize,
+        /// Bytes found.
+        found: usize,
+    },
+    /// Not a lower-case hexadecimal digit.
+    #[error("byte {offset} is not a lower-case hexadecimal digit")]
+    Digit {
+        /// Bytes before the bad one.
+        offset: usize,
+    },
+    /// All digits are zero, which means "no id".
+    #[error("an id must not be zero")]
+    Zero,
+}
+
+/// A text is not a sampling threshold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseThresholdError {
+    /// Not 1 to 14 digits.
+    #[error("a threshold of 1 to 14 digits has {found} bytes")]
+    Length {
+        /// Bytes found.
+        found: usize,
+    },
+    /// Not a lower-case hexadecimal digit.
+    #[error("byte {offset} is not a lower-case hexadecimal digit")]
+    Digit {
+        /// Bytes before the bad one.
+        offset: usize,
+    },
+}

@@ -1,0 +1,272 @@
+//! The queue from one recording thread to the drain: fixed size, newest dropped and counted when full. One producer at a time; more would mix spans, though never memory.
+//!
+//! The producer runs towards one limit, as everything here: a quarter of the ring further, or the
+//! position at which the ring would be full. Until there a span is plain stores and one Release
+//! store of the position; only at the limit is the drain's position loaded, and the drain woken if
+//! a quarter waits for it. That leaves it the time of three quarters before a span is dropped. Slots are relaxed atomic words,
+//! which cost what plain ones cost and need no unsafe code.
+
+use crate::{
+    span::SPAN_WORDS,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+};
+use crossbeam_utils::CachePadded;
+
+type Words = [u64; SPAN_WORDS];
+
+/// Both ends of the queue. Positions count spans since the ring was made and never wrap.
+#[derive(Debug)]
+pub(crate) struct SpanRing {
+    slots: Box<[[AtomicU64; SPAN_WORDS]]>,
+    producer: CachePadded<ProducerSide>,
+    /// Position below which the drain has taken everything.
+    drained: CachePadded<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct ProducerSide {
+    /// Position below which everything is written.
+    written: AtomicU64,
+    dropped: AtomicU64,
+    open: AtomicBool,
+}
+
+/// What became of a pushed span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Push {
+    Stored,
+    /// Stored; a quarter of the ring or more waits for the drain, so it is due.
+    StoredAndDue,
+    /// Dropped and counted.
+    Full,
+}
+
+impl SpanRing {
+    /// A ring with as many spans as `bytes` hold, at least two. All its pages are touched here,
+    /// so no later push has to fault one in.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let capacity = (bytes / size_of::<Words>()).max(2);
+        let slot = || std::array::from_fn(|_| AtomicU64::new(0));
+        Self {
+            slots: std::iter::repeat_with(slot).take(capacity).collect(),
+            producer: CachePadded::new(ProducerSide {
+                written: AtomicU64::new(0),
+                dropped: AtomicU64::new(0),
+                open: AtomicBool::new(false),
+            }),
+            drained: CachePadded::new(AtomicU64::new(0)),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&*self.slots)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        // Acquire: whoever sees it closed also sees all that its producer wrote.
+        self.producer.open.load(Acquire)
+    }
+
+    /// Spans written so far. What they say is visible after this.
+    pub(crate) fn written(&self) -> u64 {
+        self.producer.written.load(Acquire)
+    }
+
+    pub(crate) fn drained(&self) -> u64 {
+        self.drained.load(Acquire)
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.producer.dropped.load(Relaxed)
+    }
+
+    /// Takes up to `max` spans below position `until`, oldest first, and returns how many. Only
+    /// the drain calls it, with an `until` that [`written`](Self::written) gave.
+    pub(crate) fn drain(&self, until: u64, max: usize, mut take: impl FnMut(&Words)) -> usize {
+        let drained = self.drained.load(Relaxed);
+        let count = (until - drained).min(max as u64);
+        let mut place = self.place(drained);
+        for _ in 0..count {
+            let slot = &self.slots[place];
+            take(&std::array::from_fn(|word| slot[word].load(Relaxed)));
+            place = if place + 1 == self.slots.len() { 0 } else { place + 1 };
+        }
+        // Release: the producer that sees the place free also sees these loads done.
+        self.drained.store(drained + count, Release);
+        count as usize
+    }
+
+    fn place(&self, position: u64) -> usize {
+        (position % self.slots.len() as u64) as usize
+    }
+}
+
+/// The writing end. Dropping it closes the ring; what is in it stays for the drain.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    written: u64,
+    /// Where `written` falls in the slots; kept, since a division costs more than the span.
+    place: usize,
+    /// Position at which the drain's has to be looked at again.
+    limit: u64,
+    ring: Arc<SpanRing>,
+}
+
+impl Producer {
+    /// Opens the ring. The caller sees to it that it has no other producer.
+    pub(crate) fn open(ring: Arc<SpanRing>) -> Self {
+        ring.producer.open.store(true, Relaxed);
+        let written = ring.producer.written.load(Acquire);
+        // A limit reached already: the first push looks where the drain is.
+        Self { written, place: ring.place(written), limit: written, ring }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, words: &Words) -> Push {
+        if self.written == self.limit {
+            return self.push_at_limit(words);
+        }
+        self.store(words);
+        Push::Stored
+    }
+
+    #[cold]
+    fn push_at_limit(&mut self, words: &Words) -> Push {
+        let capacity = self.ring.slots.len() as u64;
+        // Acquire pairs with the drain's Release: its loads are done before our stores.
+        let drained = self.ring.drained.load(Acquire);
+        let used = self.written - drained;
+        if used == capacity {
+            let dropped = &self.ring.producer.dropped;
+            dropped.store(dropped.load(Relaxed) + 1, Relaxed);
+            return Push::Full;
+        }
+        let quarter = (capacity / 4).max(1);
+        self.limit = (self.written + quarter).min(drained + capacity);
+        self.store(words);
+        if used >= quarter { Push::StoredAndDue } else { Push::Stored }
+    }
+
+    #[inline(always)]
+    fn store(&mut self, words: &Words) {
+        for (cell, word) in self.ring.slots[self.place].iter().zip(words) {
+            cell.store(*word, Relaxed);
+        }
+        self.place = if self.place + 1 == self.ring.slots.len() { 0 } else { self.place + 1 };
+        self.written += 1;
+        self.ring.producer.written.store(self.written, Release);
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.ring.producer.open.store(false, Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(capacity: usize) -> Arc<SpanRing> {
+        Arc::new(SpanRing::new(capacity * size_of::<Words>()))
+    }
+
+    fn words(number: u64) -> Words {
+        std::array::from_fn(|word| number * 100 + word as u64)
+    }
+
+    fn drain_all(ring: &SpanRing) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        ring.drain(ring.written(), usize::MAX, |words| {
+            assert_eq!(*words, self::words(words[0] / 100));
+            numbers.push(words[0] / 100);
+        });
+        numbers
+    }
+
+    #[test]
+    fn spans_come_out_once_and_in_order_around_the_end_of_the_ring() {
+        let ring = ring(5);
+        let mut producer = Producer::open(Arc::clone(&ring));
+        for round in 0..20 {
+            let numbers: Vec<u64> = (round * 3..round * 3 + 3).collect();
+            for number in &numbers {
+                assert_ne!(producer.push(&words(*number)), Push::Full);
+            }
+            assert_eq!(drain_all(&ring), numbers);
+        }
+    }
+
+    #[test]
+    fn a_full_ring_drops_the_newest_and_counts_them_until_it_is_drained() {
+        let ring = ring(4);
+        let mut producer = Producer::open(Arc::clone(&ring));
+        let pushes: Vec<Push> = (0..6).map(|number| producer.push(&words(number))).collect();
+        let [stored, due, full] = [Push::Stored, Push::StoredAndDue, Push::Full];
+        assert_eq!(pushes, [stored, due, due, due, full, full]);
+        assert_eq!((ring.written(), ring.dropped()), (4, 2));
+        assert_eq!(drain_all(&ring), [0, 1, 2, 3]);
+        assert_eq!(producer.push(&words(9)), Push::Stored);
+        assert_eq!(drain_all(&ring), [9]);
+    }
+
+    #[test]
+    fn each_quarter_asks_for_the_drain_again_until_it_has_come() {
+        let ring = ring(8);
+        let mut producer = Producer::open(Arc::clone(&ring));
+        let mut due = |numbers: std::ops::Range<u64>| {
+            numbers.filter(|n| producer.push(&words(*n)) == Push::StoredAndDue).collect::<Vec<_>>()
+        };
+        assert_eq!(due(0..8), [2, 4, 6], "nobody came");
+        drain_all(&ring);
+        assert_eq!(due(8..10), [0; 0], "it came");
+        assert_eq!(due(10..14), [10, 12]);
+    }
+
+    #[test]
+    fn a_second_producer_goes_on_where_the_first_ended() {
+        let ring = ring(4);
+        let mut first = Producer::open(Arc::clone(&ring));
+        assert!(ring.is_open());
+        for number in 0..3 {
+            first.push(&words(number));
+        }
+        drop(first);
+        assert!(!ring.is_open());
+        let mut second = Producer::open(Arc::clone(&ring));
+        assert_eq!(second.push(&words(3)), Push::StoredAndDue);
+        assert_eq!(second.push(&words(4)), Push::Full);
+        assert_eq!(drain_all(&ring), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_busy_producer_and_a_busy_drain_lose_and_double_nothing() {
+        const SPANS: u64 = 300_000;
+        let ring = ring(256);
+        let mut producer = Producer::open(Arc::clone(&ring));
+        let sender = std::thread::spawn(move || {
+            for number in 0..SPANS {
+                while producer.push(&words(number)) == Push::Full {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let mut next = 0;
+        while next < SPANS {
+            std::thread::yield_now();
+            ring.drain(ring.written(), 50, |words| {
+                assert_eq!(*words, self::words(next));
+                next += 1;
+            });
+        }
+        sender.join().unwrap();
+        assert_eq!(ring.written(), SPANS);
+    }
+}

@@ -1,0 +1,246 @@
+//! The rules in their order, the buckets, and what is told to those further on. Time is given, not read, wherever it decides.
+
+use super::*;
+use std::time::Duration;
+
+const RANDOM: Randomness = Randomness::from_low_bits(u64::MAX);
+const NOW_NS: u64 = 5_000_000_000;
+
+fn sampler(change: impl FnOnce(&mut SamplerConfig)) -> Sampler {
+    let mut config = SamplerConfig::default();
+    change(&mut config);
+    Sampler::new(config).unwrap()
+}
+
+fn parent(sampled: bool) -> Parent {
+    Parent::new(crate::TraceId::new(u128::MAX).unwrap(), sampled)
+}
+
+fn decide(sampler: &Sampler, context: &SampleContext) -> Decision {
+    let randomness = context.parent.map_or(RANDOM, |parent| parent.randomness());
+    sampler.decide_at(context, randomness, || NOW_NS)
+}
+
+type Rule = fn(&mut SampleContext, &mut SamplerConfig);
+
+/// The head's rules as switches on a context, in the order in which they must win.
+const RULES: [(Reason, Rule); 7] = [
+    (Reason::KillSwitch, |_, config| config.enabled = false),
+    (Reason::Force, |context, _| context.force = true),
+    (Reason::ParentSampled, |context, _| context.parent = Some(parent(true))),
+    (Reason::CustomRate, |context, _| context.custom_rate = Some(0.5)),
+    (Reason::Priority, |context, _| context.priority = Priority::High),
+    (Reason::Adaptive, |_, config| config.adaptive = true),
+    (Reason::Base, |_, _| {}),
+];
+
+#[test]
+fn of_any_two_rules_the_earlier_one_decides() {
+    for (first, (reason, earlier)) in RULES.iter().enumerate() {
+        for (_, later) in &RULES[first..] {
+            let mut context = SampleContext::root();
+            let mut config = SamplerConfig { adaptive: false, ..Default::default() };
+            later(&mut context, &mut config);
+            earlier(&mut context, &mut config);
+            let sampler = Sampler::new(config).unwrap();
+            assert_eq!(decide(&sampler, &context).reason, *reason, "{context:?}");
+        }
+    }
+}
+
+#[test]
+fn an_unsampled_parent_beats_custom_rate_and_priority_but_not_force() {
+    let sampler = sampler(|_| {});
+    let context =
+        SampleContext::child_of(parent(false)).with_custom_rate(1.0).with_priority(Priority::High);
+    let decision = decide(&sampler, &context);
+    assert_eq!((decision.verdict, decision.reason), (Verdict::LocalTail, Reason::ParentUnsampled));
+    assert_eq!(decision.propagate, Propagate::Unsampled);
+    assert_eq!(decide(&sampler, &context.forced()).reason, Reason::Force);
+}
+
+#[test]
+fn an_unsampled_parent_drops_the_head_but_keeps_errors_and_slow_operations() {
+    let sampler = sampler(|_| {});
+    let decision = decide(&sampler, &SampleContext::child_of(parent(false)));
+    assert_eq!((decision.verdict, decision.sampled()), (Verdict::LocalTail, None));
+    let (quick, long) = (Duration::from_millis(1), Duration::from_millis(100));
+    let certain = |reason| Some(Sampled { reason, odds: Odds::CERTAIN });
+    assert_eq!(sampler.decide_end(&Outcome::new(true, quick)), certain(Reason::Error));
+    assert_eq!(sampler.decide_end(&Outcome::new(false, long)), certain(Reason::Slow));
+    assert_eq!(sampler.decide_end(&Outcome::new(true, long)), certain(Reason::Error));
+    assert_eq!(sampler.decide_end(&Outcome::new(false, quick)), None);
+    let stats = sampler.stats();
+    assert_eq!((stats.error_operations_total, stats.error_kept_total), (2, 2));
+    assert_eq!((stats.slow_operations_total, stats.slow_kept_total), (2, 1));
+}
+
+#[test]
+fn the_kill_switch_is_absolute_and_passes_headers_on() {
+    let sampler = Arc::new(sampler(|config| config.enabled = false));
+    let context = SampleContext::child_of(parent(true)).forced().with_custom_rate(1.0);
+    let decision = sampler.decide(&context);
+    assert_eq!((decision.verdict, decision.propagate), (Verdict::Drop, Propagate::Untouched));
+    assert_eq!(sampler.decide_end(&Outcome::new(true, Duration::from_secs(9))), None);
+    let mut local = sampler.local();
+    assert!((0..20_000).all(|_| !local.next()));
+    assert_eq!((sampler.rate(), sampler.stats().samples_recorded_total), (0.0, 0));
+    sampler.set_enabled(true);
+    assert_eq!(sampler.decide(&context).reason, Reason::Force);
+}
+
+#[test]
+fn forced_operations_are_kept_with_th_zero_until_their_bucket_is_empty() {
+    let sampler = sampler(|config| config.force_per_second = 3);
+    let context = SampleContext::root().forced();
+    for _ in 0..3 {
+        let decision = decide(&sampler, &context);
+        assert_eq!(decision.verdict, Verdict::Keep);
+        let always = Propagate::Sampled { threshold: Some(Threshold::ALWAYS) };
+        assert_eq!((decision.propagate, decision.odds.weight()), (always, Some(1.0)));
+    }
+    assert_eq!(decide(&sampler, &context).reason, Reason::Adaptive, "decided as if not forced");
+    let half_a_second_later = NOW_NS + 500_000_000;
+    let lucky = sampler.decide_at(&context, RANDOM, || half_a_second_later);
+    assert_eq!((lucky.reason, lucky.odds), (Reason::Force, Odds::UNKNOWN));
+    assert_eq!(lucky.propagate, Propagate::Sampled { threshold: None });
+    let stats = sampler.stats();
+    assert_eq!((stats.forced_total, stats.force_capped_total), (4, 1));
+}
+
+#[test]
+fn a_sampled_parents_threshold_is_handed_on_only_if_its_trace_id_bears_it_out() {
+    let sampler = sampler(|_| {});
+    let threshold = Threshold::from_rate(0.25).unwrap();
+    let mut context = SampleContext::child_of(parent(true));
+    let with = |context: &SampleContext| decide(&sampler, context);
+    assert_eq!(with(&context).odds, Odds::UNKNOWN, "no th");
+    context.parent.as_mut().unwrap().threshold = Some(threshold);
+    assert_eq!(with(&context).odds, Odds::from_threshold(threshold));
+    assert_eq!(with(&context).propagate, Propagate::Sampled { threshold: Some(threshold) });
+    let low = Some(Randomness::from_low_bits(5));
+    context.parent.as_mut().unwrap().explicit_randomness = low;
+    assert_eq!(with(&context).odds, Odds::UNKNOWN, "rv contradicts th");
+    assert_eq!(with(&context).propagate, Propagate::Sampled { threshold: None });
+    assert_eq!(with(&context).verdict, Verdict::Keep, "the flag stands");
+}
+
+#[test]
+fn sampled_parents_beyond_their_bucket_are_decided_by_their_own_trace_id() {
+    let sampler = sampler(|config| config.parent_per_second = 1);
+    let mut context = SampleContext::child_of(parent(true));
+    assert_eq!(decide(&sampler, &context).reason, Reason::ParentSampled);
+    let by_rate = decide(&sampler, &context);
+    assert_eq!((by_rate.reason, by_rate.verdict), (Reason::Adaptive, Verdict::Keep));
+    context.parent = Some(Parent::new(crate::TraceId::new(1).unwrap(), true));
+    assert_eq!(decide(&sampler, &context).verdict, Verdict::LocalTail);
+    assert_eq!(sampler.stats().parent_capped_total, 2);
+}
+
+#[test]
+fn custom_rates_decide_from_zero_to_one_and_others_are_ignored_and_counted() {
+    let sampler = sampler(|_| {});
+    let with = |rate| decide(&sampler, &SampleContext::root().with_custom_rate(rate));
+    assert_eq!((with(1.0).verdict, with(1.0).odds.weight()), (Verdict::Keep, Some(1.0)));
+    assert_eq!((with(0.0).verdict, with(0.0).reason), (Verdict::LocalTail, Reason::CustomRate));
+    assert_eq!(with(0.5).odds.threshold(), Threshold::from_rate(0.5));
+    for rate in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+        assert_eq!(with(rate).reason, Reason::Adaptive, "{rate}");
+    }
+    assert_eq!(sampler.stats().custom_rate_ignored_total, 4);
+}
+
+#[test]
+fn priorities_move_the_rate_tenfold_within_the_bounds() {
+    let threshold = |sampler: &Sampler, priority| {
+        decide(sampler, &SampleContext::root().with_priority(priority)).odds.threshold()
+    };
+    let free = sampler(|config| config.base_rate = 0.005);
+    assert_eq!(threshold(&free, Priority::High), Threshold::from_rate(0.05));
+    assert_eq!(threshold(&free, Priority::Normal), Threshold::from_rate(0.005));
+    assert_eq!(threshold(&free, Priority::Low), Threshold::from_rate(0.0005));
+    let held = sampler(|config| (config.min_rate, config.max_rate) = (0.008, 0.02));
+    assert_eq!(threshold(&held, Priority::High), Threshold::from_rate(0.02));
+    assert_eq!(threshold(&held, Priority::Low), Threshold::from_rate(0.008));
+    let all = Sampler::new(SamplerConfig::fixed_rate(1.0)).unwrap();
+    assert_eq!(threshold(&all, Priority::High), Some(Threshold::ALWAYS));
+    let none = Sampler::new(SamplerConfig::fixed_rate(0.0)).unwrap();
+    let high = decide(&none, &SampleContext::root().with_priority(Priority::High));
+    assert_eq!(high.verdict, Verdict::LocalTail);
+}
+
+#[test]
+fn an_error_storm_is_capped_counted_and_marked() {
+    let sampler = sampler(|config| (config.error_per_second, config.slow_threshold) = (5, None));
+    let storm = Outcome::new(true, Duration::ZERO);
+    let kept = (0..1000).filter_map(|_| sampler.decide_tail(&storm, false, NOW_NS)).count();
+    let later_ns = NOW_NS + 300_000_000;
+    let lucky = sampler.decide_tail(&storm, false, later_ns).unwrap();
+    assert_eq!((kept, lucky.odds), (5, Odds::UNKNOWN));
+    let stats = sampler.stats();
+    assert_eq!((stats.error_operations_total, stats.error_kept_total), (1001, 6));
+    assert_eq!(stats.error_capped_total, 995);
+}
+
+#[test]
+fn an_error_that_the_head_kept_stands_for_itself_and_takes_no_token() {
+    let sampler = sampler(|config| config.error_per_second = 1);
+    let kept = Outcome::new(true, Duration::ZERO).of_kept();
+    for _ in 0..10 {
+        let sampled = sampler.decide_tail(&kept, false, NOW_NS).unwrap();
+        assert_eq!((sampled.reason, sampled.odds), (Reason::Error, Odds::CERTAIN));
+    }
+    let storm = Outcome::new(true, Duration::ZERO);
+    assert!(sampler.decide_tail(&storm, false, NOW_NS).is_some(), "its token is still there");
+    assert!(sampler.decide_tail(&storm, false, NOW_NS).is_none());
+    assert_eq!(sampler.decide_tail(&kept, false, NOW_NS), None, "the head's odds stay");
+}
+
+#[test]
+fn without_a_slow_rule_nothing_is_slow() {
+    let sampler = sampler(|config| config.slow_threshold = None);
+    assert_eq!(sampler.decide_end(&Outcome::new(false, Duration::MAX)), None);
+}
+
+#[test]
+fn roots_are_kept_at_the_rate_with_ids_that_agree() {
+    fastrand::seed(11);
+    let sampler = sampler(|config| config.adaptive = false);
+    let decisions: Vec<Decision> =
+        (0..200_000).map(|_| sampler.decide(&SampleContext::root())).collect();
+    let kept: Vec<&Decision> = decisions.iter().filter(|d| d.verdict == Verdict::Keep).collect();
+    let off = kept.len() as f64 - 2000.0;
+    assert!(off.abs() < 4.0 * f64::sqrt(1980.0), "{} kept", kept.len());
+    for decision in kept {
+        let trace_id = decision.new_trace_id();
+        assert!(decision.odds.threshold().unwrap().keeps(trace_id.randomness()));
+    }
+    assert_eq!(sampler.stats().samples_total, 200_000);
+}
+
+#[test]
+fn bad_settings_change_nothing_while_good_ones_apply_at_once() {
+    let sampler = sampler(|_| {});
+    let mut config = sampler.config();
+    config.base_rate = 7.0;
+    assert!(sampler.reconfigure(config.clone()).is_err());
+    assert_eq!((sampler.rate(), sampler.config()), (0.01, SamplerConfig::default()));
+    config.base_rate = 0.1;
+    sampler.reconfigure(config.clone()).unwrap();
+    assert_eq!((sampler.rate(), sampler.config()), (0.1, config));
+}
+
+#[test]
+fn settings_that_keep_the_base_rate_keep_the_controllers_rate() {
+    let sampler = sampler(|_| {});
+    let input = ControlInput::new(10_000, 1_000_000, Duration::from_secs(1));
+    let rate = sampler.control_step(&input);
+    assert!(rate < 0.01);
+    let mut config = sampler.config();
+    config.force_per_second = 1;
+    sampler.reconfigure(config.clone()).unwrap();
+    assert_eq!(sampler.rate(), rate);
+    config.adaptive = false;
+    sampler.reconfigure(config).unwrap();
+    assert_eq!(sampler.control_step(&input), 0.01, "a strict rate does not move");
+}

@@ -1,0 +1,16 @@
+//! The only file that names `std::sync`, `std::thread` or `loom`. Under loom only the ring is built, so only its atomics change.
+
+#[cfg(all(test, loom))] // `test`: a workspace built with `--cfg loom` stays real elsewhere
+pub(crate) use loom::sync::atomic;
+#[cfg(not(all(test, loom)))]
+pub(crate) use std::sync::atomic;
+
+#[cfg(all(test, loom))]
+pub(crate) use loom::sync::Arc;
+#[cfg(not(all(test, loom)))]
+pub(crate) use std::sync::Arc;
+
+#[cfg(not(all(test, loom)))]
+pub(crate) use parking_lot::{Condvar, Mutex, RwLock};
+#[cfg(not(all(test, loom)))]
+pub(crate) use std::{sync::OnceLock, thread};

@@ -1,0 +1,285 @@
+//! What can go wrong, one enum per operation family, with what an operator needs to act on it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::{Lsn, SegmentId};
+
+/// A setting outside its allowed range.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("wal setting {field} is {value}, allowed is {allowed}")]
+pub struct ConfigError {
+    /// Name of the field in `WalConfig`.
+    pub field: &'static str,
+    /// The value found.
+    pub value: String,
+    /// The values allowed.
+    pub allowed: String,
+}
+
+/// Why a log could not be opened. Nothing on disk was changed, unless it says `Io`.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A setting is out of range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Damage to records that were proven durable, or damage no single crash can cause.
+    #[error(
+        "wal {}: corrupt: {file} at offset {offset} (LSN {lsn}): {found} (expected {expected}); \
+         proven durable below LSN {durable_below}; nothing was changed",
+        dir.display()
+    )]
+    #[allow(missing_docs)] // the fields are the sentence above
+    Corrupt {
+        dir: PathBuf,
+        file: String,
+        offset: u64,
+        lsn: Lsn,
+        found: Box<str>,
+        expected: Box<str>,
+        durable_below: Lsn,
+    },
+    /// A segment file is absent from the middle of the log.
+    #[error("wal {}: missing: segment {segment} is absent: {found}; nothing was changed", dir.display())]
+    Missing {
+        /// Directory of the log.
+        dir: PathBuf,
+        /// Number of the absent segment.
+        segment: SegmentId,
+        /// What the neighbours say.
+        found: Box<str>,
+    },
+    /// Another handle, in this process or another, has the log open.
+    #[error("wal {}: locked: held by {holder}", dir.display())]
+    Locked {
+        /// Directory of the log.
+        dir: PathBuf,
+        /// What the lock file says of its holder; informational.
+        holder: String,
+    },
+    /// Written in a format this build does not read.
+    #[error("wal {}: version: {file}: {found}, this build reads {readable}; nothing was changed", dir.display())]
+    Version {
+        /// Directory of the log.
+        dir: PathBuf,
+        /// The file.
+        file: String,
+        /// The format found.
+        found: Box<str>,
+        /// The formats this build reads.
+        readable: Box<str>,
+    },
+    /// A file with a segment's name that is not a segment of this log.
+    #[error("wal {}: foreign: {file}: {found} (expected {expected}); nothing was changed", dir.display())]
+    Foreign {
+        /// Directory of the log.
+        dir: PathBuf,
+        /// The file.
+        file: String,
+        /// What it is.
+        found: Box<str>,
+        /// What it should be.
+        expected: Box<str>,
+    },
+    /// The directory or a file of it cannot be written.
+    #[error("wal {}: read-only: {operation} failed", path.display())]
+    ReadOnly {
+        /// What was tried.
+        operation: &'static str,
+        /// The directory or file.
+        path: PathBuf,
+        /// The operating system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The operating system refused something. The log was not handed out.
+    #[error("wal {}: i/o: {operation} failed", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// The directory or file.
+        path: PathBuf,
+        /// The operating system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::ReadOnly { operation, path, source }
+            }
+            _ => Self::Io { operation, path, source },
+        }
+    }
+}
+
+/// The failure that ended a log: the first one, kept for every later caller.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{operation} of {file} at offset {offset} failed: {message}")]
+pub struct Failure {
+    /// What was being done, such as `fdatasync`.
+    pub operation: &'static str,
+    /// Name of the file in the log's directory.
+    pub file: String,
+    /// Offset in it: where the write began, or the end that a sync was to cover.
+    pub offset: u64,
+    /// The operating system's error number, if it was the operating system.
+    pub errno: Option<i32>,
+    /// Its kind.
+    pub kind: io::ErrorKind,
+    /// Its text.
+    pub message: String,
+}
+
+impl Failure {
+    pub(crate) fn io(operation: &'static str, file: &str, offset: u64, error: &io::Error) -> Self {
+        Self {
+            operation,
+            file: file.to_owned(),
+            offset,
+            errno: error.raw_os_error(),
+            kind: error.kind(),
+            message: error.to_string(),
+        }
+    }
+}
+
+/// Why a record was not appended. Unless it says `DurabilityUnknown`, nothing changed.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// No room: in the ring (the disk is slower than the appends), or in the log's share of the
+    /// disk. Then `retire_before` makes room.
+    #[error(
+        "log is full: {used} of {limit} bytes used, oldest record is LSN {oldest_lsn}; \
+         call retire_before with the first LSN that is still needed, or wait for the disk"
+    )]
+    Full {
+        /// Bytes of the log on disk.
+        used: u64,
+        /// `WalConfig::log_bytes_max`.
+        limit: u64,
+        /// Oldest record kept.
+        oldest_lsn: Lsn,
+    },
+    /// The payload, or the batch as it lies in its frame, exceeds what the log takes.
+    #[error("{bytes} bytes do not fit, the limit is {limit}")]
+    TooLarge {
+        /// Bytes of the payload, or of the encoded batch.
+        bytes: u64,
+        /// The limit for it.
+        limit: u64,
+    },
+    /// The log is closed.
+    #[error("log is closed")]
+    Closed,
+    /// The log failed earlier, for good.
+    #[error("log failed for good: {0}")]
+    Failed(#[source] Failure),
+    /// The record was appended, and then its durability could not be confirmed: after a crash it
+    /// is there or not, as part of one exact prefix.
+    #[error("record {lsn} was appended, but its durability is unknown")]
+    DurabilityUnknown {
+        /// The record's number.
+        lsn: Lsn,
+        /// Why the wait ended.
+        #[source]
+        cause: WaitError,
+    },
+}
+
+/// Why a wait for durability ended without it.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WaitError {
+    /// The time was up first.
+    #[error("LSN {lsn} is not durable after {waited:?}; durable is LSN {durable_lsn}")]
+    TimedOut {
+        /// The record waited for.
+        lsn: Lsn,
+        /// Highest durable record.
+        durable_lsn: Lsn,
+        /// How long the call waited.
+        waited: Duration,
+    },
+    /// No such record has been appended yet.
+    #[error("LSN {lsn} has not been appended; the last one is LSN {last_lsn}")]
+    NotAppended {
+        /// The record asked for.
+        lsn: Lsn,
+        /// Highest record appended.
+        last_lsn: Lsn,
+    },
+    /// The log failed, and this record had not been made durable before.
+    #[error("log failed for good: {0}")]
+    Failed(#[source] Failure),
+}
+
+/// Why a close was not clean. The next open recovers what was durable.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseError {
+    /// The log had failed, or failed while it was drained, sealed and synced.
+    #[error("log was not closed cleanly; durable is LSN {durable_lsn}")]
+    Failed {
+        /// Highest durable record.
+        durable_lsn: Lsn,
+        /// The failure.
+        #[source]
+        failure: Failure,
+    },
+}
+
+/// Why segments could not be removed. What was removed before stays removed, oldest first.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum RetireError {
+    /// The operating system refused.
+    #[error("{operation} of {file} failed")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// The file in the log's directory.
+        file: String,
+        /// The operating system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why replay stopped.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Damage below a durable record, found while reading.
+    #[error("{file} at offset {offset} (LSN {lsn}): {found}")]
+    Corrupt {
+        /// The file in the log's directory.
+        file: String,
+        /// Where in it.
+        offset: u64,
+        /// First record that cannot be read.
+        lsn: Lsn,
+        /// What was found there.
+        found: Box<str>,
+    },
+    /// The operating system refused a read.
+    #[error("{operation} of {file} failed")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// The file in the log's directory.
+        file: String,
+        /// The operating system's answer.
+        #[source]
+        source: io::Error,
+    },
+}

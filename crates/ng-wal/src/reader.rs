@@ -1,0 +1,581 @@
+//! Reading forward: the walk over one segment's frames, and the replay iterator over a log.
+//! Never writes, never locks, never repairs.
+//!
+//! The walk accepts a frame only if everything agrees: salt, place, header checksum, the next LSN,
+//! the chain from the frame before, payload checksum, record lengths. It stops at the first that
+//! does not; what such a stop means is for `recovery` to say.
+
+use std::io;
+use std::path::Path;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::format::{
+    self, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeaderFault, HeaderRead, Place, START_OFFSET,
+    SegmentHeader, Start,
+};
+use crate::segment::{file_name, parse_file_name};
+use crate::storage::{Access, LogFile, LogIo, RealDir, read_full};
+use crate::{Lsn, OpenError, ReadError, SegmentId, sync::Arc};
+
+/// Unit of reading. Large enough to make the system call cheap, small enough for a second-level
+/// cache, where the checksum then finds it.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Why a walk ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The place where the successor says that this segment ends.
+    Goal,
+    /// The file ends here.
+    FileEnd,
+    /// Never written from here on, or zeroed.
+    Zero,
+    /// Another salt.
+    Stale,
+    TornHeader {
+        stored: u32,
+        computed: u32,
+    },
+    /// Header checksum right, fields or records impossible.
+    Malformed,
+    /// The file ends inside the frame.
+    Cut {
+        needs: u64,
+    },
+    TornPayload {
+        stored: u32,
+        computed: u32,
+    },
+    /// A valid frame with another LSN or chain than the one due.
+    OutOfPlace {
+        found_lsn: u64,
+    },
+}
+
+impl Stop {
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Stop::Goal => "the end its successor names".into(),
+            Stop::FileEnd => "the file ends".into(),
+            Stop::Zero => "zeroes".into(),
+            Stop::Stale => "bytes that are not of this segment".into(),
+            Stop::TornHeader { stored, computed } => {
+                format!("frame header checksum {stored:#010x}, computed {computed:#010x}")
+            }
+            Stop::Malformed => "a frame with impossible fields".into(),
+            Stop::Cut { needs } => format!("the file ends inside a frame that needs {needs} bytes"),
+            Stop::TornPayload { stored, computed } => {
+                format!("payload checksum {stored:#010x}, computed {computed:#010x}")
+            }
+            Stop::OutOfPlace { found_lsn } => {
+                format!("a frame of LSN {found_lsn}, or of another chain")
+            }
+        }
+    }
+}
+
+/// Header and start frame of a segment file, as far as they can be read.
+pub(crate) struct Opened {
+    pub(crate) file: Arc<dyn LogFile>,
+    pub(crate) bytes: u64,
+    pub(crate) header: Result<SegmentHeader, HeaderFault>,
+    pub(crate) start: Option<Start>,
+    /// The header is damaged, but a start frame of this segment stands in its place.
+    pub(crate) start_without_header: bool,
+}
+
+pub(crate) fn open_segment(
+    io: &dyn LogIo,
+    seq: SegmentId,
+    access: Access,
+) -> Result<Opened, (&'static str, io::Error)> {
+    let file = io.open(&file_name(seq), access).map_err(|e| ("open", e))?;
+    let mut blocks = vec![0; format::FIRST_FRAME_OFFSET as usize];
+    let read = read_full(&*file, &mut blocks, 0).map_err(|e| ("read", e))?;
+    let bytes = file.len().map_err(|e| ("stat", e))?;
+    blocks.truncate(read);
+    let header = format::decode_segment_header(&blocks);
+    let start_bytes = blocks.get(START_OFFSET as usize..).unwrap_or_default();
+    let salt = match &header {
+        Ok(header) => header.salt,
+        Err(_) => format::claimed_salt(start_bytes),
+    };
+    let start = decode_start_frame(start_bytes, Place { salt, seq, offset: START_OFFSET });
+    Ok(Opened {
+        file,
+        bytes,
+        start_without_header: header.is_err() && start.is_some() && salt != 0,
+        start: start.filter(|_| header.is_ok()),
+        header,
+    })
+}
+
+fn decode_start_frame(bytes: &[u8], place: Place) -> Option<Start> {
+    let HeaderRead::Valid(header, _) = format::decode_frame_header(bytes, place) else {
+        return None;
+    };
+    let from = FRAME_HEADER_BYTES as usize;
+    let rest = bytes.get(from..header.span_bytes() as usize)?;
+    let whole = format::payload_crc(rest) == header.payload_crc;
+    let payload = rest.get(..header.payload_bytes as usize)?;
+    format::decode_start(&header, payload).filter(|_| whole)
+}
+
+/// A frame that agreed in everything.
+pub(crate) struct Frame {
+    pub(crate) header: FrameHeader,
+    pub(crate) offset: u64,
+    pub(crate) payload: Bytes,
+}
+
+/// Walks the frames of one segment, from its start frame on.
+pub(crate) struct Walk {
+    file: Arc<dyn LogFile>,
+    pub(crate) header: SegmentHeader,
+    chunk: Bytes,
+    chunk_at: u64,
+    /// Bytes of the file that count: none beyond the segment's size.
+    limit: u64,
+    /// Offset of the next frame.
+    pub(crate) pos: u64,
+    /// LSN the next frame must begin with.
+    pub(crate) lsn: u64,
+    /// Chain value it must carry.
+    pub(crate) chain: u64,
+    /// Highest promise met.
+    pub(crate) promise: u64,
+    /// A seal frame came, and no record after it.
+    pub(crate) sealed: bool,
+    /// The segment that a rotate frame named.
+    pub(crate) rotate_to: Option<SegmentId>,
+    /// Where to end: LSN and chain, from the successor's start frame.
+    goal: Option<(u64, u64)>,
+}
+
+impl Walk {
+    pub(crate) fn new(
+        file: Arc<dyn LogFile>,
+        file_bytes: u64,
+        header: SegmentHeader,
+        start: &Start,
+        goal: Option<&Start>,
+    ) -> Self {
+        Self {
+            file,
+            header,
+            chunk: Bytes::new(),
+            chunk_at: 0,
+            limit: file_bytes.min(header.segment_bytes),
+            pos: START_OFFSET,
+            lsn: start.prev_end_lsn,
+            chain: start.prev_chain,
+            promise: start.prev_end_lsn,
+            sealed: false,
+            rotate_to: None,
+            goal: goal.map(|next| (next.prev_end_lsn, next.prev_chain)),
+        }
+    }
+
+    /// Forgets what was read ahead and looks at the file's length again: a live writer may have
+    /// written meanwhile.
+    pub(crate) fn refresh(&mut self) -> io::Result<()> {
+        self.chunk = Bytes::new();
+        self.limit = self.file.len()?.min(self.header.segment_bytes);
+        Ok(())
+    }
+
+    /// Makes `need` bytes from `pos` on available in the chunk; returns how many there are.
+    fn fill(&mut self, need: u64) -> io::Result<u64> {
+        let chunk_end = self.chunk_at + self.chunk.len() as u64;
+        let here = self.pos >= self.chunk_at && self.pos <= chunk_end;
+        let have = if here { chunk_end - self.pos } else { 0 };
+        let left = self.limit.saturating_sub(self.pos);
+        if have >= need.min(left) {
+            return Ok(have);
+        }
+        let bytes = left.min(need.max(CHUNK_BYTES as u64)) as usize;
+        // When no record of the last chunk is kept by anybody, its memory serves again.
+        let mut buf =
+            std::mem::take(&mut self.chunk).try_into_mut().unwrap_or_else(|_| BytesMut::new());
+        buf.resize(bytes, 0);
+        let read = read_full(&*self.file, &mut buf, self.pos)?;
+        buf.truncate(read);
+        self.chunk = buf.freeze();
+        self.chunk_at = self.pos;
+        Ok(read as u64)
+    }
+
+    fn place(&self) -> Place {
+        Place { salt: self.header.salt, seq: self.header.seq, offset: self.pos }
+    }
+
+    /// The next frame, or why there is none. After a stop the walk stays where it is.
+    pub(crate) fn next(&mut self) -> io::Result<Result<Frame, Stop>> {
+        if self.goal == Some((self.lsn, self.chain)) {
+            return Ok(Err(Stop::Goal));
+        }
+        let have = self.fill(FRAME_HEADER_BYTES)?;
+        if have == 0 {
+            return Ok(Err(Stop::FileEnd));
+        }
+        if have < FRAME_HEADER_BYTES {
+            return Ok(Err(Stop::Cut { needs: FRAME_HEADER_BYTES }));
+        }
+        let at = (self.pos - self.chunk_at) as usize;
+        let (header, chain) = match format::decode_frame_header(&self.chunk[at..], self.place()) {
+            HeaderRead::Valid(header, chain) => (header, chain),
+            HeaderRead::Zero => return Ok(Err(Stop::Zero)),
+            HeaderRead::Stale => return Ok(Err(Stop::Stale)),
+            HeaderRead::Torn { stored, computed } => {
+                return Ok(Err(Stop::TornHeader { stored, computed }));
+            }
+            HeaderRead::Malformed => return Ok(Err(Stop::Malformed)),
+        };
+        if header.base_lsn != self.lsn || header.chain != self.chain {
+            return Ok(Err(Stop::OutOfPlace { found_lsn: header.base_lsn }));
+        }
+        let (payload_at, span) = (FRAME_HEADER_BYTES, header.span_bytes());
+        if self.pos + span > self.header.segment_bytes {
+            return Ok(Err(Stop::Malformed));
+        }
+        if self.fill(span)? < span {
+            return Ok(Err(Stop::Cut { needs: span }));
+        }
+        let at = (self.pos - self.chunk_at + payload_at) as usize;
+        let payload = self.chunk.slice(at..at + header.payload_bytes as usize);
+        let computed = format::payload_crc(&self.chunk[at..at + (span - payload_at) as usize]);
+        if computed != header.payload_crc {
+            return Ok(Err(Stop::TornPayload { stored: header.payload_crc, computed }));
+        }
+        if header.kind == FrameKind::Data && !format::records_fit(&header, &payload) {
+            return Ok(Err(Stop::Malformed));
+        }
+        let offset = self.pos;
+        self.pos += span;
+        self.lsn = header.end_lsn();
+        self.chain = chain;
+        self.promise = self.promise.max(header.durable_end);
+        match header.kind {
+            FrameKind::Seal => self.sealed = true,
+            FrameKind::Data => self.sealed = false,
+            FrameKind::Rotate => self.rotate_to = Some(format::decode_rotate(&payload)),
+            FrameKind::Start | FrameKind::Pad | FrameKind::Promise => {}
+        }
+        Ok(Ok(Frame { header, offset, payload }))
+    }
+
+    /// What stands beyond the place where the walk stopped.
+    pub(crate) fn islands(&self) -> io::Result<Islands> {
+        let mut islands = Islands::default();
+        let mut buf = vec![0; CHUNK_BYTES];
+        let mut offset = self.pos;
+        while offset < self.limit {
+            let want = (self.limit - offset).min(CHUNK_BYTES as u64) as usize;
+            let read = read_full(&*self.file, &mut buf[..want], offset)?;
+            for (i, unit) in buf[..read].chunks(format::FRAME_ALIGN_BYTES as usize).enumerate() {
+                let at = offset + i as u64 * format::FRAME_ALIGN_BYTES;
+                if unit.iter().any(|byte| *byte != 0) {
+                    islands.dirty_end = at + unit.len() as u64;
+                }
+                if !format::has_salt(unit, self.header.salt) {
+                    continue;
+                }
+                let place = Place { offset: at, ..self.place() };
+                if let HeaderRead::Valid(header, _) = format::decode_frame_header(unit, place) {
+                    islands.add(at, &header);
+                }
+            }
+            if read < want {
+                break;
+            }
+            offset += read as u64;
+        }
+        Ok(islands)
+    }
+}
+
+/// Header-valid frames of this segment that the walk could not reach. They are never replayed,
+/// but what they promise counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Islands {
+    pub(crate) frames: u64,
+    pub(crate) last_offset: u64,
+    /// Highest promise among them, and where it stands.
+    pub(crate) promise: u64,
+    pub(crate) promise_offset: u64,
+    /// End of the last 64 bytes that are not zero; 0 if all are.
+    pub(crate) dirty_end: u64,
+}
+
+impl Islands {
+    fn add(&mut self, offset: u64, header: &FrameHeader) {
+        self.frames += 1;
+        self.last_offset = offset;
+        if header.durable_end > self.promise {
+            self.promise = header.durable_end;
+            self.promise_offset = offset;
+        }
+    }
+}
+
+/// One record of the log.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its number.
+    pub lsn: Lsn,
+    /// The kind it was appended with.
+    pub kind: u8,
+    /// Its payload: a view into the chunk it was read with, which it keeps alive.
+    pub payload: Bytes,
+}
+
+/// Replays a log in LSN order, from files alone: no lock, no repair.
+///
+/// Beside a live writer it yields what has been written by the time it gets there, and ends. Past
+/// the end of a torn log it yields nothing. After an error it ends.
+pub struct Reader {
+    io: Arc<dyn LogIo>,
+    /// The segment to open next.
+    next_seq: Option<SegmentId>,
+    walk: Option<Walk>,
+    frame: Bytes,
+    /// Where in `frame` the next record is, its LSN, and how many are left.
+    frame_at: usize,
+    frame_lsn: u64,
+    frame_left: u32,
+    /// Records below this are passed over.
+    from: u64,
+    /// First LSN not to be yielded, when the end is known.
+    until: Option<u64>,
+    expected: Option<(u64, u64)>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("next_seq", &self.next_seq).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Reads the log in `dir` from its oldest record on. Takes no lock, changes nothing.
+    ///
+    /// Errors: the directory cannot be listed, or its oldest segment is none of ours. May block
+    /// on the disk.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let dir = dir.as_ref();
+        let io = RealDir::existing(dir).map_err(|e| OpenError::io("list", dir, e))?;
+        Self::over(Arc::new(io))
+    }
+
+    pub(crate) fn over(io: Arc<dyn LogIo>) -> Result<Self, OpenError> {
+        let entries = io.list().map_err(|e| OpenError::io("list", io.path(), e))?;
+        let first = entries.iter().filter_map(|entry| parse_file_name(&entry.name)).min();
+        if let Some(seq) = first {
+            let opened = open_segment(&*io, seq, Access::Read)
+                .map_err(|(step, e)| OpenError::io(step, &io.path().join(file_name(seq)), e))?;
+            if let Err(fault) = opened.header {
+                return Err(crate::recovery::header_error(io.path(), &file_name(seq), &fault));
+            }
+        }
+        Ok(Self::at(io, first, None))
+    }
+
+    /// From `first` on, up to `until` (exclusive), which must be there.
+    pub(crate) fn at(io: Arc<dyn LogIo>, first: Option<SegmentId>, until: Option<u64>) -> Self {
+        Self {
+            io,
+            next_seq: first,
+            walk: None,
+            frame: Bytes::new(),
+            frame_at: 0,
+            frame_lsn: 0,
+            frame_left: 0,
+            from: 0,
+            until,
+            expected: None,
+        }
+    }
+
+    /// Passes over the records below `lsn`; segments that hold nothing else are not read.
+    pub fn starting_at(mut self, lsn: Lsn) -> Self {
+        self.from = lsn.get();
+        self
+    }
+
+    fn read_error(
+        &self,
+        seq: SegmentId,
+        (operation, source): (&'static str, io::Error),
+    ) -> ReadError {
+        ReadError::Io { operation, file: file_name(seq), source }
+    }
+
+    /// Header and start frame of `seq`; `None` if it is absent or not started.
+    fn open_started(
+        &self,
+        seq: SegmentId,
+    ) -> Result<Option<(Opened, SegmentHeader, Start)>, ReadError> {
+        match open_segment(&*self.io, seq, Access::Read) {
+            Ok(opened) => Ok(match (&opened.header, opened.start) {
+                (Ok(header), Some(start)) => {
+                    let header = *header;
+                    Some((opened, header, start))
+                }
+                _ => None,
+            }),
+            Err((_, e)) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(failed) => Err(self.read_error(seq, failed)),
+        }
+    }
+
+    /// Opens the next segment for walking; `false` at the log's end.
+    fn enter(&mut self) -> Result<bool, ReadError> {
+        let Some(mut seq) = self.next_seq.take() else { return Ok(false) };
+        loop {
+            let Some((opened, header, start)) = self.open_started(seq)? else {
+                if self.until.is_none() {
+                    return Ok(false);
+                }
+                let absent = io::Error::from(io::ErrorKind::NotFound);
+                return Err(self.read_error(seq, ("open", absent)));
+            };
+            let next = self.open_started(seq.next())?.map(|(_, _, start)| start);
+            let here = (start.prev_end_lsn, start.prev_chain);
+            if self.expected.is_some_and(|expected| expected != here) {
+                return Err(ReadError::Corrupt {
+                    file: file_name(seq),
+                    offset: START_OFFSET,
+                    lsn: Lsn::new(start.prev_end_lsn),
+                    found: "a start frame that does not continue the segment before".into(),
+                });
+            }
+            match &next {
+                Some(next) if next.prev_end_lsn <= self.from => {
+                    self.expected = Some((next.prev_end_lsn, next.prev_chain));
+                    seq = seq.next();
+                }
+                _ => {
+                    self.walk =
+                        Some(Walk::new(opened.file, opened.bytes, header, &start, next.as_ref()));
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    /// The walk stopped: `true` if there is more to read after all, in it or in a successor.
+    fn follow(&mut self, mut walk: Walk, stop: Stop) -> Result<bool, ReadError> {
+        let seq = walk.header.seq;
+        let here = (walk.lsn, walk.chain);
+        if let Some((_, _, start)) = self.open_started(seq.next())?
+            && (stop == Stop::Goal || (start.prev_end_lsn, start.prev_chain) == here)
+        {
+            self.expected = Some(here);
+            self.next_seq = Some(seq.next());
+            return Ok(true);
+        }
+        let read = |e| self.read_error(seq, ("read", e));
+        let attested = self.attested_end(&walk).map_err(read)?;
+        if attested <= walk.lsn {
+            return Ok(false);
+        }
+        // A live writer may have completed, between our two looks, what we took for a hole.
+        walk.refresh().map_err(read)?;
+        let again = walk.next().map_err(read)?;
+        match again {
+            Ok(frame) => {
+                self.walk = Some(walk);
+                self.show(frame);
+                Ok(true)
+            }
+            Err(stop) => Err(ReadError::Corrupt {
+                file: file_name(seq),
+                offset: walk.pos,
+                lsn: Lsn::new(walk.lsn),
+                found: format!(
+                    "{}, while LSN {} is attested durable",
+                    stop.describe(),
+                    attested - 1
+                )
+                .into(),
+            }),
+        }
+    }
+
+    /// Durable end that anything beyond the walk's stop attests.
+    fn attested_end(&self, walk: &Walk) -> io::Result<u64> {
+        let islands = walk.islands()?.promise.max(walk.promise);
+        let successor = self.open_started(walk.header.seq.next()).ok().flatten();
+        let successor = successor.map_or(0, |(_, _, start)| start.prev_end_lsn);
+        Ok(islands.max(successor).max(self.until.unwrap_or(0)))
+    }
+
+    fn show(&mut self, frame: Frame) {
+        self.frame_left = frame.header.count;
+        self.frame_lsn = frame.header.base_lsn;
+        self.frame_at = 0;
+        self.frame = frame.payload;
+    }
+
+    /// The next record of the frame at hand.
+    fn next_in_frame(&mut self) -> Option<Record> {
+        while self.frame_left > 0 {
+            let (kind, length) = format::decode_record(&self.frame, self.frame_at)?;
+            let from = self.frame_at + format::RECORD_HEADER_BYTES;
+            let lsn = self.frame_lsn;
+            self.frame_at += format::record_bytes(length);
+            self.frame_lsn += 1;
+            self.frame_left -= 1;
+            if lsn >= self.from {
+                let payload = self.frame.slice(from..from + length);
+                return Some(Record { lsn: Lsn::new(lsn), kind, payload });
+            }
+        }
+        None
+    }
+
+    fn next_record(&mut self) -> Result<Option<Record>, ReadError> {
+        loop {
+            if let Some(record) = self.next_in_frame() {
+                return Ok(Some(record));
+            }
+            self.frame = Bytes::new(); // lets the walk use the chunk's memory again
+            let Some(mut walk) = self.walk.take() else {
+                if self.enter()? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            if self.until.is_some_and(|until| walk.lsn >= until) {
+                return Ok(None);
+            }
+            let seq = walk.header.seq;
+            match walk.next().map_err(|e| self.read_error(seq, ("read", e)))? {
+                Ok(frame) => {
+                    self.walk = Some(walk);
+                    self.show(frame);
+                }
+                Err(stop) => {
+                    if !self.follow(walk, stop)? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Record, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.next_record().transpose();
+        if matches!(item, None | Some(Err(_))) {
+            self.walk = None;
+            self.next_seq = None;
+        }
+        item
+    }
+}

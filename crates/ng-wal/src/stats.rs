@@ -1,0 +1,72 @@
+//! The log in numbers: plain values, read field by field, so sums may miss what is in flight.
+
+use crate::{Lsn, sync::atomic::AtomicU64};
+
+/// What the log did since it was opened. Names in `_total` only grow; the others are levels.
+#[non_exhaustive]
+#[derive(Clone, Debug, Default)]
+pub struct WalStats {
+    /// Records accepted.
+    pub appends_total: u64,
+    /// Records handed to the file.
+    pub written_records_total: u64,
+    /// Bytes handed to files: records, frame headers, padding, control frames.
+    pub written_bytes_total: u64,
+    /// Bytes of padding and control frames among them.
+    pub pad_bytes_total: u64,
+    /// Frames with records.
+    pub frames_total: u64,
+    /// Syncs that returned.
+    pub syncs_total: u64,
+    /// Time spent in them. Unit: nanoseconds.
+    pub sync_ns_total: u64,
+    /// The longest of them. Unit: nanoseconds.
+    pub sync_ns_max: u64,
+    /// Segments completed.
+    pub rotations_total: u64,
+    /// Segments removed by `retire_before`.
+    pub segments_retired_total: u64,
+    /// Appends refused with `Full`.
+    pub full_total: u64,
+    /// Writes that met a full disk and were tried again.
+    pub disk_full_total: u64,
+    /// Panics of the observer (at most 1: it is detached).
+    pub observer_panics_total: u64,
+    /// Highest record accepted.
+    pub last_lsn: Lsn,
+    /// Highest durable record.
+    pub durable_lsn: Lsn,
+    /// Records accepted and not yet taken by the writer thread.
+    pub queue_records: u64,
+    /// Bytes of large payloads on their way to the file.
+    pub queue_bytes: u64,
+    /// Segment files of the log, the active one included.
+    pub segments: u64,
+    /// Bytes of the log on disk.
+    pub log_bytes: u64,
+    /// Bytes of memory the log holds for its ring.
+    pub memory_bytes: u64,
+    /// Age of the oldest record that is written and not yet part of a sync. Unit: nanoseconds.
+    pub oldest_unsynced_ns: u64,
+    /// 1 after a sticky failure, else 0.
+    pub failed: u64,
+}
+
+/// The cells behind [`WalStats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) written_records: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
+    pub(crate) pad_bytes: AtomicU64,
+    pub(crate) frames: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) sync_ns: AtomicU64,
+    pub(crate) sync_ns_max: AtomicU64,
+    pub(crate) rotations: AtomicU64,
+    pub(crate) segments_retired: AtomicU64,
+    pub(crate) full: AtomicU64,
+    pub(crate) disk_full: AtomicU64,
+    pub(crate) observer_panics: AtomicU64,
+    /// Nanoseconds since the log's birth at which the oldest unsynced record came; 0 = none.
+    pub(crate) oldest_unsynced_at: AtomicU64,
+}

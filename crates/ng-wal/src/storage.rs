@@ -1,0 +1,250 @@
+//! What the log asks of a disk: one directory of flat files, written at offsets and synced. The
+//! trait is all the log knows, so a simulated disk can stand in; only real files stand here.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::sync::Arc;
+
+/// One directory. Names are file names without a path.
+pub(crate) trait LogIo: Send + Sync {
+    /// Names in the directory, in any order.
+    fn list(&self) -> io::Result<Vec<DirEntry>>;
+    /// An existing file, for reading and writing, or only for reading.
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn LogFile>>;
+    /// A new, empty file; one with this name is emptied.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>>;
+    /// Replaces `to` if it exists.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    fn unlink(&self, name: &str) -> io::Result<()>;
+    /// Makes creates, renames and unlinks of this directory durable.
+    fn sync_dir(&self) -> io::Result<()>;
+    /// For messages only.
+    fn path(&self) -> &Path;
+}
+
+/// One open file. The same description serves from the first write to the last sync: an error of
+/// writeback is reported once for each description.
+pub(crate) trait LogFile: Send + Sync {
+    /// Writes some bytes of `data` at `offset`; returns how many.
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize>;
+    /// Reads some bytes at `offset`; 0 at the end of the file.
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Data and length durable.
+    fn sync_data(&self) -> io::Result<()>;
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+    fn len(&self) -> io::Result<u64>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    ReadWrite,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct DirEntry {
+    pub(crate) name: String,
+    /// A regular file, and not a link to one.
+    pub(crate) regular: bool,
+}
+
+/// Reads until `out` is full or the file ends; returns the bytes read.
+pub(crate) fn read_full(file: &dyn LogFile, out: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < out.len() {
+        match file.read_at(&mut out[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// Writes all of `data`. After an error `*done` bytes are written; a retry goes on from there.
+pub(crate) fn write_rest(
+    file: &dyn LogFile,
+    data: &[u8],
+    offset: u64,
+    done: &mut usize,
+) -> io::Result<()> {
+    while *done < data.len() {
+        match file.write_at(&data[*done..], offset + *done as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => *done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn write_full(file: &dyn LogFile, data: &[u8], offset: u64) -> io::Result<()> {
+    write_rest(file, data, offset, &mut 0)
+}
+
+/// Errors of a write after which the same write may succeed later; nothing was lost.
+pub(crate) fn is_retryable_write(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::WouldBlock
+            | io::ErrorKind::OutOfMemory
+    )
+}
+
+/// Files of a real directory.
+pub(crate) struct RealDir {
+    path: PathBuf,
+}
+
+const LOCK: &str = "LOCK";
+
+impl RealDir {
+    /// The directory, made if it is absent (mode 0700), its name durable in its parent.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        if !path.is_dir() {
+            let mut builder = std::fs::DirBuilder::new();
+            builder.recursive(true);
+            #[cfg(unix)]
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            builder.create(path)?;
+            let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+            sync_directory(parent.unwrap_or(Path::new(".")))?;
+        }
+        Ok(Self { path: path.to_path_buf() })
+    }
+
+    /// An existing directory.
+    pub(crate) fn existing(path: &Path) -> io::Result<Self> {
+        std::fs::read_dir(path)?;
+        Ok(Self { path: path.to_path_buf() })
+    }
+
+    /// Takes the directory's lock. `Ok(Err(holder))` when somebody else has it.
+    pub(crate) fn lock(&self) -> io::Result<Result<DirLock, String>> {
+        let path = self.path.join(LOCK);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        owner_only(&mut options);
+        let mut file = options.open(&path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                let text = text.trim();
+                return Ok(Err(if text.is_empty() { "another handle" } else { text }.into()));
+            }
+            Err(std::fs::TryLockError::Error(e)) => return Err(e),
+        }
+        // Informational: the lock decides, so a full disk is no reason to refuse.
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.write_all(format!("pid {}\n", std::process::id()).as_bytes()));
+        Ok(Ok(DirLock { _file: file }))
+    }
+}
+
+/// Held while a log is open for writing; the operating system lets go of it with the process.
+pub(crate) struct DirLock {
+    _file: File,
+}
+
+fn owner_only(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+        // A link with a segment's name must not lead us out of the directory.
+        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+    }
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    // Windows has no handle to sync for a directory; its file system journals names.
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+impl LogIo for RealDir {
+    fn list(&self) -> io::Result<Vec<DirEntry>> {
+        std::fs::read_dir(&self.path)?
+            .map(|entry| {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                Ok(DirEntry { name, regular: entry.file_type()?.is_file() })
+            })
+            .collect()
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn LogFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(access == Access::ReadWrite);
+        owner_only(&mut options);
+        Ok(Arc::new(RealFile(options.open(self.path.join(name))?)))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        owner_only(&mut options);
+        Ok(Arc::new(RealFile(options.open(self.path.join(name))?)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        sync_directory(&self.path)
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+struct RealFile(File);
+
+impl LogFile for RealFile {
+    #[cfg(unix)]
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::write_at(&self.0, data, offset)
+    }
+
+    #[cfg(windows)]
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize> {
+        std::os::windows::fs::FileExt::seek_write(&self.0, data, offset)
+    }
+
+    #[cfg(unix)]
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&self.0, out, offset)
+    }
+
+    #[cfg(windows)]
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::windows::fs::FileExt::seek_read(&self.0, out, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}

@@ -1,0 +1,430 @@
+//! The handle: what an owner of a log calls. Every method takes `&self`; share it by reference or
+//! `Arc`.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::actor::{Actor, Shared};
+use crate::format::{FRAME_PAYLOAD_BYTES_MAX, record_bytes};
+use crate::recovery::{Recovered, recover};
+use crate::ring::{Class, Entry, INLINE_PAYLOAD_BYTES, Refused};
+use crate::storage::{DirLock, LogIo, RealDir};
+use crate::sync::Arc;
+use crate::sync::atomic::Ordering;
+use crate::{
+    AppendError, CloseError, Durability, Failure, Lsn, OpenError, Recovery, RetireError, WaitError,
+    WalConfig, WalStats,
+};
+
+/// Whether the log can do its work.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It can.
+    Healthy,
+    /// The disk refuses writes for want of space. Nothing is lost; it goes on when space returns.
+    DiskFull,
+    /// It failed, for good. What is durable stays so; reopen the log to go on.
+    Failed(Failure),
+}
+
+/// An open log.
+///
+/// Dropping it closes it as [`Wal::close`] does, without a report.
+pub struct Wal {
+    actor: Actor,
+    /// Declared last: let go of only when the threads have ended.
+    _lock: Option<DirLock>,
+}
+
+impl std::fmt::Debug for Wal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wal")
+            .field("last_lsn", &self.last_lsn())
+            .field("durable_lsn", &self.durable_lsn())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Wal {
+    /// Payloads up to this many bytes lie in the ring itself: appending one allocates nothing.
+    pub const INLINE_PAYLOAD_BYTES: usize = INLINE_PAYLOAD_BYTES;
+
+    /// Records of a batch at most, whatever their size and the ring's.
+    const BATCH_RECORDS_MAX: usize = FRAME_PAYLOAD_BYTES_MAX / 8;
+
+    /// Opens the log in `dir`, which is made if absent, and recovers it: an exact prefix of what
+    /// was appended, with everything that was durable. On return the end of that prefix is durable
+    /// itself. Opening again changes nothing more.
+    ///
+    /// Errors: see [`OpenError`]; a log that lost durable records is refused and left as it is.
+    /// Blocks on the disk: it reads the whole log. Not for directories on NFS, nor for copies of
+    /// a directory that was in use; a handle must not be used across `fork`.
+    pub fn open(dir: impl AsRef<Path>, config: WalConfig) -> Result<(Wal, Recovery), OpenError> {
+        config.validate()?;
+        let dir = dir.as_ref();
+        let io = RealDir::create(dir).map_err(|e| OpenError::io("create", dir, e))?;
+        let lock = match io.lock().map_err(|e| OpenError::io("lock", dir, e))? {
+            Ok(lock) => lock,
+            Err(holder) => return Err(OpenError::Locked { dir: dir.to_path_buf(), holder }),
+        };
+        Self::open_over(Arc::new(io), Some(lock), config)
+    }
+
+    /// The same over any storage.
+    pub(crate) fn open_over(
+        io: Arc<dyn LogIo>,
+        lock: Option<DirLock>,
+        config: WalConfig,
+    ) -> Result<(Wal, Recovery), OpenError> {
+        let Recovered { recovery, active, older } = recover(io.clone(), &config)?;
+        let next_lsn = recovery.last_lsn.next().get();
+        let actor = Actor::start(io.clone(), config, active, older, next_lsn)
+            .map_err(|e| OpenError::io("start of a thread", io.path(), e))?;
+        Ok((Wal { actor, _lock: lock }, recovery))
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.actor.shared
+    }
+
+    /// Appends a record; at level Strict, returns when it is durable.
+    ///
+    /// Blocks while there is no room, at most `full_timeout`, then `Full`; at Strict also until a
+    /// covering sync returned, at most `sync_timeout`, then `DurabilityUnknown`.
+    pub fn append(&self, kind: u8, payload: &[u8]) -> Result<Lsn, AppendError> {
+        self.append_durable(kind, payload, self.shared().config.durability)
+    }
+
+    /// [`Wal::append`] at `level`, or the log's own level if that is higher.
+    pub fn append_durable(
+        &self,
+        kind: u8,
+        payload: &[u8],
+        level: Durability,
+    ) -> Result<Lsn, AppendError> {
+        let lsn = self.until_room(|| self.push(kind, payload, Class::Ordinary))?;
+        self.reach(lsn, level)
+    }
+
+    /// Appends all records as one batch: after a crash all of them are there, or none.
+    ///
+    /// Returns the LSN of the last one; they are numbered in a row. Blocks as [`Wal::append`].
+    pub fn append_batch(&self, records: &[(u8, &[u8])]) -> Result<Lsn, AppendError> {
+        let lsn = self.until_room(|| self.push_batch(records))?;
+        self.reach(lsn, self.shared().config.durability)
+    }
+
+    /// Appends a record if there is room now. Never blocks, at any level: it does not wait for
+    /// durability ([`Wal::wait_durable`] does).
+    ///
+    /// With a payload up to [`Wal::INLINE_PAYLOAD_BYTES`] it also takes no lock and allocates
+    /// nothing; one call in two thousand wakes the writer thread.
+    #[inline]
+    pub fn try_append(&self, kind: u8, payload: &[u8]) -> Result<Lsn, AppendError> {
+        self.push(kind, payload, Class::Ordinary).map_err(|refused| self.counted(refused))
+    }
+
+    /// [`Wal::try_append`] that may also use the last `reserved_bytes` of a full log: for records
+    /// that lead to room, such as deletes.
+    #[inline]
+    pub fn try_append_reserved(&self, kind: u8, payload: &[u8]) -> Result<Lsn, AppendError> {
+        self.push(kind, payload, Class::Reserved).map_err(|refused| self.counted(refused))
+    }
+
+    /// [`Wal::append_batch`] if there is room now. Never blocks.
+    ///
+    /// A batch must fit one frame (909 records of 64 bytes; less where a segment is smaller than
+    /// that) and half the ring, else `TooLarge`. An empty one appends nothing.
+    pub fn try_append_batch(&self, records: &[(u8, &[u8])]) -> Result<Lsn, AppendError> {
+        self.push_batch(records).map_err(|refused| self.counted(refused))
+    }
+
+    /// Highest durable record, inclusive: it and all before it survive power loss.
+    /// [`Lsn::NONE`] while there is none. Never falls.
+    pub fn durable_lsn(&self) -> Lsn {
+        Lsn::new(self.shared().commit.durable())
+    }
+
+    /// Highest record handed out, inclusive; its appender may still be copying it.
+    pub fn last_lsn(&self) -> Lsn {
+        Lsn::new(self.shared().ring.next_lsn() - 1)
+    }
+
+    /// Oldest record kept (or the next to come, in a log without records).
+    pub fn oldest_lsn(&self) -> Lsn {
+        Lsn::new(self.shared().table.oldest_lsn())
+    }
+
+    /// Waits until `lsn` is durable, at most `timeout`. Asks for a sync now, whatever the level.
+    pub fn wait_durable(&self, lsn: Lsn, timeout: Duration) -> Result<(), WaitError> {
+        if lsn > self.last_lsn() {
+            return Err(WaitError::NotAppended { lsn, last_lsn: self.last_lsn() });
+        }
+        if lsn > self.durable_lsn() {
+            self.shared().commit.ask(lsn.get());
+            self.shared().wake_writer();
+        }
+        self.shared().commit.wait(lsn.get(), timeout)
+    }
+
+    /// Makes everything durable that was appended before the call; returns the last of it.
+    /// Blocks on the disk, at most `sync_timeout`.
+    pub fn sync(&self) -> Result<Lsn, WaitError> {
+        let lsn = self.last_lsn();
+        self.wait_durable(lsn, self.shared().config.sync_timeout)?;
+        Ok(lsn)
+    }
+
+    /// Whether the log can do its work. Does not block.
+    pub fn health(&self) -> Health {
+        match self.shared().commit.failure() {
+            Some(failure) => Health::Failed(failure.clone()),
+            None if self.shared().disk_full.load(Ordering::Acquire) => Health::DiskFull,
+            None => Health::Healthy,
+        }
+    }
+
+    /// Removes segments that hold only records below `lsn`, oldest first; returns how many.
+    ///
+    /// The records may stay readable for a while: a segment goes as a whole, the active one never,
+    /// and the one before it only when a sync has covered its successor's start. Numbers are not
+    /// used again, even if every record is retired. Blocks on the directory's sync.
+    pub fn retire_before(&self, lsn: Lsn) -> Result<u64, RetireError> {
+        self.shared().retire_before(lsn).map_err(|(file, operation, source)| RetireError::Io {
+            operation,
+            file,
+            source,
+        })
+    }
+
+    /// The log in numbers. Does not block.
+    pub fn stats(&self) -> WalStats {
+        let shared = self.shared();
+        let counters = &shared.counters;
+        let read = |cell: &crate::sync::atomic::AtomicU64| cell.load(Ordering::Relaxed);
+        let written = read(&counters.written_records);
+        let appended = shared.ring.next_lsn().saturating_sub(shared.first_lsn);
+        let age = read(&counters.oldest_unsynced_at);
+        let now = shared.born.elapsed().as_nanos() as u64;
+        WalStats {
+            appends_total: appended,
+            written_records_total: written,
+            written_bytes_total: read(&counters.written_bytes),
+            pad_bytes_total: read(&counters.pad_bytes),
+            frames_total: read(&counters.frames),
+            syncs_total: read(&counters.syncs),
+            sync_ns_total: read(&counters.sync_ns),
+            sync_ns_max: read(&counters.sync_ns_max),
+            rotations_total: read(&counters.rotations),
+            segments_retired_total: read(&counters.segments_retired),
+            full_total: read(&counters.full),
+            disk_full_total: read(&counters.disk_full),
+            observer_panics_total: read(&counters.observer_panics),
+            last_lsn: self.last_lsn(),
+            durable_lsn: self.durable_lsn(),
+            queue_records: appended.saturating_sub(written),
+            queue_bytes: read(&shared.large_bytes),
+            segments: shared.table.segments(),
+            log_bytes: shared.table.log_bytes(),
+            memory_bytes: shared.ring.memory_bytes() + read(&shared.large_bytes),
+            oldest_unsynced_ns: if age == 0 { 0 } else { now.saturating_sub(age) },
+            failed: u64::from(shared.commit.failure().is_some()),
+        }
+    }
+
+    /// Closes the log: takes no more records, writes and syncs all it has, then a seal, so that
+    /// the next open knows its end for certain.
+    ///
+    /// Errors: the log had failed, or failed now; there is no seal then. Blocks on the disk; a
+    /// full disk is waited for at most `full_timeout`.
+    pub fn close(self) -> Result<(), CloseError> {
+        self.shut()
+    }
+
+    /// [`Wal::close`] for a log that others still hold: their appends are `Closed` from now on.
+    /// A second call returns what the first did.
+    pub fn shut(&self) -> Result<(), CloseError> {
+        self.actor.stop();
+        match self.shared().commit.failure() {
+            None => Ok(()),
+            Some(failure) => Err(CloseError::Failed {
+                durable_lsn: self.durable_lsn(),
+                failure: failure.clone(),
+            }),
+        }
+    }
+
+    /// Waits until there may be room after a `Full`, or `at_most` that long: for callers of
+    /// [`Wal::try_append`] who would rather wait.
+    pub fn wait_for_room(&self, at_most: Duration) {
+        self.shared().wait_for_room(at_most);
+    }
+
+    #[inline]
+    fn push(&self, kind: u8, payload: &[u8], class: Class) -> Result<Lsn, AppendError> {
+        let shared = self.shared();
+        let pushed = if payload.len() <= INLINE_PAYLOAD_BYTES {
+            shared.ring.push_inline(kind, payload, class)
+        } else {
+            self.push_large(kind, payload, class)?
+        };
+        match pushed {
+            Ok(lsn) => {
+                if lsn & shared.bell_mask == 0 {
+                    shared.wake_writer();
+                }
+                Ok(Lsn::new(lsn))
+            }
+            Err(refused) => Err(self.refusal(refused)),
+        }
+    }
+
+    #[cold]
+    fn push_large(
+        &self,
+        kind: u8,
+        payload: &[u8],
+        class: Class,
+    ) -> Result<Result<u64, Refused>, AppendError> {
+        let shared = self.shared();
+        let limit = u64::from(shared.config.payload_bytes_max);
+        let bytes = payload.len() as u64;
+        if bytes > limit {
+            return Err(AppendError::TooLarge { bytes, limit });
+        }
+        let reserved = class == Class::Reserved;
+        if !self.reserve_large(bytes, reserved) {
+            return Ok(Err(Refused::Full));
+        }
+        let pushed = shared.ring.push_large(kind, Bytes::copy_from_slice(payload), class);
+        if pushed.is_err() {
+            shared.large_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        }
+        Ok(pushed)
+    }
+
+    /// Takes `bytes` from the budget of large payloads, if both it and the log have room.
+    fn reserve_large(&self, bytes: u64, reserved: bool) -> bool {
+        let shared = self.shared();
+        let limit = shared.config.large_bytes_max;
+        let take = |used: u64| {
+            let used = used + bytes;
+            (used <= limit && shared.has_log_room(used, reserved)).then_some(used)
+        };
+        shared.large_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    }
+
+    fn push_batch(&self, records: &[(u8, &[u8])]) -> Result<Lsn, AppendError> {
+        let shared = self.shared();
+        let encoded: u64 =
+            records.iter().map(|(_, payload)| record_bytes(payload.len()) as u64).sum();
+        let limit = shared.config.batch_bytes_max();
+        if encoded > limit {
+            return Err(AppendError::TooLarge { bytes: encoded, limit });
+        }
+        let most = Self::BATCH_RECORDS_MAX.min(shared.ring.capacity() as usize / 2);
+        if records.len() > most {
+            // Said in bytes of the ring, the unit of the error.
+            let slot = (shared.ring.memory_bytes() / shared.ring.capacity()) as usize;
+            let (bytes, limit) = ((records.len() * slot) as u64, (most * slot) as u64);
+            return Err(AppendError::TooLarge { bytes, limit });
+        }
+        if records.is_empty() {
+            return Ok(self.last_lsn());
+        }
+        let is_large = |payload: &[u8]| payload.len() > INLINE_PAYLOAD_BYTES;
+        let payload_max = u64::from(shared.config.payload_bytes_max);
+        let sizes = records.iter().map(|(_, payload)| payload).filter(|payload| is_large(payload));
+        if let Some(bytes) = sizes.clone().map(|p| p.len() as u64).find(|n| *n > payload_max) {
+            return Err(AppendError::TooLarge { bytes, limit: payload_max });
+        }
+        let large: u64 = sizes.map(|payload| payload.len() as u64).sum();
+        let pushed = if large == 0 {
+            let entries = records.iter().map(|(kind, payload)| (*kind, Entry::Inline(payload)));
+            shared.ring.push_batch(entries, encoded as u32)
+        } else if self.reserve_large(large, false) {
+            let entries: Vec<_> = records
+                .iter()
+                .map(|(kind, payload)| match is_large(payload) {
+                    true => (*kind, Entry::Large(Bytes::copy_from_slice(payload))),
+                    false => (*kind, Entry::Inline(payload)),
+                })
+                .collect();
+            let pushed = shared.ring.push_batch(entries.into_iter(), encoded as u32);
+            if pushed.is_err() {
+                shared.large_bytes.fetch_sub(large, Ordering::AcqRel);
+            }
+            pushed
+        } else {
+            Err(Refused::Full)
+        };
+        let lsn = pushed.map_err(|refused| self.refusal(refused))?;
+        if (lsn & shared.bell_mask) < records.len() as u64 {
+            shared.wake_writer();
+        }
+        Ok(Lsn::new(lsn))
+    }
+
+    #[cold]
+    fn refusal(&self, refused: Refused) -> AppendError {
+        let shared = self.shared();
+        match (refused, shared.commit.settled_failure()) {
+            (_, Some(failure)) => AppendError::Failed(failure.clone()),
+            (Refused::Closed, None) => AppendError::Closed,
+            (Refused::Full, None) => AppendError::Full {
+                used: shared.table.log_bytes(),
+                limit: shared.config.log_bytes_max,
+                oldest_lsn: self.oldest_lsn(),
+            },
+        }
+    }
+
+    #[cold]
+    fn counted(&self, error: AppendError) -> AppendError {
+        if matches!(error, AppendError::Full { .. }) {
+            self.shared().counters.full.fetch_add(1, Ordering::Relaxed);
+        }
+        error
+    }
+
+    /// Tries until there is room or `full_timeout` is over.
+    fn until_room(
+        &self,
+        mut push: impl FnMut() -> Result<Lsn, AppendError>,
+    ) -> Result<Lsn, AppendError> {
+        let mut begun = None;
+        loop {
+            let full = match push() {
+                Err(full @ AppendError::Full { .. }) => full,
+                other => return other,
+            };
+            let begun = *begun.get_or_insert_with(Instant::now);
+            let left = self.shared().config.full_timeout.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Err(self.counted(full));
+            }
+            self.shared().wait_for_room(left);
+        }
+    }
+
+    /// Brings an appended record to `level`, or the log's own if that is higher: for callers of
+    /// [`Wal::try_append`]. Blocks at Strict, at most `sync_timeout`, then `DurabilityUnknown`.
+    pub fn reach(&self, lsn: Lsn, level: Durability) -> Result<Lsn, AppendError> {
+        let shared = self.shared();
+        match level.max(shared.config.durability) {
+            Durability::Relaxed => {}
+            Durability::Balanced => {
+                if shared.config.durability == Durability::Relaxed {
+                    shared.commit.ask_soon(lsn.get());
+                }
+            }
+            Durability::Strict => self
+                .wait_durable(lsn, shared.config.sync_timeout)
+                .map_err(|cause| AppendError::DurabilityUnknown { lsn, cause })?,
+        }
+        Ok(lsn)
+    }
+}

@@ -1,0 +1,310 @@
+//! Appending: what comes back, in which order, at which level, and what is refused.
+
+mod support;
+
+use std::time::Duration;
+
+use ng_wal::{AppendError, Durability, Lsn, OpenError, Reader, WaitError, Wal};
+use support::{config, replay};
+
+#[test]
+fn records_of_all_sizes_come_back_across_rotations_and_reopens() {
+    let dir = tempfile::tempdir().unwrap();
+    let payload = |i: usize| vec![i as u8; [0, 1, 7, 64, 80, 81, 500, 9_000][i % 8]];
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        let (wal, recovery) = Wal::open(dir.path(), config()).unwrap();
+        assert_eq!(replay(&recovery), expected, "round {round}");
+        assert_eq!(recovery.sealed, round > 0);
+        for i in 0..200 {
+            let lsn = wal.append(i as u8, &payload(i)).unwrap();
+            expected.push((lsn.get(), i as u8, payload(i)));
+        }
+        wal.sync().unwrap();
+        assert!(wal.stats().rotations_total >= 2, "{:?}", wal.stats());
+        wal.close().unwrap();
+    }
+    let lsns: Vec<u64> = expected.iter().map(|(lsn, ..)| *lsn).collect();
+    assert_eq!(lsns, (1..=600).collect::<Vec<_>>());
+    let read: Vec<_> = Reader::open(dir.path())
+        .unwrap()
+        .map(|record| record.unwrap())
+        .map(|record| (record.lsn.get(), record.kind, record.payload.to_vec()))
+        .collect();
+    assert_eq!(read, expected);
+}
+
+#[test]
+fn eight_threads_get_dense_numbers_and_each_keeps_its_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path(), config()).unwrap();
+    const EACH: u32 = 3_000;
+    std::thread::scope(|scope| {
+        for producer in 0..8u8 {
+            let wal = &wal;
+            scope.spawn(move || {
+                for i in 0..EACH {
+                    let text = format!("{i}");
+                    if i % 100 == 0 {
+                        let first = [(producer, text.as_bytes())];
+                        wal.append_batch(&first).unwrap();
+                    } else {
+                        wal.append(producer, text.as_bytes()).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(wal.last_lsn().get(), 8 * u64::from(EACH));
+    wal.close().unwrap();
+    let (_wal, recovery) = Wal::open(dir.path(), config()).unwrap();
+    let mut next = [0u32; 8];
+    for (i, (lsn, producer, payload)) in replay(&recovery).into_iter().enumerate() {
+        assert_eq!(lsn, i as u64 + 1);
+        let expected = &mut next[usize::from(producer)];
+        assert_eq!(payload, expected.to_string().into_bytes());
+        *expected += 1;
+    }
+    assert_eq!(next, [EACH; 8]);
+}
+
+#[test]
+fn a_strict_append_is_durable_on_return_and_sync_covers_what_came_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.durability = Durability::Relaxed;
+    let (wal, _) = Wal::open(dir.path(), config).unwrap();
+    assert_eq!(wal.durable_lsn(), Lsn::NONE);
+    let lsn = wal.append_durable(1, b"strict", Durability::Strict).unwrap();
+    assert!(wal.durable_lsn() >= lsn);
+    for _ in 0..10 {
+        wal.try_append(1, b"queued").unwrap();
+    }
+    assert_eq!(wal.sync().unwrap(), Lsn::new(11));
+    assert_eq!(wal.durable_lsn(), Lsn::new(11));
+    assert!(wal.stats().syncs_total >= 2);
+}
+
+#[test]
+fn a_balanced_log_becomes_durable_by_itself_and_a_raised_record_in_a_relaxed_one_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let seen = support::Syncs::default();
+    let mut config = config();
+    config.observer = Some(seen.observer());
+    let (wal, _) = Wal::open(dir.path(), config.clone()).unwrap();
+    let lsn = wal.append(1, b"balanced").unwrap();
+    seen.until(lsn); // nobody asked for a sync
+    wal.close().unwrap();
+
+    let seen = support::Syncs::default();
+    config.observer = Some(seen.observer());
+    config.durability = Durability::Relaxed;
+    let (wal, _) = Wal::open(dir.path(), config).unwrap();
+    let lsn = wal.append_durable(1, b"raised", Durability::Balanced).unwrap();
+    seen.until(lsn);
+    assert!(wal.durable_lsn() >= lsn);
+}
+
+#[test]
+fn waiting_for_a_record_that_does_not_exist_is_refused_and_a_wait_can_time_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path(), config()).unwrap();
+    let error = wal.wait_durable(Lsn::new(1), Duration::from_secs(60)).unwrap_err();
+    assert_eq!(error, WaitError::NotAppended { lsn: Lsn::new(1), last_lsn: Lsn::NONE });
+    wal.append(1, b"x").unwrap();
+    // No disk is that fast; and if it were, `Ok` would be true as well.
+    match wal.wait_durable(Lsn::new(1), Duration::ZERO) {
+        Ok(()) => assert_eq!(wal.durable_lsn(), Lsn::new(1)),
+        Err(error) => assert!(matches!(error, WaitError::TimedOut { .. }), "{error}"),
+    }
+    wal.wait_durable(Lsn::new(1), Duration::from_secs(60)).unwrap();
+    assert_eq!(wal.durable_lsn(), Lsn::new(1));
+}
+
+#[test]
+fn what_is_too_large_is_refused_and_takes_no_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path(), config()).unwrap();
+    let limit = u64::from(config().payload_bytes_max);
+    let large = vec![0; limit as usize + 1];
+    assert_eq!(wal.append(1, &large), Err(AppendError::TooLarge { bytes: limit + 1, limit }));
+    let batch: Vec<(u8, &[u8])> = vec![(1, &[0; 64]); 910];
+    assert!(matches!(wal.try_append_batch(&batch), Err(AppendError::TooLarge { .. })));
+    assert_eq!(wal.last_lsn(), Lsn::NONE);
+    assert_eq!(wal.append(1, &large[1..]).unwrap(), Lsn::new(1));
+}
+
+#[test]
+fn a_batch_of_909_records_of_64_bytes_is_one_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path(), ng_wal::WalConfig::default()).unwrap();
+    let batch: Vec<(u8, &[u8])> = vec![(1, &[7; 64]); 909];
+    assert_eq!(wal.append_batch(&batch).unwrap(), Lsn::new(909));
+    assert_eq!(wal.append_batch(&[]).unwrap(), Lsn::new(909));
+    wal.sync().unwrap();
+    assert_eq!(wal.stats().frames_total, 1);
+}
+
+#[test]
+fn a_log_at_its_limit_says_full_takes_reserved_records_and_goes_on_after_retiring() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.full_timeout = Duration::from_millis(50);
+    config.log_bytes_max = 4 * config.segment_bytes + (1 << 20);
+    config.reserved_bytes = 256 << 10;
+    let limit = config.log_bytes_max;
+    let (wal, _) = Wal::open(dir.path(), config).unwrap();
+    let error = loop {
+        // The first refusal may only mean a slow disk; after a sync it is the log's limit.
+        if wal.append(1, &[0; 1000]).is_err() {
+            wal.sync().unwrap();
+            if let Err(error) = wal.append(1, &[0; 1000]) {
+                break error;
+            }
+        }
+    };
+    wal.sync().unwrap();
+    let AppendError::Full { used, limit: said, oldest_lsn } = &error else { panic!("{error}") };
+    assert_eq!((*said, *oldest_lsn), (limit, Lsn::new(1)));
+    assert!(*used <= limit);
+    assert!(error.to_string().contains("retire_before"), "{error}");
+    assert!(wal.stats().full_total >= 1);
+    // The reserve lets a delete through, and is itself bounded.
+    wal.try_append_reserved(2, b"delete").unwrap();
+    while wal.try_append_reserved(2, &[0; 1000]).is_ok() {
+        wal.sync().unwrap();
+    }
+    assert!(wal.stats().log_bytes <= limit, "{:?}", wal.stats());
+    wal.sync().unwrap();
+    let durable = wal.durable_lsn();
+    assert!(wal.retire_before(durable).unwrap() > 0);
+    assert!(wal.oldest_lsn() > Lsn::new(1));
+    assert_eq!(wal.append(1, b"again").unwrap(), wal.last_lsn());
+}
+
+#[test]
+fn a_full_ring_refuses_at_once_and_an_append_waits_for_the_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.ring_slots = 8;
+    let (wal, _) = Wal::open(dir.path(), config).unwrap();
+    // Faster than any writer thread drains eight slots, sooner or later.
+    let mut full = false;
+    for _ in 0..1_000_000 {
+        if let Err(error) = wal.try_append(1, b"x") {
+            assert!(matches!(error, AppendError::Full { .. }), "{error}");
+            full = true;
+            break;
+        }
+    }
+    assert!(full);
+    let before = wal.last_lsn();
+    for _ in 0..100 {
+        wal.append(1, b"x").unwrap();
+    }
+    assert_eq!(wal.last_lsn().get(), before.get() + 100);
+}
+
+#[test]
+fn retiring_keeps_the_numbers_and_what_is_still_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path(), config()).unwrap();
+    for _ in 0..1_000 {
+        wal.append(1, &[3; 200]).unwrap();
+    }
+    wal.sync().unwrap();
+    assert_eq!(wal.retire_before(Lsn::new(1)).unwrap(), 0);
+    assert!(wal.retire_before(Lsn::new(500)).unwrap() > 0);
+    wal.close().unwrap();
+    let (wal, recovery) = Wal::open(dir.path(), config()).unwrap();
+    assert!(recovery.first_lsn > Lsn::new(1) && recovery.first_lsn <= Lsn::new(500));
+    assert_eq!(recovery.last_lsn, Lsn::new(1_000));
+    let kept = replay(&recovery);
+    assert_eq!(kept.len() as u64, recovery.records);
+    assert_eq!(kept[0].0, recovery.first_lsn.get());
+    let from = recovery.replay().starting_at(Lsn::new(900));
+    assert_eq!(
+        from.map(|record| record.unwrap().lsn.get()).collect::<Vec<_>>(),
+        (900..=1_000).collect::<Vec<_>>()
+    );
+    // Even when nothing is left, numbers go on.
+    assert!(wal.retire_before(Lsn::new(u64::MAX)).unwrap() > 0);
+    wal.close().unwrap();
+    let (wal, recovery) = Wal::open(dir.path(), config()).unwrap();
+    assert_eq!((recovery.records, recovery.last_lsn), (0, Lsn::new(1_000)));
+    assert_eq!(wal.append(1, b"x").unwrap(), Lsn::new(1_001));
+}
+
+#[test]
+fn a_second_handle_is_told_who_holds_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path(), config()).unwrap();
+    let error = Wal::open(dir.path(), config()).unwrap_err();
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    drop(wal);
+    Wal::open(dir.path(), config()).unwrap();
+}
+
+#[test]
+fn opening_and_closing_again_and_again_uses_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path(), config()).unwrap();
+    wal.append(1, b"x").unwrap();
+    drop(wal);
+    let mut sizes = Vec::new();
+    for _ in 0..10 {
+        let (wal, recovery) = Wal::open(dir.path(), config()).unwrap();
+        assert!(recovery.sealed);
+        assert_eq!(recovery.records, 1);
+        wal.close().unwrap();
+        sizes.push(support::snapshot(dir.path()).values().map(Vec::len).sum::<usize>());
+    }
+    assert_eq!(sizes.first(), sizes.last());
+    assert!(sizes[0] < 64 << 10, "{sizes:?}");
+}
+
+#[test]
+fn a_reader_beside_a_live_writer_sees_a_prefix_and_never_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path(), config()).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for i in 0..20_000u64 {
+                wal.append(1, i.to_string().as_bytes()).unwrap();
+            }
+            wal.sync().unwrap();
+        });
+        let mut looks = 0;
+        while !writer.is_finished() || looks == 0 {
+            for (next, record) in (1..).zip(Reader::open(dir.path()).unwrap()) {
+                let record = record.unwrap();
+                assert_eq!(record.lsn, Lsn::new(next));
+                assert_eq!(record.payload, (next - 1).to_string().as_bytes());
+            }
+            looks += 1;
+        }
+    });
+    assert_eq!(Reader::open(dir.path()).unwrap().count(), 20_000);
+}
+
+#[test]
+fn an_observer_that_panics_is_detached_and_the_log_lives() {
+    struct Panics;
+    impl ng_wal::WalObserver for Panics {
+        fn on_synced(&self, _: &ng_wal::Synced) {
+            panic!("an observer's own fault");
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.observer = Some(std::sync::Arc::new(Panics));
+    let (wal, _) = Wal::open(dir.path(), config).unwrap();
+    for _ in 0..3 {
+        wal.append_durable(1, b"x", Durability::Strict).unwrap();
+    }
+    assert_eq!(wal.health(), ng_wal::Health::Healthy);
+    wal.append_durable(1, b"x", Durability::Strict).unwrap();
+    assert_eq!(wal.stats().observer_panics_total, 1);
+    wal.close().unwrap();
+}

@@ -1,0 +1,394 @@
+//! `cargo xtask ci`: all that a merge needs, one step after the other, going on after a failed one so that a single run
+//! shows every failure. A step that cannot run here is listed as skipped with what would make it run.
+
+use std::{
+    env, fs,
+    io::{self, BufRead, BufReader, IsTerminal},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use crate::{
+    exit::Exit,
+    workspace::{self, Package, Workspace},
+};
+
+/// An example that runs longer is stuck: they are the smallest use of a crate.
+const EXAMPLE_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Where `CI=true`, these may not be skipped for want of something.
+const NEVER_SKIPPED_IN_CI: &[&str] = &["loom", "tidy"];
+
+/// How a step ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed(String),
+    /// Could not run here; the text says what would make it run.
+    Lacking(String),
+    /// Left out because the caller said so.
+    LeftOut(&'static str),
+}
+
+struct Step {
+    name: String,
+    outcome: Outcome,
+    elapsed: Duration,
+}
+
+struct Run {
+    steps: Vec<Step>,
+    /// Stdout belongs to the JSON document: what the steps print goes to stderr.
+    as_json: bool,
+    in_ci: bool,
+}
+
+/// The command.
+pub(crate) fn run(skip_tests: bool, as_json: bool) -> Exit {
+    let workspace = match Workspace::load() {
+        Ok(workspace) => workspace,
+        Err(reason) => {
+            eprintln!("xtask ci: {reason}");
+            return Exit::Environment;
+        }
+    };
+    let in_ci = env::var("CI").is_ok_and(|value| value == "true");
+    let mut run = Run { steps: Vec::new(), as_json, in_ci };
+    if skip_tests {
+        run.step("tests", |_| Outcome::LeftOut("--skip-tests: the caller has run them"));
+    } else {
+        run.cargo("tests", "test --workspace --locked");
+    }
+    run.cargo("fmt", "fmt --all -- --check");
+    run.cargo("clippy", "clippy --workspace --all-targets --all-features --locked -- -D warnings");
+    run.step("docs", |run| {
+        let mut doc = cargo("doc --workspace --no-deps --all-features --locked");
+        run.succeeds(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    run.cargo("tidy", "run --quiet --package xtask --locked -- tidy");
+    run.step("each crate alone", |run| each_alone(run, &workspace));
+    run.step("packages", |run| packages(run, &workspace));
+    run.step("loom", |run| loom(run, &workspace));
+    run.step("examples", |run| examples(run, &workspace));
+    let small = "--tokens 200000 --runs 5 --enforce";
+    run.cargo("stress", &format!("run --release --quiet -p ng-stress --locked -- {small}"));
+    run.step("deny", deny);
+    run.finish()
+}
+
+impl Run {
+    fn step(&mut self, name: &str, body: impl FnOnce(&Run) -> Outcome) {
+        eprintln!("== {name}");
+        let begin = Instant::now();
+        let outcome = body(self);
+        if let Outcome::Failed(reason) = &outcome {
+            eprintln!("== {name} failed: {reason}");
+        }
+        self.steps.push(Step { name: name.to_owned(), outcome, elapsed: begin.elapsed() });
+    }
+
+    fn cargo(&mut self, name: &str, arguments: &str) {
+        self.step(name, |run| run.succeeds(&mut cargo(arguments)));
+    }
+
+    fn succeeds(&self, command: &mut Command) -> Outcome {
+        match command.stdout(self.output()).status() {
+            Ok(status) => judge(command, status),
+            Err(error) => Outcome::Failed(format!("cannot start {}: {error}", line(command))),
+        }
+    }
+
+    fn output(&self) -> Stdio {
+        if self.as_json { io::stderr().into() } else { Stdio::inherit() }
+    }
+
+    fn finish(&self) -> Exit {
+        if self.as_json {
+            let rows: Vec<_> = self.steps.iter().map(|step| self.row(step)).collect();
+            println!("{:#}", json!({"steps": rows, "pass": !self.failed()}));
+        } else {
+            for step in &self.steps {
+                let (result, detail) = self.words(step);
+                println!(
+                    "{:18} {result:8} {:8.1} s  {detail}",
+                    step.name,
+                    step.elapsed.as_secs_f64()
+                );
+            }
+        }
+        if self.failed() { Exit::Failed } else { Exit::Good }
+    }
+
+    fn row(&self, step: &Step) -> serde_json::Value {
+        let (result, detail) = self.words(step);
+        let seconds = step.elapsed.as_secs_f64();
+        json!({"name": step.name, "result": result, "seconds": seconds, "detail": detail})
+    }
+
+    fn words<'a>(&self, step: &'a Step) -> (&'static str, &'a str) {
+        match &step.outcome {
+            Outcome::Passed => ("passed", ""),
+            Outcome::Failed(reason) => ("FAILED", reason),
+            Outcome::Lacking(remedy) if self.fails(step) => ("FAILED", remedy),
+            Outcome::Lacking(remedy) => ("skipped", remedy),
+            Outcome::LeftOut(reason) => ("skipped", reason),
+        }
+    }
+
+    fn fails(&self, step: &Step) -> bool {
+        match step.outcome {
+            Outcome::Passed | Outcome::LeftOut(_) => false,
+            Outcome::Failed(_) => true,
+            Outcome::Lacking(_) => self.in_ci && NEVER_SKIPPED_IN_CI.contains(&step.name.as_str()),
+        }
+    }
+
+    fn failed(&self) -> bool {
+        self.steps.iter().any(|step| self.fails(step))
+    }
+}
+
+/// Each crate by itself, without features and with all: a feature that only a neighbour switches on shows here.
+fn each_alone(run: &Run, workspace: &Workspace) -> Outcome {
+    all(&workspace.packages, |package| {
+        let check = format!("check --quiet --locked -p {}", package.name);
+        let bare = run.succeeds(&mut cargo(&format!("{check} --no-default-features")));
+        first_bad(bare, || run.succeeds(&mut cargo(&format!("{check} --all-features"))))
+    })
+}
+
+/// Floor 0 is packed for real. What depends on it cannot be before floor 0 is published: there the list must do.
+fn packages(run: &Run, workspace: &Workspace) -> Outcome {
+    let published = |name: &str| name != "xtask" && name != "benches";
+    all(workspace.packages.iter().filter(|package| published(&package.name)), |package| {
+        let how = if package.floor == Some(0) { "--no-verify" } else { "--list" };
+        let name = &package.name;
+        // Offline: all is fetched by now, and nothing newer is wanted.
+        let package = format!("package --quiet --allow-dirty --locked --offline {how} -p {name}");
+        run.succeeds(&mut cargo(&package))
+    })
+}
+
+/// The models of each floor-0 crate that has files `src/…/loom_*.rs`.
+fn loom(run: &Run, workspace: &Workspace) -> Outcome {
+    let has_models =
+        |package: &&Package| has_models(&workspace::root().join(&package.dir).join("src"));
+    let with_models: Vec<_> = workspace.packages.iter().filter(has_models).collect();
+    if with_models.is_empty() {
+        return Outcome::Lacking("no crate has a file src/loom_*.rs".into());
+    }
+    all(with_models, |package| {
+        let name = &package.name;
+        let command = "test --release --locked --lib --target-dir target/loom";
+        let mut test = cargo(&format!("{command} -p {name} loom_"));
+        let flags = env::var("RUSTFLAGS").unwrap_or_default();
+        test.env("RUSTFLAGS", format!("{flags} --cfg loom"));
+        runs_some_tests(run, &mut test)
+    })
+}
+
+fn has_models(dir: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(dir) else { return false };
+    entries.flatten().any(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        (name.starts_with("loom_") && name.ends_with(".rs")) || has_models(&entry.path())
+    })
+}
+
+/// As `succeeds`, and a filter that matched no test at all is a failure too.
+fn runs_some_tests(run: &Run, command: &mut Command) -> Outcome {
+    let cannot = |error| Outcome::Failed(format!("cannot run the models: {error}"));
+    let mut child = match command.stdout(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(error) => return cannot(error),
+    };
+    let mut tests = 0;
+    for text in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
+        let Ok(text) = text else { break };
+        tests += tests_announced(&text);
+        if run.as_json {
+            eprintln!("{text}");
+        } else {
+            println!("{text}");
+        }
+    }
+    match child.wait() {
+        Ok(status) if status.success() && tests == 0 => {
+            Outcome::Failed(format!("no model ran: {}", line(command)))
+        }
+        Ok(status) => judge(command, status),
+        Err(error) => cannot(error),
+    }
+}
+
+/// The number in the test harness's line `running 3 tests`.
+fn tests_announced(text: &str) -> usize {
+    let number = text.strip_prefix("running ").and_then(|rest| rest.split(' ').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// Runs every example to its end. They are started directly, since a limit can stop a program but not cargo's child.
+fn examples(run: &Run, workspace: &Workspace) -> Outcome {
+    let build = "build --workspace --exclude benches --examples --all-features --locked";
+    first_bad(run.succeeds(&mut cargo(build)), || {
+        let names = workspace.packages.iter().flat_map(|package| &package.examples);
+        all(names, |name| {
+            let path = workspace.target_dir.join("debug/examples").join(name);
+            eprintln!("example {name}");
+            let mut example = Command::new(path);
+            example.current_dir(workspace::root()).stdin(Stdio::null()).stdout(run.output());
+            within(EXAMPLE_TIME_MAX, &mut example)
+        })
+    })
+}
+
+fn within(limit: Duration, command: &mut Command) -> Outcome {
+    let name = line(command);
+    match command.spawn().and_then(|mut child| wait(&mut child, limit)) {
+        Ok(Some(status)) => judge(command, status),
+        Ok(None) => Outcome::Failed(format!("stopped after {} s: {name}", limit.as_secs())),
+        Err(error) => Outcome::Failed(format!("{error}: {name}")),
+    }
+}
+
+/// `None`: the limit passed, and the child was killed.
+fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let begin = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if begin.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn deny(run: &Run) -> Outcome {
+    let there = cargo("deny --version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if there.is_ok_and(|status| status.success()) {
+        run.succeeds(&mut cargo("deny --workspace --all-features check"))
+    } else {
+        Outcome::Lacking("cargo install --locked cargo-deny".into())
+    }
+}
+
+/// Does `body` for each, to the end; fails with all that failed.
+fn all<T>(items: impl IntoIterator<Item = T>, body: impl Fn(T) -> Outcome) -> Outcome {
+    let failed: Vec<String> = items
+        .into_iter()
+        .filter_map(|item| match body(item) {
+            Outcome::Failed(reason) => Some(reason),
+            _ => None,
+        })
+        .collect();
+    if failed.is_empty() { Outcome::Passed } else { Outcome::Failed(failed.join("; ")) }
+}
+
+fn first_bad(first: Outcome, second: impl FnOnce() -> Outcome) -> Outcome {
+    if first == Outcome::Passed { second() } else { first }
+}
+
+fn judge(command: &Command, status: ExitStatus) -> Outcome {
+    if status.success() {
+        Outcome::Passed
+    } else {
+        Outcome::Failed(format!("{status}: {}", line(command)))
+    }
+}
+
+fn cargo(arguments: &str) -> Command {
+    let mut command = workspace::cargo();
+    // What cargo says of each crate it builds would hide what the steps say.
+    if !io::stderr().is_terminal() {
+        command.env("CARGO_TERM_PROGRESS_WHEN", "never");
+    }
+    // No argument of ours holds a blank; what does goes by environment.
+    command.args(arguments.split(' '));
+    command
+}
+
+/// The command as one would type it.
+fn line(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_of(in_ci: bool, name: &str, outcome: Outcome) -> Run {
+        let step = Step { name: name.into(), outcome, elapsed: Duration::ZERO };
+        Run { steps: vec![step], as_json: false, in_ci }
+    }
+
+    #[test]
+    fn a_step_after_a_failed_one_still_runs_and_the_whole_fails() {
+        let mut run = Run { steps: Vec::new(), as_json: false, in_ci: false };
+        run.step("a", |_| Outcome::Failed("no".into()));
+        run.step("b", |_| Outcome::Passed);
+        assert_eq!((run.steps.len(), run.finish()), (2, Exit::Failed));
+    }
+
+    #[test]
+    fn loom_lacking_fails_in_ci_only_and_deny_lacking_never() {
+        let lacking = || Outcome::Lacking("x".into());
+        assert!(run_of(true, "loom", lacking()).failed());
+        assert!(!run_of(false, "loom", lacking()).failed());
+        assert!(!run_of(true, "deny", lacking()).failed());
+        assert!(!run_of(true, "tests", Outcome::LeftOut("--skip-tests")).failed());
+    }
+
+    #[test]
+    fn all_goes_on_after_a_failure_and_names_each() {
+        let outcome = all(["a", "", "b"], |item| match item {
+            "" => Outcome::Passed,
+            bad => Outcome::Failed(bad.into()),
+        });
+        assert_eq!(outcome, Outcome::Failed("a; b".into()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_run_of_models_that_ran_none_fails() {
+        let run = Run { steps: Vec::new(), as_json: true, in_ci: false };
+        let said = |text| runs_some_tests(&run, Command::new("echo").arg(text));
+        assert_eq!(said("running 1 test"), Outcome::Passed);
+        assert!(matches!(said("running 0 tests"), Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn the_number_of_tests_is_read_from_the_harness() {
+        assert_eq!(tests_announced("running 12 tests"), 12);
+        assert_eq!(tests_announced("running 0 tests"), 0);
+        assert_eq!(tests_announced("test result: ok"), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_program_over_its_time_is_killed_and_told() {
+        let mut endless = Command::new("sleep");
+        endless.arg("1000");
+        let outcome = within(Duration::ZERO, &mut endless);
+        assert_eq!(outcome, Outcome::Failed("stopped after 0 s: sleep 1000".into()));
+    }
+
+    #[test]
+    fn models_are_found_in_deeper_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!has_models(dir.path()));
+        let deep = dir.path().join("ring");
+        fs::create_dir(&deep).unwrap();
+        fs::write(deep.join("loom_ring.rs"), "").unwrap();
+        assert!(has_models(dir.path()));
+    }
+}

@@ -1,0 +1,20 @@
+//! The four exit codes that every command of the project shares. What went wrong is printed where it is found.
+
+use std::process::ExitCode;
+
+/// How a command ended; scripts rely on the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Everything held.
+    Good = 0,
+    /// A check or a bar failed.
+    Failed = 1,
+    /// The environment lacks something; the message says what. (2, wrong usage, is clap's own exit.)
+    Environment = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
