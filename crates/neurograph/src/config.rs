@@ -219,19 +219,20 @@ impl Config {
         Ok(config)
     }
 
-    /// These settings with NEUROGRAPH_MAX_TOKENS and NEUROGRAPH_MAX_MEMORY_BYTES of the environment
-    /// in place of theirs, where set. `unlimited` is no limit.
+    /// The default settings with NEUROGRAPH_MAX_TOKENS and NEUROGRAPH_MAX_MEMORY_BYTES of the
+    /// environment in place of theirs, where set. `unlimited` is no limit.
     ///
     /// Errors: a variable that is neither a number nor `unlimited`.
-    pub fn from_env(mut self) -> Result<Config, ConfigError> {
+    pub fn from_env() -> Result<Config, ConfigError> {
+        let mut config = Config::default();
         if let Some(limit) = limit_from_env("NEUROGRAPH_MAX_TOKENS")? {
-            self.guardian.max_tokens = limit;
+            config.guardian.max_tokens = limit;
         }
         if let Some(limit) = limit_from_env("NEUROGRAPH_MAX_MEMORY_BYTES")? {
-            self.guardian.max_memory_bytes = limit;
+            config.guardian.max_memory_bytes = limit;
         }
-        self.validate()?;
-        Ok(self)
+        config.validate()?;
+        Ok(config)
     }
 
     /// The arena's config, with room for at least `slots`.

@@ -6,6 +6,7 @@
 //! promise not to reorder. Where the kernel lacks it both sides use an ordinary fence.
 
 use crate::sync::atomic::{Ordering::SeqCst, fence};
+use crate::sync::compiler_fence;
 
 /// Which of the two ways this process has; found once, when an arena is made.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +31,7 @@ impl Barrier {
     #[inline(always)]
     pub(crate) fn light(self) {
         if self.asymmetric {
-            std::sync::atomic::compiler_fence(SeqCst);
+            compiler_fence(SeqCst);
         } else {
             fence(SeqCst);
         }

@@ -13,11 +13,11 @@
 use crate::config::CHUNK_SLOTS;
 use crate::lease::Mask;
 use crate::slot::{GENERATION_MASK, Head};
+use crate::sync::OnceLock;
 use crate::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
 };
-use std::sync::OnceLock;
 
 /// Groups of a chunk: 32 of 1,024 slots.
 pub(crate) const GROUPS: u32 = 32;

@@ -11,6 +11,11 @@ pub(crate) use std::sync::Arc;
 #[cfg(not(all(test, loom)))]
 pub(crate) use std::sync::atomic;
 
+/// Set once by whoever comes first. Not part of any model, so loom's builds use it too.
+pub(crate) use std::sync::OnceLock;
+/// A fence for the compiler alone; loom needs none, as its models use real fences.
+pub(crate) use std::sync::atomic::compiler_fence;
+
 /// Locks without poisoning: what the lock protects is restored by its holder's own `Drop`.
 #[cfg(not(all(test, loom)))]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -64,8 +64,13 @@ pub fn bars(phases: &Phases, grounds: &Grounds) -> Vec<Bar> {
     let fill = phases.baseline.as_ref().map(|baseline| baseline.floor_ns_per_token);
     let p2f = full.zip(fill).map(|(full, fill)| full.added_ns_per_token / fill);
     let p8 = phases.baseline.as_ref().map(|baseline| baseline.bytes_per_token);
-    let mut steady =
-        bar("P2s", "steady state, full ÷ baseline", of_full(|f| f.steady.overhead_ratio), both(1.10, 1.04), log);
+    let mut steady = bar(
+        "P2s",
+        "steady state, full ÷ baseline",
+        of_full(|f| f.steady.overhead_ratio),
+        both(1.10, 1.04),
+        log,
+    );
     if full.is_some_and(|full| !enough(&full.steady)) {
         steady.pass = None;
     }
@@ -73,7 +78,13 @@ pub fn bars(phases: &Phases, grounds: &Grounds) -> Vec<Bar> {
     vec![
         bar("P2", "full ÷ baseline", of_full(|f| f.overhead_ratio), both(1.10, 1.04), log),
         steady,
-        bar("P2c", "processor time, full ÷ baseline", of_full(|f| f.cpu_ratio), both(1.30, 1.1), log),
+        bar(
+            "P2c",
+            "processor time, full ÷ baseline",
+            of_full(|f| f.cpu_ratio),
+            both(1.30, 1.1),
+            log,
+        ),
         bar(
             "P2t",
             "creators on all cores, full ÷ baseline",
@@ -81,14 +92,50 @@ pub fn bars(phases: &Phases, grounds: &Grounds) -> Vec<Bar> {
             both(1.20, 1.08),
             log,
         ),
-        bar("P2d", "first create to all durable, beyond baseline, ms", of_full(durable_ms), [None, Some(110.0)], log),
+        bar(
+            "P2d",
+            "first create to all durable, beyond baseline, ms",
+            of_full(durable_ms),
+            [None, Some(110.0)],
+            log,
+        ),
         bar("P2f", "(full − baseline) ÷ floor:fill_huge", p2f, both(0.15, 0.05), log),
         bar("P8", "bytes of memory a token", p8, both(64.5, 64.2), Kind::Memory),
-        bar("component.guardian", "guardian alone ÷ baseline", of_full(|f| f.components.guardian), both(component, 1.0), Kind::Time),
-        bar("component.wal", "log alone ÷ baseline", of_full(|f| f.components.wal), both(component, 1.0), log),
-        bar("component.trace", "tracing alone ÷ baseline", of_full(|f| f.components.trace), both(1.05, 1.03), Kind::Time),
-        bar("component.metrics", "scraper alone ÷ baseline", of_full(|f| f.components.metrics), both(component, 1.0), Kind::Time),
-        bar("component.blackbox", "black box alone ÷ baseline", of_full(|f| f.components.blackbox), both(component, 1.0), Kind::Time),
+        bar(
+            "component.guardian",
+            "guardian alone ÷ baseline",
+            of_full(|f| f.components.guardian),
+            both(component, 1.0),
+            Kind::Time,
+        ),
+        bar(
+            "component.wal",
+            "log alone ÷ baseline",
+            of_full(|f| f.components.wal),
+            both(component, 1.0),
+            log,
+        ),
+        bar(
+            "component.trace",
+            "tracing alone ÷ baseline",
+            of_full(|f| f.components.trace),
+            both(1.05, 1.03),
+            Kind::Time,
+        ),
+        bar(
+            "component.metrics",
+            "scraper alone ÷ baseline",
+            of_full(|f| f.components.metrics),
+            both(component, 1.0),
+            Kind::Time,
+        ),
+        bar(
+            "component.blackbox",
+            "black box alone ÷ baseline",
+            of_full(|f| f.components.blackbox),
+            both(component, 1.0),
+            Kind::Time,
+        ),
     ]
 }
 
@@ -130,7 +177,8 @@ mod tests {
 
     #[test]
     fn a_full_run_on_a_quiet_disk_is_judged_and_nothing_else_is() {
-        let judged = |g: &Grounds| [Kind::Memory, Kind::Time, Kind::TimeWithLog].map(|k| g.allow(k));
+        let judged =
+            |g: &Grounds| [Kind::Memory, Kind::Time, Kind::TimeWithLog].map(|k| g.allow(k));
         assert_eq!(judged(&grounds("9500000", "ext4", None)), [true, true, true]);
         assert_eq!(judged(&grounds("9500000", "tmpfs", None)), [true, true, false]);
         assert_eq!(judged(&grounds("9500000", "overlay", None)), [true, true, false]);

@@ -32,7 +32,12 @@ impl Fresh {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a new private mapping at an address of the kernel's choice overlaps nothing.
         let base = unsafe {
-            mmap_anonymous(std::ptr::null_mut(), mapped_bytes, ProtFlags::READ | ProtFlags::WRITE, flags)
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                mapped_bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                flags,
+            )
         };
         let base = base.map_err(|e| Failure::Environment(format!("cannot map memory: {e}")))?;
         // SAFETY: the range is the mapping just made; advice does not change its contents. A kernel

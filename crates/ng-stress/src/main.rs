@@ -61,6 +61,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<u8, Failure> {
     let plan = Plan::new(args)?;
+    usage::with_plain_heap()?;
     let prepared = suite::prepare(&plan)?;
     if !plan.json {
         print(&table::head())?;
@@ -83,7 +84,8 @@ fn misused(error: &clap::Error) -> ExitCode {
     }
     let text = error.to_string();
     let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let said: Vec<&str> = said.filter(|line| !line.is_empty() && !line.contains("--help")).collect();
+    let said: Vec<&str> =
+        said.filter(|line| !line.is_empty() && !line.contains("--help")).collect();
     let line = said.join(" ");
     let failure = Failure::Usage(line.strip_prefix("error: ").unwrap_or(&line).to_owned());
     let _ = writeln!(std::io::stderr(), "ng-stress: {failure} (--help shows the flags)");

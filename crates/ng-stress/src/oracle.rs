@@ -3,7 +3,7 @@
 //!
 //! The idea: the model needs no knowledge of which record is which. A recovered store is right if it
 //! equals the model after the first r operations for some r, and no acknowledged operation lies
-//! beyond r. Every token of the sequence is different, so one checksum tells the states apart.
+//! beyond r. Every token of the sequence is different, so a checksum tells one state from another.
 
 use neurograph::Token;
 
@@ -106,17 +106,21 @@ impl Model {
     }
 }
 
-/// The longest prefix of the sequence of `seed` whose result adds up to `found`, among those of at
-/// most `longest` operations; with the state it leads to. `ids` are those told, operation by
-/// operation.
-pub fn longest_prefix(seed: u64, ids: &[u64], longest: u64, found: Checksum) -> Option<u64> {
+/// Every r up to `longest` for which the first r operations of `seed` lead to a state that adds up to
+/// `found`, in rising order. Nearly always there is one at most; a create that the next operation
+/// deletes again makes two.
+pub fn matching_prefixes(seed: u64, longest: u64, found: Checksum) -> Vec<u64> {
     let mut model = Model::default();
-    let mut matching = (found == model.checksum()).then_some(0);
-    for (sequence, operation) in (0..longest).zip(Operations::new(seed)) {
-        model.apply(operation, ids.get(sequence as usize).copied());
-        if model.checksum() == found {
-            matching = Some(sequence + 1);
+    let mut matching = Vec::new();
+    let mut note = |count, checksum| {
+        if checksum == found {
+            matching.push(count);
         }
+    };
+    note(0, model.checksum());
+    for (count, operation) in (1..=longest).zip(Operations::new(seed)) {
+        model.apply(operation, None);
+        note(count, model.checksum());
     }
     matching
 }
@@ -135,21 +139,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_prefix_is_told_from_every_other_by_its_checksum() {
-        for count in [0, 1, 2, 57, 500] {
+    fn a_state_is_recognised_by_its_checksum_alone() {
+        for count in [57, 300, 500, 600] {
             let model = state_after(5, &[], count);
-            assert_eq!(longest_prefix(5, &[], 600, model.checksum()), Some(count));
+            assert_eq!(matching_prefixes(5, 600, model.checksum()), [count]);
         }
+        assert_eq!(matching_prefixes(5, 600, Checksum::default())[0], 0);
     }
 
     #[test]
     fn a_state_that_is_no_prefix_is_not_taken_for_one() {
         let mut model = state_after(5, &[], 300);
         model.apply(Operation::Delete(0), None);
-        assert_eq!(longest_prefix(5, &[], 600, model.checksum()), None);
+        assert!(matching_prefixes(5, 600, model.checksum()).is_empty());
         let mut model = state_after(5, &[], 300);
         model.apply(Operation::Create(Workload::new(99, 1).token(1)), None);
-        assert_eq!(longest_prefix(5, &[], 600, model.checksum()), None);
+        assert!(matching_prefixes(5, 600, model.checksum()).is_empty());
     }
 
     #[test]

@@ -45,7 +45,10 @@ impl Leaks {
         checks.that(
             format!("{phase}: memory is back within 1 % after each drop"),
             self.kept == 0,
-            format!("{} of {} runs kept more; most kept {} bytes", self.kept, self.runs, self.worst_bytes),
+            format!(
+                "{} of {} runs kept more; most kept {} bytes",
+                self.kept, self.runs, self.worst_bytes
+            ),
         );
     }
 }

@@ -88,7 +88,10 @@ impl Plan {
             )));
         }
         if args.runs > 10_000 {
-            return Err(Failure::Usage(format!("--runs {} is out of range: 1 to 10000", args.runs)));
+            return Err(Failure::Usage(format!(
+                "--runs {} is out of range: 1 to 10000",
+                args.runs
+            )));
         }
         let asked = |phase| args.phase.contains(&phase) || args.phase.contains(&PhaseArg::All);
         Ok(Self {
@@ -122,8 +125,8 @@ impl Plan {
     /// The published memory quota, scaled with the tokens. The fixed parts do not scale, so a
     /// small run gets room for them.
     pub fn max_memory_bytes(&self) -> u64 {
-        let scaled =
-            u128::from(PUBLISHED_MEMORY_BYTES) * u128::from(self.tokens) / u128::from(JUDGED_TOKENS);
+        let scaled = u128::from(PUBLISHED_MEMORY_BYTES) * u128::from(self.tokens)
+            / u128::from(JUDGED_TOKENS);
         let scaled = u64::try_from(scaled).unwrap_or(u64::MAX);
         scaled.max(self.tokens.saturating_mul(TOKEN_BYTES).saturating_add(FIXED_MEMORY_BYTES))
     }

@@ -67,7 +67,11 @@ fn directory(flag: &str, path: &Path) -> Result<(), Failure> {
     if existing.is_dir() {
         return Ok(());
     }
-    Err(Failure::Usage(format!("{flag} {}: {} is not a directory", path.display(), existing.display())))
+    Err(Failure::Usage(format!(
+        "{flag} {}: {} is not a directory",
+        path.display(),
+        existing.display()
+    )))
 }
 
 fn disk(plan: &Plan) -> Result<(), Failure> {

@@ -87,12 +87,18 @@ fn config(plan: &Plan, parts: Parts) -> Config {
         config.wal.log_bytes_max = config.wal.log_bytes_max.max(plan.log_bytes_max());
     }
     if parts.trace {
-        // Strict: the rate asked for, held by no controller and no budget.
         config.trace.enabled = true;
-        config.trace.sampler = SamplerConfig::fixed_rate(plan.sample_rate);
+        config.trace.sampler = strict(plan.sample_rate);
         config.trace.collector.ring_bytes = SPAN_RING_BYTES;
     }
     config.blackbox.enabled = parts.blackbox;
+    config
+}
+
+/// Exactly `rate`, with the controller at work all the same: it has nowhere else to go.
+fn strict(rate: f64) -> SamplerConfig {
+    let mut config = SamplerConfig::default();
+    (config.base_rate, config.min_rate, config.max_rate) = (rate, rate, rate);
     config
 }
 

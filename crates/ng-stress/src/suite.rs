@@ -39,8 +39,7 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
     let machine = Machine::look(&plan.dir);
     let progress = Progress::new(plan.notices);
     let workload = Workload::new(plan.seed, plan.persist);
-    let lab =
-        Lab { plan, workload, workdir: &workdir, progress: &progress, machine: &machine };
+    let lab = Lab { plan, workload, workdir: &workdir, progress: &progress, machine: &machine };
 
     let mut checks = Checks::default();
     let mut noise = None;
@@ -112,9 +111,8 @@ struct OutDir(PathBuf);
 impl OutDir {
     fn create(plan: &Plan, started: &str) -> Result<Self, Failure> {
         let path = plan.out.clone().unwrap_or_else(|| default_out(started));
-        let refused = |e| {
-            Failure::Environment(format!("cannot write in --out {}: {e}", path.display()))
-        };
+        let refused =
+            |e| Failure::Environment(format!("cannot write in --out {}: {e}", path.display()));
         let mut owned = interrupt::owned();
         let is_new = !path.exists();
         std::fs::create_dir_all(&path).map_err(refused)?;

@@ -30,7 +30,11 @@ pub fn table(report: &Report, out: &Path) -> String {
         machine.filesystem,
         machine.thp
     ));
-    let logged = if config.persist == 1 { "each token".into() } else { format!("each {}th token", config.persist) };
+    let logged = if config.persist == 1 {
+        "each token".into()
+    } else {
+        format!("each {}th token", config.persist)
+    };
     rows.line(&format!(
         "{} tokens · {} thread(s) · log of {logged}, {} · {} % of creates as spans · {} pairs · seed {}",
         grouped(config.tokens),
@@ -100,7 +104,11 @@ fn full(rows: &mut Rows, f: &Full) {
         rows.row(name, &ratio(value), published);
     }
     let s = &f.steady;
-    rows.row(&format!("steady churn ({:.1} s) ÷ baseline", s.seconds), &ratio(s.overhead_ratio), "");
+    rows.row(
+        &format!("steady churn ({:.1} s) ÷ baseline", s.seconds),
+        &ratio(s.overhead_ratio),
+        "",
+    );
     rows.row("  processor time ÷ baseline", &ratio(s.cpu_ratio), "");
     let activity = format!("{} / {} / {}", s.wal_syncs, s.metrics_scrapes, s.controller_steps);
     rows.row("  syncs / scrapes / controller steps", &activity, "");
@@ -135,7 +143,8 @@ fn tracing(rows: &mut Rows, t: &Tracing) {
     span_cost(rows, &t.body, "697 ns", "17 ×");
     rows.line("tracing: create on warm memory");
     span_cost(rows, &t.create, "", "");
-    let kept = format!("{} of {} / {} of {}", t.errors_kept, t.errors_total, t.slow_kept, t.slow_total);
+    let kept =
+        format!("{} of {} / {} of {}", t.errors_kept, t.errors_total, t.slow_kept, t.slow_total);
     rows.row("errors / slow operations kept", &kept, "");
     rows.row("spans seen by opentelemetry_sdk", &t.otel_spans.to_string(), "");
 }
@@ -150,7 +159,11 @@ fn span_cost(rows: &mut Rows, cost: &SpanCost, span: &str, all: &str) {
 
 fn checks(rows: &mut Rows, report: &Report) {
     let failed: Vec<_> = report.checks.iter().filter(|check| !check.pass).collect();
-    rows.line(&format!("\nchecks: {} of {} hold", report.checks.len() - failed.len(), report.checks.len()));
+    rows.line(&format!(
+        "\nchecks: {} of {} hold",
+        report.checks.len() - failed.len(),
+        report.checks.len()
+    ));
     for check in failed {
         rows.line(&format!("  FAILED {}: {}", check.name, check.detail));
     }
@@ -190,7 +203,8 @@ impl Rows {
 
     fn row(&mut self, name: &str, ours: &str, published: &str) {
         // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "{}", format!("  {name:NAME$} {ours:OURS$} {published}").trim_end());
+        let _ =
+            writeln!(self.0, "{}", format!("  {name:NAME$} {ours:OURS$} {published}").trim_end());
     }
 }
 

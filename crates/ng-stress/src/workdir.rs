@@ -23,7 +23,8 @@ impl WorkDir {
         let parent = parent.canonicalize().map_err(|e| refused(parent, &e))?;
         let mut owned = interrupt::owned();
         loop {
-            let name = format!("neurograph-stress-{}-{:016x}", std::process::id(), fastrand::u64(..));
+            let name =
+                format!("neurograph-stress-{}-{:016x}", std::process::id(), fastrand::u64(..));
             let path = parent.join(name);
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {

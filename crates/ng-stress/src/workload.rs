@@ -71,7 +71,8 @@ fn token(seed: u64, number: u64, marked: bool) -> Token {
     let a = fold(number.wrapping_mul(GOLDEN) ^ seed, PI);
     let b = fold(a ^ E, number ^ GOLDEN);
     // Four coordinates a word; the lowest bit of each is set, so that none is i16::MIN (undefined).
-    let coordinates = |x: u32, y: u32| (a.rotate_left(x) ^ b.rotate_left(y)) | 0x0001_0001_0001_0001;
+    let coordinates =
+        |x: u32, y: u32| (a.rotate_left(x) ^ b.rotate_left(y)) | 0x0001_0001_0001_0001;
     let weight = (b >> 40) as f32 / (1_u64 << 24) as f32;
     let domain = (a >> 60) << 28;
     let mark = if marked { MARK } else { 0 };
@@ -140,9 +141,10 @@ impl FromIterator<Token> for Checksum {
 pub fn hash(token: &Token) -> u64 {
     let words = token.to_words();
     let pairs = [GOLDEN, PI, E, GOLDEN ^ PI];
-    words.chunks_exact(2).zip(pairs).fold(0, |hash, (pair, key)| {
-        fold(pair[0] ^ key ^ hash, pair[1] ^ key.rotate_left(32))
-    })
+    words
+        .chunks_exact(2)
+        .zip(pairs)
+        .fold(0, |hash, (pair, key)| fold(pair[0] ^ key ^ hash, pair[1] ^ key.rotate_left(32)))
 }
 
 #[cfg(test)]
@@ -156,9 +158,8 @@ mod tests {
     #[test]
     fn every_field_varies_and_stays_valid() {
         let tokens: Vec<Token> = Workload::new(7, 1000).stream(0..4096).collect();
-        let different = |field: &dyn Fn(&Token) -> u64| {
-            tokens.iter().map(field).collect::<HashSet<_>>().len()
-        };
+        let different =
+            |field: &dyn Fn(&Token) -> u64| tokens.iter().map(field).collect::<HashSet<_>>().len();
         for space in Space::ALL {
             for axis in 0..3 {
                 assert!(different(&|t| t.raw(space, axis) as u64) > 3000, "{space:?} {axis}");

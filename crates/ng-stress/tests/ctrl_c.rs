@@ -44,7 +44,8 @@ impl Running {
         loop {
             let line = self.notices.recv_timeout(PATIENCE);
             let line = line.unwrap_or_else(|e| panic!("no {words:?} on stderr: {e}"));
-            if let Some(rest) = line.strip_prefix("ng-stress: ").and_then(|l| l.strip_prefix(words)) {
+            if let Some(rest) = line.strip_prefix("ng-stress: ").and_then(|l| l.strip_prefix(words))
+            {
                 return rest.trim().to_owned();
             }
         }

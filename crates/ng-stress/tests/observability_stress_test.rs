@@ -1,4 +1,5 @@
 //! The published command: the four phases on stored tokens, asserted and not only printed.
+#![allow(clippy::print_stdout, reason = "run with --nocapture, it shows the checks and bars")]
 
 mod command;
 
@@ -36,12 +37,16 @@ fn stress_test_full_observability_stack() {
         println!("{} {}: {}", check["pass"], check["name"], check["detail"]);
     }
     for bar in report["bars"].as_array().expect("bars") {
-        println!("bar {}: {} (at most {}, pass {})", bar["id"], bar["value"], bar["bar"], bar["pass"]);
+        println!(
+            "bar {}: {} (at most {}, pass {})",
+            bar["id"], bar["value"], bar["bar"], bar["pass"]
+        );
     }
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert_eq!(stderr, "", "no progress without a terminal");
 
-    let failed: Vec<&Value> = all(&report["checks"]).filter(|check| check["pass"] != true).collect();
+    let failed: Vec<&Value> =
+        all(&report["checks"]).filter(|check| check["pass"] != true).collect();
     assert!(failed.is_empty(), "{failed:#?}");
     assert!(all(&report["checks"]).count() > 40);
 

@@ -81,8 +81,19 @@ fn help_is_no_error_and_hides_what_is_internal() {
     let help = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0));
     for flag in [
-        "--tokens", "--threads", "--phase", "--persist", "--durability", "--sample-rate", "--runs",
-        "--batch", "--dir", "--out", "--json", "--enforce", "--seed",
+        "--tokens",
+        "--threads",
+        "--phase",
+        "--persist",
+        "--durability",
+        "--sample-rate",
+        "--runs",
+        "--batch",
+        "--dir",
+        "--out",
+        "--json",
+        "--enforce",
+        "--seed",
     ] {
         assert!(help.contains(flag), "{flag}");
     }

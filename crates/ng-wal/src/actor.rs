@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::commit::{Commit, panicked};
 use crate::config::PREFILL_BYTES;
-use crate::format::{SegmentHeader, Start};
+use crate::format::{BLOCK_BYTES, SegmentHeader, Start};
 use crate::observer::{FullEvent, Rotated, Synced};
 use crate::recovery::Sealed;
 use crate::ring::{Consumer, INLINE_PAYLOAD_BYTES, Ring};
@@ -652,6 +652,8 @@ impl Writer {
 
     /// Hands the flusher a sync point: everything written so far, which ends with a block.
     fn ask_for_sync(&mut self) {
+        assert!(self.segment.end().is_multiple_of(BLOCK_BYTES));
+        assert!(self.segment.buffered_bytes() == 0);
         self.unasked_lsn = self.ring.next_lsn();
         self.asked_bytes = self.written_bytes;
         self.oldest_unasked = None;

@@ -10,7 +10,7 @@ use crate::{
     WalConfig, WalObserver,
 };
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(30);
 
 fn config() -> WalConfig {
     WalConfig {
@@ -18,9 +18,14 @@ fn config() -> WalConfig {
         payload_bytes_max: 10_000,
         max_ahead_bytes: 1 << 20,
         ring_slots: 64,
-        full_timeout: Duration::from_millis(100),
+        full_timeout: LONG,
         ..WalConfig::default()
     }
+}
+
+/// For a test that means to see `Full`.
+fn impatient() -> WalConfig {
+    WalConfig { full_timeout: Duration::from_millis(200), ..config() }
 }
 
 fn open(dir: &Arc<MemoryDir>, config: WalConfig) -> Result<(Wal, Recovery), OpenError> {
@@ -92,7 +97,7 @@ fn waiters_of_a_log_that_fails_are_woken() {
 #[test]
 fn a_full_disk_is_back_pressure_and_the_log_goes_on_when_space_returns() {
     let dir = MemoryDir::new();
-    let (wal, _) = open(&dir, config()).unwrap();
+    let (wal, _) = open(&dir, impatient()).unwrap();
     wal.append_durable(1, b"before", Durability::Strict).unwrap();
     dir.faults.full.store(true, Ordering::Relaxed);
     let mut accepted = 1;
@@ -117,7 +122,7 @@ fn a_full_disk_is_back_pressure_and_the_log_goes_on_when_space_returns() {
 #[test]
 fn a_disk_that_stays_full_ends_a_close_in_an_error_and_not_in_a_hang() {
     let dir = MemoryDir::new();
-    let (wal, _) = open(&dir, config()).unwrap();
+    let (wal, _) = open(&dir, impatient()).unwrap();
     wal.append_durable(1, b"kept", Durability::Strict).unwrap();
     dir.faults.full.store(true, Ordering::Relaxed);
     wal.append(1, b"nowhere to go").unwrap();
@@ -163,8 +168,10 @@ fn an_idle_log_promises_on_disk_what_the_last_sync_made_durable() {
     let (wal, _) = open(&dir, config()).unwrap();
     wal.append_durable(1, b"acknowledged", Durability::Strict).unwrap();
     let before = wal.stats().written_bytes_total;
+    let begun = std::time::Instant::now();
     while wal.stats().written_bytes_total == before {
         thread::yield_now(); // the promise comes by itself
+        assert!(begun.elapsed() < LONG, "no promise");
     }
     // A crash now, and rot in the acknowledged record: it must be seen.
     let mut files = dir.snapshot();

@@ -149,7 +149,7 @@ fn a_batch_of_909_records_of_64_bytes_is_one_frame() {
 fn a_log_at_its_limit_says_full_takes_reserved_records_and_goes_on_after_retiring() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config();
-    config.full_timeout = Duration::from_millis(50);
+    config.full_timeout = Duration::from_millis(500);
     config.log_bytes_max = 4 * config.segment_bytes + (1 << 20);
     config.reserved_bytes = 256 << 10;
     let limit = config.log_bytes_max;

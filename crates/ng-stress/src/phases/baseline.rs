@@ -41,8 +41,11 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<Strin
 
     let per_token = |ns: f64| ns / tokens as f64;
     let floors: Vec<f64> = floor_runs.iter().map(|&ns| ns as f64).collect();
-    let ratios: Vec<f64> =
-        timings.iter().zip(&floors).map(|(timing, floor)| timing.elapsed_ns as f64 / floor).collect();
+    let ratios: Vec<f64> = timings
+        .iter()
+        .zip(&floors)
+        .map(|(timing, floor)| timing.elapsed_ns as f64 / floor)
+        .collect();
     let elapsed_ns = median_u64(timings.iter().map(|t| t.elapsed_ns)).unwrap_or(0);
     let rss_growth_bytes = median_u64(timings.iter().map(|t| t.rss.growth_bytes())).unwrap_or(0);
     let generator_ns = floors::generator_ns(tokens, &lab.workload);

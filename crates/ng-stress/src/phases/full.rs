@@ -15,6 +15,8 @@ use crate::subject::Parts;
 pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Full, Failure> {
     lab.progress.notice("phase full");
     let started = now_rfc3339();
+    // Thrown away: a process's first run of everything makes thread stacks and heaps that stay.
+    runs::full(lab, Parts::ALL, lab.machine.cores, false)?;
     let headline = Headline::measure(lab, checks)?;
     let (components, facade_off_ratio) = components(lab, checks)?;
     let two_thread_ratio = two_threads(lab, checks)?;
@@ -105,7 +107,7 @@ impl Headline {
             last = Some(full);
             bar.step();
         }
-        sums.check("full", checks);
+        sums.check("full", lab, checks);
         let none = || Failure::Broken("no pair was run".into());
         let mut last = last.ok_or_else(none)?;
         let proof = last.proof.take().ok_or_else(none)?;
@@ -138,14 +140,14 @@ impl Sums {
         self.spans_dropped += run.activity.spans_dropped;
     }
 
-    fn check(&self, phase: &str, checks: &mut Checks) {
+    fn check(&self, phase: &str, lab: &Lab<'_>, checks: &mut Checks) {
         checks.equal(format!("{phase}: creates refused below the quota"), self.refused, 0);
         checks.equal(
-            format!("{phase}: spans recorded, of the operations sampled or kept for their end"),
-            self.spans_recorded,
+            format!("{phase}: spans recorded or dropped, of the operations sampled or kept for their end"),
+            self.spans_recorded + self.spans_dropped,
             self.kept,
         );
-        checks.equal(format!("{phase}: spans dropped"), self.spans_dropped, 0);
+        lab.none_dropped(phase, self.spans_dropped, checks);
         self.leaks.check(phase, checks);
     }
 }
@@ -177,11 +179,20 @@ fn prove(lab: &Lab<'_>, run: &FullRun, proof: &Proof, checks: &mut Checks) {
 /// The store's own counts, beside those of the suite.
 fn counts(lab: &Lab<'_>, proof: &Proof, checks: &mut Checks) {
     // One create came after the delete.
-    checks.equal("full: tokens created, says the store", proof.activity.created, lab.plan.tokens + 1);
+    checks.equal(
+        "full: tokens created, says the store",
+        proof.activity.created,
+        lab.plan.tokens + 1,
+    );
     checks.equal("full: tokens alive, says the store", proof.activity.live, lab.plan.tokens);
     let exceeded = proof.admissions.exceeded;
-    let decided = proof.admissions.checks;
-    checks.equal("full: admissions decided, says the store", proof.activity.checks, decided);
+    // At least: a create that finds no room in the log gives its slot back and is decided again.
+    let (decided, tried) = (proof.activity.checks, proof.admissions.checks);
+    checks.that(
+        "full: every admission was decided, says the store",
+        decided >= tried,
+        format!("decided {decided}, tried {tried}"),
+    );
     checks.equal("full: creates refused, says the store", proof.activity.exceeded, exceeded);
 }
 
@@ -244,7 +255,7 @@ fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), F
         }
         bar.step();
     }
-    sums.check("components", checks);
+    sums.check("components", lab, checks);
     let [guardian, wal, trace, metrics, blackbox, off] =
         ratios.map(|ratios| median(&ratios).unwrap_or(f64::MAX));
     Ok((Components { guardian, wal, trace, metrics, blackbox }, off))
@@ -269,6 +280,6 @@ fn two_threads(lab: &Lab<'_>, checks: &mut Checks) -> Result<Option<f64>, Failur
         pairs.push([baseline.elapsed_ns, full.timing.elapsed_ns]);
         bar.step();
     }
-    sums.check("all cores", checks);
+    sums.check("all cores", lab, checks);
     Ok(median(&ratios(&pairs)))
 }

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::format::{GROUP_BYTES_MAX, MESSAGE_BYTES, Message};
 use crate::interrupt;
 use crate::lab::{Checks, Lab};
-use crate::oracle::{Model, longest_prefix, state_after};
+use crate::oracle::{Model, matching_prefixes, state_after};
 use crate::plan::JUDGED_TOKENS;
 use crate::report::{PublishedCase, Recovery, now_rfc3339};
 use crate::statistics::median_u64;
@@ -54,12 +54,16 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Recovery, Failure> {
     let (logged, crc_failures) = subject::log_records(&dir)?;
     lab.workdir.remove("killed")?;
 
+    // Of two prefixes with the same result, the one that the log has.
+    let logged = logged.saturating_sub(NEW_TOKENS);
+    let longest = verdict.prefixes.last().copied();
+    let operations = verdict.prefixes.iter().copied().find(|&count| count == logged).or(longest);
     let acknowledged = told.durable;
-    let lost_acknowledged = acknowledged.saturating_sub(verdict.operations);
+    let lost_acknowledged = acknowledged.saturating_sub(operations.unwrap_or(0));
     checks.that(
         "recovery: the store is an exact prefix of what the child did",
-        verdict.exact,
-        format!("{} operations, {} tokens", verdict.operations, verdict.recovered.count),
+        operations.is_some(),
+        format!("prefixes {:?}, {} tokens", verdict.prefixes, verdict.recovered.count),
     );
     checks.equal("recovery: acknowledged operations lost", lost_acknowledged, 0);
     checks.equal("recovery: tokens invented", verdict.invented, 0);
@@ -70,7 +74,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Recovery, Failure> {
     checks.equal(
         "recovery: token records in the log, of the operations recovered",
         logged,
-        verdict.operations + NEW_TOKENS,
+        operations.unwrap_or(0),
     );
     checks.active("recovery", "acknowledged operations", acknowledged);
     let published_case = published_case(lab, checks)?;
@@ -79,7 +83,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Recovery, Failure> {
         killed_by: "SIGKILL",
         records_acknowledged_durable: acknowledged,
         records_recovered: records,
-        operations_recovered: verdict.operations,
+        operations_recovered: operations.unwrap_or(0),
         tokens_recovered: verdict.recovered.count,
         lost_acknowledged,
         invented: verdict.invented,
@@ -209,9 +213,8 @@ fn listen(mut stdout: ChildStdout, first_durable: &Sender<()>) -> Told {
 
 /// The recovered store beside the model.
 struct Verdict {
-    /// Operations of which the store is the result.
-    operations: u64,
-    exact: bool,
+    /// Numbers of operations of which the store is the result.
+    prefixes: Vec<u64>,
     recovered: Checksum,
     recovered_ids: HashSet<u64>,
     invented: u64,
@@ -228,15 +231,14 @@ impl Verdict {
             let new = [ids.insert(id.to_u64()), hashes.insert(hash(&token))];
             duplicates += u64::from(new.contains(&false));
         }
-        let prefix = longest_prefix(seed, &told.ids, told.begun_at_most(), recovered);
-        // Without a prefix the acknowledged one is the yardstick for what is missing or too much.
-        let operations = prefix.unwrap_or(0);
-        let model = state_after(seed, &told.ids, prefix.unwrap_or(told.durable));
+        let prefixes = matching_prefixes(seed, told.begun_at_most(), recovered);
+        // Without one, what was acknowledged is the yardstick for what is missing or too much.
+        let yardstick = prefixes.last().copied().unwrap_or(told.durable);
+        let model = state_after(seed, &told.ids, yardstick);
         let known: HashSet<u64> = model.live().iter().map(|(_, token)| hash(token)).collect();
         let invented = hashes.iter().filter(|hash| !known.contains(hash)).count() as u64;
         let wrong_ids = wrong_ids(&model, told, store);
-        let exact = prefix.is_some();
-        Self { operations, exact, recovered, recovered_ids: ids, invented, duplicates, wrong_ids }
+        Self { prefixes, recovered, recovered_ids: ids, invented, duplicates, wrong_ids }
     }
 }
 

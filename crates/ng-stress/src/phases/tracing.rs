@@ -90,7 +90,11 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Tracing, Failure> {
         format!("body {}, create {}", body.dropped, create.dropped),
     );
     checks.equal("tracing: spans of the body, all sampled", body.recorded_all, body.expected_all());
-    checks.equal("tracing: spans of create, all sampled", create.recorded_all, create.expected_all());
+    checks.equal(
+        "tracing: spans of create, all sampled",
+        create.recorded_all,
+        create.expected_all(),
+    );
 
     let [errors_total, errors_kept] = errors()?;
     checks.equal("tracing: failed operations seen", errors_total, MADE);
@@ -159,7 +163,8 @@ impl Rounds {
         let [off, unsampled, one_percent, all] = &self.ns_per_op;
         let middle = |values: &[f64]| median(values).unwrap_or(f64::MAX);
         let against_off = |values: &[f64], figure: fn(f64, f64) -> f64| {
-            let rounds: Vec<f64> = values.iter().zip(off).map(|(v, off)| figure(*v, *off)).collect();
+            let rounds: Vec<f64> =
+                values.iter().zip(off).map(|(v, off)| figure(*v, *off)).collect();
             middle(&rounds)
         };
         SpanCost {

@@ -34,7 +34,12 @@ impl Place {
     /// The program, writing only into this place.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = bare(args);
-        command.current_dir(self.dir.path()).arg("--dir").arg(self.data()).arg("--out").arg(self.out());
+        command
+            .current_dir(self.dir.path())
+            .arg("--dir")
+            .arg(self.data())
+            .arg("--out")
+            .arg(self.out());
         command
     }
 

@@ -1,0 +1,35 @@
+//! Opens a store in a temporary directory, writes, closes, reopens, reads back.
+
+use neurograph::{Config, Space, Store, Token};
+
+#[allow(clippy::print_stdout, reason = "an example talks to its reader")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let dir = tempfile::tempdir()?;
+    let store = Store::open(dir.path(), Config::default())?;
+    let mut session = store.session();
+    let token =
+        Token::builder().coordinates(Space::Physical, [1.0, 2.0, 3.0]).weight(0.5).build()?;
+    let id = session.create(&token)?;
+    for _ in 0..100_000 {
+        session.create(&token)?;
+    }
+    store.sync()?;
+    println!("{} tokens, durable up to record {}", store.len(), store.last_lsn());
+    drop(session);
+    store.close()?;
+
+    let store = Store::open(dir.path(), Config::default())?;
+    println!("{:?}", store.recovery());
+    println!("token {id}: {}", store.session().get(id).ok_or("gone")?);
+    println!(
+        "{}",
+        store
+            .metrics_text()
+            .lines()
+            .filter(|l| !l.starts_with('#'))
+            .take(12)
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
+    Ok(())
+}
