@@ -10,6 +10,7 @@
 
 use crate::error::{CreateError, WriteError};
 use crate::format;
+use crate::log::Logged;
 use crate::observe::{QUOTA_EXCEEDED, TOKEN_CREATED};
 use crate::store::{Barred, Inner, Names};
 use ng_blackbox::{Event, Lane, Severity};
@@ -33,6 +34,7 @@ pub struct Session {
     tracing: Option<SessionTracing>,
     lane: Option<Lane>,
     last_lsn: Lsn,
+    logged: Logged,
     inner: Arc<Inner>,
 }
 
@@ -88,7 +90,8 @@ impl Session {
         });
         let lane = inner.blackbox.as_ref().map(|recorder| recorder.lane());
         let cell = inner.guardian.cell();
-        Session { writer, cell, tracing, lane, last_lsn: Lsn::NONE, inner }
+        let logged = inner.logged;
+        Session { writer, cell, tracing, lane, last_lsn: Lsn::NONE, logged, inner }
     }
 
     /// Stores a token. A timestamp of 0 becomes the present second.
@@ -98,13 +101,13 @@ impl Session {
     /// durable, at most `wal.sync_timeout`, then `DurabilityUnknown`.
     #[inline]
     pub fn create(&mut self, token: &Token) -> Result<TokenId, CreateError> {
-        let token = self.stamped(token);
-        if !self.inner.logged.is(&token)
-            && let Some(id) = self.writer.try_create(&token)
+        // The stamped copy lives in registers: only the slow path needs one in memory, and makes its own.
+        if !self.logged.is(token)
+            && let Some(id) = self.writer.try_create(&self.stamped(token))
         {
             return Ok(id);
         }
-        self.create_slowly(&token, Durability::Relaxed)
+        self.create_slowly(token, Durability::Relaxed)
     }
 
     /// The token, or `None` if `id` names no live one. Waits only while one write of this very token
@@ -210,7 +213,7 @@ impl Session {
     fn create_slowly(&mut self, token: &Token, level: Durability) -> Result<TokenId, CreateError> {
         let start = self.now();
         let mut sampled = None;
-        let outcome = self.create_at_limit(token, level, &mut sampled);
+        let outcome = self.create_at_limit(&self.stamped(token), level, &mut sampled);
         let (id, failed) = match &outcome {
             Ok(id) => (Some(*id), false),
             Err(CreateError::DurabilityUnknown { id, .. }) => (Some(*id), true),
@@ -239,7 +242,7 @@ impl Session {
         sampled: &mut Option<Sampled>,
     ) -> Result<TokenId, CreateError> {
         self.inner.status.check()?;
-        let logged = self.inner.logged.is(token);
+        let logged = self.logged.is(token);
         let mut begun = None;
         loop {
             let mut at_stop = false;
@@ -517,8 +520,7 @@ impl SessionTracing {
 impl Raised<'_> {
     /// As [`Session::create`].
     pub fn create(self, token: &Token) -> Result<TokenId, CreateError> {
-        let token = self.session.stamped(token);
-        self.session.create_slowly(&token, self.level)
+        self.session.create_slowly(token, self.level)
     }
 
     /// As [`Session::update`].
