@@ -74,8 +74,8 @@ pub(crate) const METRICS: &[Metric] = &[
     },
     Metric {
         name: "panics_recovered_total",
-        help: "Panics of observers, sinks and sources that were caught.",
-        value: C(|s| wal(s, |w| w.observer_panics_total) + spans(s, |t| t.sink_panics_total)),
+        help: "Panics of observers, sinks and the store's own care that were caught.",
+        value: C(|s| s.panics_recovered_total),
     },
     Metric {
         name: "memory_used_bytes",

@@ -10,6 +10,7 @@ use std::sync::Arc;
 pub(crate) const TOKEN_CREATED: Kind = Kind::new(16);
 pub(crate) const QUOTA_EXCEEDED: Kind = Kind::new(18);
 pub(crate) const AGGRESSIVE_CLEANUP: Kind = Kind::new(19);
+pub(crate) const PANIC_RECOVERED: Kind = Kind::new(20);
 pub(crate) const WAL_WRITTEN: Kind = Kind::new(21);
 pub(crate) const WAL_FAILED: Kind = Kind::new(22);
 pub(crate) const WAL_REPLAYED: Kind = Kind::new(23);
@@ -23,6 +24,7 @@ pub(crate) const KINDS: &[(Kind, &str)] = &[
     (TOKEN_CREATED, "TokenCreated"),
     (QUOTA_EXCEEDED, "QuotaExceeded"),
     (AGGRESSIVE_CLEANUP, "AggressiveCleanup"),
+    (PANIC_RECOVERED, "PanicRecovered"),
     (WAL_WRITTEN, "WalWritten"),
     (WAL_FAILED, "WalFailed"),
     (WAL_REPLAYED, "WalReplayed"),

@@ -116,6 +116,7 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
         seconds: AtomicU32::new(unix_seconds()),
         status,
         pulses: AtomicU64::new(0),
+        panics_recovered: AtomicU64::new(0),
         created_shown: AtomicU64::new(0),
         recovery: report,
         fixed_bytes,

@@ -3,13 +3,14 @@
 //! Each 50 ms the coarse clock; each 100 ms pressure, cleanup, empty chunks, the sampler's control and
 //! the id ceiling; each second an anchor in the flight recorder.
 
-use crate::observe::{PRESSURE_CHANGED, SAMPLING_CHANGED, note};
+use crate::observe::{PANIC_RECOVERED, PRESSURE_CHANGED, SAMPLING_CHANGED, note};
 use crate::store::Inner;
 use ng_blackbox::Severity;
 use ng_guardian::CleanupGoal;
 use ng_trace::ControlInput;
 use parking_lot::{Condvar, Mutex};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::thread::{Builder, JoinHandle};
@@ -58,7 +59,12 @@ fn beat(inner: Weak<Inner>, stop: Arc<(Mutex<bool>, Condvar)>) {
         let Some(inner) = inner.upgrade() else { return };
         inner.set_seconds(unix_seconds());
         if tick.is_multiple_of(CARE_TICKS) {
-            care.take(&inner, &|| *stop.0.lock());
+            let taken = catch_unwind(AssertUnwindSafe(|| care.take(&inner, &|| *stop.0.lock())));
+            if taken.is_err() {
+                // The clock must go on, whatever broke; each step of the care stands alone.
+                inner.panics_recovered.fetch_add(1, Relaxed);
+                note(&inner.blackbox, PANIC_RECOVERED, Severity::ERROR, [tick, 0, 0, 0]);
+            }
         }
         if tick.is_multiple_of(ANCHOR_TICKS)
             && let Some(recorder) = &inner.blackbox

@@ -25,6 +25,8 @@ pub struct Stats {
     pub controller_steps_total: u64,
     /// Times the store looked after itself.
     pub pulses_total: u64,
+    /// Panics of observers, sinks and the pulse that were caught.
+    pub panics_recovered_total: u64,
     /// Log records replayed when the store was opened.
     pub records_replayed: u64,
     /// Tokens alive after recovery.

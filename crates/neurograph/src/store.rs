@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) seconds: AtomicU32,
     pub(crate) status: Arc<Status>,
     pub(crate) pulses: AtomicU64,
+    pub(crate) panics_recovered: AtomicU64,
     /// Totals as last shown: what is shown never falls.
     pub(crate) created_shown: AtomicU64,
     pub(crate) recovery: RecoveryReport,
@@ -327,6 +328,9 @@ impl Inner {
             quota_checks_total: arena.created_total + arena.aborted_total + rejected,
             controller_steps_total: sampler.as_ref().map_or(0, |s| s.controller_steps_total),
             pulses_total: self.pulses.load(Relaxed),
+            panics_recovered_total: self.panics_recovered.load(Relaxed)
+                + wal.as_ref().map_or(0, |wal| wal.observer_panics_total)
+                + spans.as_ref().map_or(0, |spans| spans.sink_panics_total),
             records_replayed: self.recovery.records,
             tokens_recovered: self.recovery.tokens,
             recovery_elapsed: self.recovery.elapsed,

@@ -48,13 +48,11 @@ fn child_that_writes_until_it_is_killed() {
     let mut out = std::io::stdout();
     for n in 0u32.. {
         let strict = n % 997 == 0;
+        let level = if strict { Durability::Strict } else { Durability::Relaxed };
         match operation(n, alive.len()) {
-            Operation::Create(n) if strict => {
-                alive.push(session.with(Durability::Strict).create(&token(n)).unwrap());
-            }
-            Operation::Create(n) => alive.push(session.create(&token(n)).unwrap()),
-            Operation::Update(at, n) => session.update(alive[at], &token(n)).unwrap(),
-            Operation::Delete(at) => session.delete(alive.swap_remove(at)).unwrap(),
+            Operation::Create(n) => alive.push(session.with(level).create(&token(n)).unwrap()),
+            Operation::Update(at, n) => session.with(level).update(alive[at], &token(n)).unwrap(),
+            Operation::Delete(at) => session.with(level).delete(alive.swap_remove(at)).unwrap(),
         }
         if n % 200 == 199 {
             store.wait_durable(session.last_lsn(), Duration::from_secs(30)).unwrap();

@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH", default_value = "target/stress/data")]
     pub dir: PathBuf,
 
-    /// Directory for report.json [default: target/stress/<time>]
+    /// Directory for report.json; by default `target/stress/<time>`
     #[arg(long, value_name = "PATH")]
     pub out: Option<PathBuf>,
 

@@ -9,6 +9,7 @@ pub mod tracing;
 use crate::failure::Failure;
 use crate::lab::Checks;
 use crate::runs::Timing;
+use crate::statistics::relative_spread;
 
 /// Runs both sides of pair number `turn`; each comes first in every other pair, so that neither
 /// always finds the memory that the other has just given back.
@@ -24,6 +25,17 @@ fn alternate<A, B>(
         let b = second()?;
         Ok((first()?, b))
     }
+}
+
+/// Distance of the quartiles of runs that do the same work each time, as a share of their median,
+/// above which a machine is too noisy to judge by: what they vary by is the machine's doing.
+const NOISE_MAX: f64 = 0.25;
+
+/// Why these runs are too noisy, if they are.
+fn too_noisy(what: &str, runs_ns: &[f64]) -> Option<String> {
+    let spread = relative_spread(runs_ns).filter(|spread| *spread > NOISE_MAX)?;
+    let percent = spread * 100.0;
+    Some(format!("the machine is too noisy: the {what}'s quartiles lie {percent:.0} % apart"))
 }
 
 /// Memory that was not given back, over all runs of one kind.

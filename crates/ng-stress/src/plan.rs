@@ -47,7 +47,7 @@ pub struct Plan {
     pub batch: u64,
     /// Parent of the working directory.
     pub dir: PathBuf,
-    /// Directory of report.json; None stands for target/stress/<time>.
+    /// Directory of report.json; None stands for `target/stress/<time>`.
     pub out: Option<PathBuf>,
     /// JSON on stdout instead of the table.
     pub json: bool,
@@ -138,10 +138,11 @@ impl Plan {
 
     /// Physical memory needed at the peak: one arena, the ids kept for reading back, and the rest.
     pub fn memory_needed_bytes(&self) -> u64 {
-        // 2 % for chunk rounding, headers and bitmaps; 192 MiB for rings, log buffers and program.
+        // 2 % for chunk rounding, headers and bitmaps; 384 MiB for rings, log buffers, the program,
+        // and what the recovery phase remembers of its child's operations.
         let arena = self.tokens.saturating_mul(TOKEN_BYTES);
         let ids = self.tokens.saturating_mul(8);
-        arena.saturating_add(arena / 50).saturating_add(ids).saturating_add(192 << 20)
+        arena.saturating_add(arena / 50).saturating_add(ids).saturating_add(384 << 20)
     }
 
     /// Address space needed: the arena reserves four times its quota without using it.

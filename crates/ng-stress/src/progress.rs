@@ -3,19 +3,25 @@
 
 use std::io::{IsTerminal, Write};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Where progress goes.
 #[derive(Debug)]
 pub struct Progress {
-    terminal: bool,
+    /// All running bars; a bar within another one gets a line of its own.
+    bars: MultiProgress,
     notices: bool,
 }
 
 impl Progress {
     /// Bars if stderr is a terminal; one line a phase if `notices` asks for them.
     pub fn new(notices: bool) -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), notices }
+        let target = if std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(5)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Self { bars: MultiProgress::with_draw_target(target), notices }
     }
 
     /// A phase begins, or something in it that a test waits for.
@@ -28,16 +34,14 @@ impl Progress {
 
     /// A bar of `steps` steps, which vanishes with the returned value.
     pub fn bar(&self, phase: &'static str, words: &str, steps: u64) -> Bar {
-        let bar = if self.terminal {
-            ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr_with_hz(5))
-        } else {
-            ProgressBar::hidden()
-        };
         // The template is a constant; a test reads it.
         let style = ProgressStyle::with_template(TEMPLATE);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_prefix(phase);
-        bar.set_message(words.to_owned());
+        let bar = ProgressBar::hidden()
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            .with_prefix(phase)
+            .with_message(words.to_owned());
+        bar.set_length(steps);
+        let bar = self.bars.add(bar);
         bar.tick();
         Bar(bar)
     }

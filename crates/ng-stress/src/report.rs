@@ -135,6 +135,8 @@ pub struct Full {
     pub overhead_ratio_spread: [f64; 2],
     /// Baseline and full of each pair, in nanoseconds.
     pub pairs: Vec<[u64; 2]>,
+    /// The baseline beside which all ratios of this phase stand, median.
+    pub baseline_ns_per_token: f64,
     /// What the ratio adds to one token.
     pub added_ns_per_token: f64,
     /// Records that the log's reader found.

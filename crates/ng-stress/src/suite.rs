@@ -56,7 +56,9 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
             if !plan.phases.baseline {
                 warm_up(&lab)?;
             }
-            Some(phases::full::run(&lab, &mut checks)?)
+            let (full, noisy) = phases::full::run(&lab, &mut checks)?;
+            noise = noise.or(noisy);
+            Some(full)
         } else {
             None
         },
@@ -146,7 +148,7 @@ impl Drop for OutDir {
     }
 }
 
-/// target/stress/<time>, with a time that every file system takes for a name.
+/// `target/stress/<time>`, with a time that every file system takes for a name.
 fn default_out(started: &str) -> PathBuf {
     let seconds = started.split('.').next().unwrap_or(started);
     Path::new("target/stress").join(seconds.replace(':', "-"))

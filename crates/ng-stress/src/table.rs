@@ -82,7 +82,7 @@ fn baseline(rows: &mut Rows, b: &Baseline) {
 }
 
 fn full(rows: &mut Rows, f: &Full) {
-    rows.line("\nfull: log, quotas, 1 thread that scrapes, spans, black box");
+    rows.line("\nfull: log, quotas, spans, scraped metrics, black box");
     rows.row("time", &human(f.elapsed_ns as f64), "417.8 s");
     rows.row("÷ baseline, median of pairs", &ratio(f.overhead_ratio), "971 ×");
     let [low, high] = f.overhead_ratio_spread;
@@ -92,7 +92,9 @@ fn full(rows: &mut Rows, f: &Full) {
     rows.row("  last create to all durable", &human(f.durable_after_ns as f64), "");
     let two = f.two_thread_ratio.map_or("not measured".into(), ratio);
     rows.row("creators on all cores ÷ baseline", &two, "");
-    rows.row("facade with everything off ÷ baseline", &ratio(f.facade_off_ratio), "");
+    let adding =
+        |value: f64| format!("{} {:+.2} ns", ratio(value), (value - 1.0) * f.baseline_ns_per_token);
+    rows.row("facade with everything off ÷ baseline", &adding(f.facade_off_ratio), "");
     let parts = [
         ("guardian alone ÷ baseline", f.components.guardian, ""),
         ("log alone ÷ baseline", f.components.wal, ""),
@@ -101,7 +103,7 @@ fn full(rows: &mut Rows, f: &Full) {
         ("black box alone ÷ baseline", f.components.blackbox, ""),
     ];
     for (name, value, published) in parts {
-        rows.row(name, &ratio(value), published);
+        rows.row(name, &adding(value), published);
     }
     let s = &f.steady;
     rows.row(

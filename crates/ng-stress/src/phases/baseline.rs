@@ -3,16 +3,12 @@
 use crate::failure::Failure;
 use crate::floors;
 use crate::lab::{Checks, Lab};
-use crate::phases::{Leaks, alternate};
+use crate::phases::{Leaks, alternate, too_noisy};
 use crate::report::{Baseline, now_rfc3339};
 use crate::runs;
-use crate::statistics::{median, median_u64, relative_spread};
+use crate::statistics::{median, median_u64};
 
-/// Distance of the quartiles of the floor's runs above which a machine is too noisy to judge by:
-/// the floor does the same work each time, so what it varies by is the machine's doing.
-const NOISE_MAX: f64 = 0.25;
-
-/// Runs the phase. The second value says whether the machine is too noisy, and by how much.
+/// Runs the phase. The second value says why the machine is too noisy to judge by, if it is.
 pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<String>), Failure> {
     lab.progress.notice("phase baseline");
     let started = now_rfc3339();
@@ -53,10 +49,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<Strin
         let ns = median_u64(timings.iter().map(|t| t.tenths_ns[tenth])).unwrap_or(0);
         ns as f64 * 10.0 * lab.plan.threads as f64 / tokens as f64
     });
-    let noise = relative_spread(&floors).unwrap_or(0.0);
-    let noisy = (noise > NOISE_MAX).then(|| {
-        format!("the machine is too noisy: the floor's quartiles lie {:.0} % apart", noise * 100.0)
-    });
+    let noise = too_noisy("raw fill", &floors);
     let report = Baseline {
         tokens,
         elapsed_ns,
@@ -74,5 +67,5 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<Strin
         started,
         ended: now_rfc3339(),
     };
-    Ok((report, noisy))
+    Ok((report, noise))
 }

@@ -5,14 +5,14 @@ use crate::activity::page_value;
 use crate::admissions::Admissions;
 use crate::failure::Failure;
 use crate::lab::{Checks, Lab};
-use crate::phases::{Leaks, alternate, steady};
+use crate::phases::{Leaks, alternate, steady, too_noisy};
 use crate::report::{Components, Full, now_rfc3339};
 use crate::runs::{self, FullRun, Proof, Timing};
 use crate::statistics::{median, median_u64, quartiles};
 use crate::subject::Parts;
 
-/// Runs the phase.
-pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Full, Failure> {
+/// Runs the phase. The second value says why the machine is too noisy to judge by, if it is.
+pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Option<String>), Failure> {
     lab.progress.notice("phase full");
     let started = now_rfc3339();
     // Thrown away: a process's first run of everything makes thread stacks and heaps that stay.
@@ -33,13 +33,16 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Full, Failure> {
     let added: Vec<f64> =
         pairs.iter().map(|[baseline, full]| (*full as f64 - *baseline as f64) / tokens).collect();
     let elapsed_ns = median_u64(pairs.iter().map(of(1))).unwrap_or(0);
-    Ok(Full {
+    let baselines: Vec<f64> = pairs.iter().map(|pair| pair[0] as f64).collect();
+    let noise = too_noisy("baseline", &baselines);
+    let report = Full {
         tokens: lab.plan.tokens,
         elapsed_ns,
         ns_per_token: elapsed_ns as f64 / tokens,
         tokens_per_s: tokens * 1e9 / elapsed_ns as f64,
         overhead_ratio: median(&ratios).unwrap_or(f64::MAX),
         overhead_ratio_spread: quartiles(&ratios).unwrap_or([f64::MAX; 2]),
+        baseline_ns_per_token: median(&baselines).unwrap_or(f64::MAX) / tokens,
         added_ns_per_token: median(&added).unwrap_or(f64::MAX),
         wal_records: proof.wal_records,
         wal_bytes: activity.wal_bytes,
@@ -67,7 +70,8 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Full, Failure> {
         components,
         started,
         ended: now_rfc3339(),
-    })
+    };
+    Ok((report, noise))
 }
 
 fn ratios(pairs: &[[u64; 2]]) -> Vec<f64> {
