@@ -1,8 +1,8 @@
 //! Cleanup: the guardian's algorithm over the arena's tokens. An eviction is an ordinary delete, logged where the token is.
 
+use crate::inner::Inner;
 use crate::observe::{AGGRESSIVE_CLEANUP, note};
 use crate::session::Session;
-use crate::store::Inner;
 use ng_blackbox::Severity;
 use ng_core::{Flags, Token};
 use ng_guardian::{

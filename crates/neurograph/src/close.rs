@@ -2,8 +2,8 @@
 
 use crate::error::CloseError;
 use crate::format;
+use crate::inner::Inner;
 use crate::observe::{SYSTEM_STOPPED, note};
-use crate::store::Inner;
 use ng_blackbox::Severity;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Stats to metric names and base units: the only file that knows the names. docs/OBSERVABILITY.md lists the same.
 
+use crate::inner::Inner;
 use crate::stats::Stats;
-use crate::store::Inner;
 use ng_metrics::{Collect, Counter, Histogram, RegisterError, Registry, Source};
 use std::sync::Weak;
 

@@ -29,6 +29,7 @@ mod config;
 mod error;
 mod export;
 mod format;
+mod inner;
 mod log;
 mod manifest;
 mod observe;

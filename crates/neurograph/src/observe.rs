@@ -1,6 +1,6 @@
 //! Facts of the rooms as black-box events: the kinds, and the log's observer.
 
-use crate::store::Status;
+use crate::inner::Status;
 use ng_blackbox::{Event, Kind, Recorder, Severity};
 use ng_core::Arena;
 use ng_metrics::Histogram;

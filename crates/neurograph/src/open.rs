@@ -6,13 +6,14 @@
 use crate::config::{Config, ConfigError, Persist};
 use crate::error::OpenError;
 use crate::export;
+use crate::inner::{FixedBytes, Inner, Names, Status, Tracing};
 use crate::log::{Log, Logged};
 use crate::manifest::Manifest;
 use crate::observe::{KINDS, LogObserver, SYSTEM_STARTED, WAL_REPLAYED, note};
 use crate::pulse::{Pulse, unix_seconds};
 use crate::replay::replay;
 use crate::stats::RecoveryReport;
-use crate::store::{FixedBytes, Inner, Names, Status, Store, StoreBuilder, Tracing};
+use crate::store::{Store, StoreBuilder};
 use ng_blackbox::{Recorder, Severity, install_panic_hook};
 use ng_core::{Arena, MemoryGate};
 use ng_guardian::{Guardian, Holder};

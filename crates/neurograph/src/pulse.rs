@@ -3,8 +3,8 @@
 //! Each 50 ms the coarse clock; each 100 ms pressure, cleanup, empty chunks, the sampler's control and
 //! the id ceiling; each second an anchor in the flight recorder.
 
+use crate::inner::Inner;
 use crate::observe::{PANIC_RECOVERED, PRESSURE_CHANGED, SAMPLING_CHANGED, note};
-use crate::store::Inner;
 use ng_blackbox::Severity;
 use ng_guardian::CleanupGoal;
 use ng_trace::ControlInput;

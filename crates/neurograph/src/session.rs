@@ -10,9 +10,9 @@
 
 use crate::error::{CreateError, WriteError};
 use crate::format;
+use crate::inner::{Barred, Inner, Names};
 use crate::log::Logged;
 use crate::observe::{QUOTA_EXCEEDED, TOKEN_CREATED};
-use crate::store::{Barred, Inner, Names};
 use ng_blackbox::{Event, Lane, Severity};
 use ng_core::{Due, LEASE_SLOTS_MAX, Token, TokenId, Writer};
 use ng_guardian::{CleanupGoal, Refusal, ReleaseCell};

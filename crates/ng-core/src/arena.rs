@@ -1,29 +1,17 @@
-//! The arena: who shares what, reading by id, taking slots for leases, giving memory back.
-//!
-//! A slot belongs to exactly one of: the untouched rest beyond the frontier, its chunk's bitmap, a
-//! lease, a live token, or the retired. Each move between them is one atomic step.
+//! The arena: the handle that makes writers, reads by id, and looks after the whole.
 
-use crate::barrier::Barrier;
-use crate::chunk::{BITMAP_WORDS, Chunk, Chunks, group_bit};
-use crate::config::{ArenaConfig, CHUNK_BYTES, CHUNK_SLOTS, LEASE_SLOTS_MAX, MemoryGate};
-use crate::error::{ArenaError, CreateError};
+use crate::config::ArenaConfig;
+use crate::error::ArenaError;
 use crate::id::TokenId;
 use crate::iter::Iter;
-use crate::lease::{Lease, Mask, Tally, Unused};
-use crate::memory::Reservation;
+use crate::lease::Lease;
 use crate::restore::Restorer;
-use crate::slot::{Head, Slot, Words};
+use crate::shared::Shared;
 use crate::stats::ArenaStats;
-use crate::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
-};
-use crate::sync::{Arc, Mutex, lock, pause};
+use crate::sync::Arc;
+use crate::sync::atomic::Ordering::Acquire;
 use crate::token::Token;
 use crate::writer::Writer;
-
-/// A dead slot above this generation is not used again: its next token's id could come round.
-const GENERATION_LAST: u32 = u32::MAX - 4;
 
 /// A store of tokens in memory. A handle: clones share the same tokens.
 #[derive(Clone)]
@@ -31,66 +19,18 @@ pub struct Arena {
     shared: Arc<Shared>,
 }
 
-pub(crate) struct Shared {
-    pub(crate) memory: Reservation,
-    pub(crate) chunks: Chunks,
-    /// Slots that have an address: the one bound that ids are checked against.
-    pub(crate) slot_count: u32,
-    /// Groups that were ever leased; beyond it all slots are untouched.
-    pub(crate) frontier: AtomicU32,
-    pub(crate) barrier: Barrier,
-    gate: Option<Arc<dyn MemoryGate>>,
-    /// Held while a chunk's memory is taken or given back.
-    commit: Mutex<()>,
-    generation_limit: AtomicU32,
-    writers: Mutex<Registry>,
-    pub(crate) committed_chunks: AtomicU64,
-    pub(crate) restored_total: AtomicU64,
-    retired_total: AtomicU64,
-    given_back_total: AtomicU64,
-    recalls_total: AtomicU64,
-}
-
-/// The living writers' leases, and what the others did before they ended.
-#[derive(Default)]
-struct Registry {
-    leases: Vec<Arc<Lease>>,
-    ended: Tally,
-}
-
 impl Arena {
     /// Reserves the address space. No memory is taken yet.
     ///
     /// Errors: a setting out of its range; the kernel refuses the address space.
     pub fn new(config: ArenaConfig) -> Result<Arena, ArenaError> {
-        config.validate()?;
-        let chunks = config.chunks();
-        let memory = Reservation::new(chunks, config.huge_pages).map_err(|source| {
-            ArenaError::Reserve { bytes: u64::from(chunks) * CHUNK_BYTES, source }
-        })?;
-        let shared = Shared {
-            memory,
-            chunks: Chunks::new(chunks, 0),
-            slot_count: chunks * CHUNK_SLOTS,
-            frontier: AtomicU32::new(0),
-            barrier: Barrier::detect(),
-            gate: config.gate,
-            commit: Mutex::new(()),
-            generation_limit: AtomicU32::new(u32::MAX),
-            writers: Mutex::new(Registry::default()),
-            committed_chunks: AtomicU64::new(0),
-            restored_total: AtomicU64::new(0),
-            retired_total: AtomicU64::new(0),
-            given_back_total: AtomicU64::new(0),
-            recalls_total: AtomicU64::new(0),
-        };
-        Ok(Arena { shared: Arc::new(shared) })
+        Ok(Arena { shared: Arc::new(Shared::new(config)?) })
     }
 
     /// A writer for one thread.
     pub fn writer(&self) -> Writer {
         let lease = Arc::new(Lease::new());
-        lock(&self.shared.writers).leases.push(Arc::clone(&lease));
+        self.shared.register(&lease);
         Writer::new(Arc::clone(&self.shared), lease)
     }
 
@@ -120,7 +60,7 @@ impl Arena {
 
     /// [`Arena::iter`] from a slot on.
     pub fn iter_from(&self, slot: u32) -> Iter {
-        Iter::new(self.clone(), slot)
+        Iter::new(Arc::clone(&self.shared), slot)
     }
 
     /// Calls `visit` for each live token, as [`Arena::iter`] does.
@@ -144,54 +84,19 @@ impl Arena {
 
     /// Figures; see [`ArenaStats`].
     pub fn stats(&self) -> ArenaStats {
-        let shared = &self.shared;
-        let tally = shared.tally();
-        let writers = lock(&shared.writers).leases.len() as u64;
-        let restored = shared.restored_total.load(Acquire);
-        let committed = shared.committed_chunks.load(Acquire);
-        let created = tally.begun.saturating_sub(tally.aborted);
-        let live = (created + restored).saturating_sub(tally.deleted);
-        let side_tables = shared.chunks.wide() * u64::from(CHUNK_SLOTS) * 4;
-        let headers = size_of_val(&*shared.chunks.headers) as u64;
-        ArenaStats {
-            reserved_bytes: shared.memory.bytes(),
-            committed_bytes: committed * CHUNK_BYTES,
-            live_bytes: live * size_of::<Token>() as u64,
-            chunks: committed,
-            leased_slots: tally.idle,
-            writers,
-            side_table_bytes: side_tables,
-            overhead_bytes: headers + side_tables + committed * (BITMAP_WORDS * 8) as u64,
-            created_total: created,
-            aborted_total: tally.aborted,
-            deleted_total: tally.deleted,
-            restored_total: restored,
-            retired_total: shared.retired_total.load(Relaxed),
-            given_back_total: shared.given_back_total.load(Relaxed),
-            recalls_total: shared.recalls_total.load(Relaxed),
-            generation_high: self.generation_high(),
-        }
+        self.shared.stats()
     }
 
     /// Takes the unused slots of every writer's lease back; returns how many.
     ///
     /// Each writer then stops at its next create and asks for new slots.
     pub fn recall_idle(&self) -> u64 {
-        let leases = lock(&self.shared.writers).leases.clone();
-        let mut recalled = 0;
-        for lease in leases {
-            if let Some(unused) = lease.recall(self.shared.barrier) {
-                recalled += u64::from(unused.mask.count());
-                self.shared.put_back(unused);
-                self.shared.recalls_total.fetch_add(1, Relaxed);
-            }
-        }
-        recalled
+        self.shared.recall_idle()
     }
 
     /// Makes every writer stop at its next create and look what is due.
     pub fn ring(&self) {
-        for lease in &lock(&self.shared.writers).leases {
+        for lease in self.shared.leases() {
             lease.ring();
         }
     }
@@ -214,269 +119,16 @@ impl Arena {
     /// A store that logs its tokens keeps this at what its log has durably announced, so that no id
     /// is ever given out twice, whatever is lost in a crash.
     pub fn set_generation_limit(&self, limit: u32) {
-        self.shared.generation_limit.store(limit, Release);
+        self.shared.set_generation_limit(limit);
     }
 
     /// The highest generation that any id has, or that a lease may hand out.
     pub fn generation_high(&self) -> u32 {
-        let headers = &self.shared.chunks.headers;
-        headers.iter().map(|header| header.high.load(Acquire)).max().unwrap_or(0)
+        self.shared.generation_high()
     }
 
     /// Puts tokens with known ids into an empty arena, before any writer is made.
     pub fn restorer(&self) -> Restorer {
         Restorer::new(Arc::clone(&self.shared))
     }
-
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
-    }
-}
-
-impl Shared {
-    #[inline(always)]
-    pub(crate) fn slot(&self, index: u32) -> &Slot {
-        assert!(index < self.slot_count, "slot {index} of {}", self.slot_count);
-        // SAFETY: the index lies inside the reservation, which stays mapped as long as `self` lives;
-        // every access to it is atomic.
-        unsafe { &*self.memory.slots().add(index as usize) }
-    }
-
-    /// The slot and its chunk, if the index has an address.
-    #[inline(always)]
-    pub(crate) fn locate(&self, index: u32) -> Option<(&Slot, &Chunk)> {
-        if index >= self.slot_count {
-            return None;
-        }
-        // SAFETY: as in `slot`; each chunk of the reservation has its header.
-        unsafe {
-            let slot = &*self.memory.slots().add(index as usize);
-            Some((slot, self.chunks.headers.get_unchecked((index / CHUNK_SLOTS) as usize)))
-        }
-    }
-
-    /// Reads a live token whole. `wanted` 0 takes any generation.
-    #[inline]
-    pub(crate) fn read(&self, index: u32, wanted: u32) -> Option<(u32, Words)> {
-        let (slot, chunk) = self.locate(index)?;
-        let mut spins = 0;
-        loop {
-            let epoch = chunk.epoch.load(Acquire);
-            let head = slot.head();
-            let generation = chunk.generation(index % CHUNK_SLOTS, head);
-            if !head.is_live() || (wanted != 0 && generation != wanted) {
-                // A head and a base from two sides of a give-back name no token of either side.
-                return None;
-            }
-            if !head.is_writing() {
-                let words = slot.copy(head);
-                if slot.head_after() == head && chunk.epoch.load(Acquire) == epoch {
-                    return Some((generation, words));
-                }
-            }
-            pause(spins);
-            spins += 1;
-        }
-    }
-
-    /// Takes up to `want` slots for a lease, from used chunks first.
-    pub(crate) fn take(&self, want: u32) -> Result<(u32, Mask), CreateError> {
-        let want = want.clamp(1, LEASE_SLOTS_MAX);
-        loop {
-            let found = self
-                .chunks
-                .take(want, true)
-                .or_else(|| self.chunks.take(want, false))
-                .or_else(|| self.take_fresh(want));
-            let Some((first, mask)) = found else {
-                return Err(CreateError::Full { slots: u64::from(self.slot_count) });
-            };
-            let taken = self.prepare(first, mask)?;
-            if taken != Mask::EMPTY {
-                return Ok((first, taken));
-            }
-        }
-    }
-
-    /// A group that was never used; what is beyond `want` goes to its bitmap.
-    fn take_fresh(&self, want: u32) -> Option<(u32, Mask)> {
-        let groups = self.slot_count / LEASE_SLOTS_MAX;
-        let next = |at| if at < groups { Some(at + 1) } else { None };
-        let group = self.frontier.fetch_update(AcqRel, Relaxed, next).ok()?;
-        let mask = Mask::first(want);
-        let first = group * LEASE_SLOTS_MAX;
-        self.chunks.free_group(first, &Mask::first(LEASE_SLOTS_MAX).without(&mask));
-        Some((first, mask))
-    }
-
-    /// Memory and generations for slots just taken. On an error they are free again.
-    fn prepare(&self, first: u32, mask: Mask) -> Result<Mask, CreateError> {
-        let header = &self.chunks.headers[(first / CHUNK_SLOTS) as usize];
-        if !header.committed.load(Acquire) && !self.commit_chunk(header) {
-            self.chunks.free_group(first, &mask);
-            return Err(CreateError::Memory {
-                bytes: CHUNK_BYTES,
-                committed: self.committed_chunks.load(Acquire) * CHUNK_BYTES,
-            });
-        }
-        let (mut kept, mut highest) = (mask, header.base.load(Acquire));
-        // Looking at untouched slots would map the zero page, and their first write fault again.
-        if header.untouched.fetch_and(!group_bit(first), AcqRel) & group_bit(first) == 0 {
-            highest = highest.max(self.check_generations(first, &mut kept));
-        }
-        let (needed, limit) = (highest + 1, self.generation_limit.load(Acquire));
-        if needed >= limit {
-            self.chunks.free_group(first, &kept);
-            return Err(CreateError::Generation { needed, limit });
-        }
-        header.high.fetch_max(needed, SeqCst);
-        Ok(kept)
-    }
-
-    /// Highest generation of the slots in `kept`; those that are used up leave it for good.
-    fn check_generations(&self, first: u32, kept: &mut Mask) -> u32 {
-        let header = &self.chunks.headers[(first / CHUNK_SLOTS) as usize];
-        let mut highest = 0;
-        for (word, left) in kept.0.iter_mut().enumerate() {
-            let mut bits = *left;
-            while bits != 0 {
-                let index = first + word as u32 * 64 + bits.trailing_zeros();
-                let head = self.slot(index).head_relaxed();
-                let generation = header.generation(index % CHUNK_SLOTS, head);
-                if generation > GENERATION_LAST {
-                    *left &= !(bits & bits.wrapping_neg());
-                    self.retired_total.fetch_add(1, Relaxed);
-                } else {
-                    highest = highest.max(generation);
-                }
-                bits &= bits - 1;
-            }
-        }
-        highest
-    }
-
-    fn commit_chunk(&self, header: &Chunk) -> bool {
-        let _committing = lock(&self.commit);
-        if header.committed.load(Acquire) {
-            return true;
-        }
-        if self.gate.as_ref().is_some_and(|gate| !gate.commit(CHUNK_BYTES)) {
-            return false;
-        }
-        header.committed.store(true, Release);
-        self.committed_chunks.fetch_add(1, AcqRel);
-        true
-    }
-
-    fn give_back(&self, chunk: u32) -> u64 {
-        if !Reservation::GIVES_BACK || !self.chunks.take_whole(chunk) {
-            return 0;
-        }
-        let header = &self.chunks.headers[chunk as usize];
-        let mut bytes = 0;
-        let high = header.high.load(SeqCst);
-        if high < GENERATION_LAST {
-            let base = (high | 1) + 1;
-            header.epoch.fetch_add(1, AcqRel);
-            header.base.store(base, SeqCst);
-            header.floor.fetch_max(base, SeqCst);
-            header.high.fetch_max(base, SeqCst);
-            header.clear_overruns();
-            // Stamps of 0 under the new base, should the kernel keep the memory.
-            bytes = self.release_chunk(chunk);
-            if bytes == 0 {
-                (0..CHUNK_SLOTS).for_each(|index| self.slot(chunk * CHUNK_SLOTS + index).kill(0));
-            }
-        }
-        self.chunks.free_whole(chunk);
-        bytes
-    }
-
-    fn release_chunk(&self, chunk: u32) -> u64 {
-        let _committing = lock(&self.commit);
-        if self.memory.give_back(chunk).is_err() {
-            return 0;
-        }
-        let header = &self.chunks.headers[chunk as usize];
-        header.untouched.store(u32::MAX, Release);
-        header.committed.store(false, Release);
-        self.committed_chunks.fetch_sub(1, AcqRel);
-        self.given_back_total.fetch_add(1, Relaxed);
-        if let Some(gate) = &self.gate {
-            gate.uncommit(CHUNK_BYTES);
-        }
-        CHUNK_BYTES
-    }
-
-    /// Slots of a lease that were not used go back to their chunk.
-    pub(crate) fn put_back(&self, unused: Unused) {
-        self.chunks.free_group(unused.first, &unused.mask);
-    }
-
-    /// Ends a token whose writing bit the caller holds. The caller has made room for `dead`.
-    pub(crate) fn kill(&self, index: u32, chunk: &Chunk, dead: u32) {
-        let offset = dead - chunk.base.load(Acquire);
-        let bits = chunk.place(index % CHUNK_SLOTS, offset);
-        self.slot(index).kill(bits);
-        self.chunks.free(index);
-    }
-
-    /// Takes the writing bit of a live token and makes sure that it can be ended. Returns its head.
-    #[inline]
-    pub(crate) fn begin_edit(&self, id: TokenId) -> Option<Head> {
-        let (slot, chunk) = self.locate(id.slot())?;
-        let index = id.slot() % CHUNK_SLOTS;
-        let mut spins = 0;
-        loop {
-            let head = slot.head();
-            if !head.is_live() || chunk.generation(index, head) != id.generation() {
-                return None;
-            }
-            if !head.is_writing() {
-                let dead = next_dead(id.generation(), chunk);
-                if !chunk.fits(dead.wrapping_sub(chunk.base.load(Acquire))) {
-                    chunk.widen();
-                }
-                if slot.begin(head) {
-                    // The same head may have come round in a chunk that was given back meanwhile.
-                    if chunk.generation(index, head) == id.generation() {
-                        return Some(head);
-                    }
-                    slot.abort(head);
-                    return None;
-                }
-            }
-            pause(spins);
-            spins += 1;
-        }
-    }
-
-    /// Everything that writers did, the ended ones included.
-    pub(crate) fn tally(&self) -> Tally {
-        let registry = lock(&self.writers);
-        let mut sum = registry.ended;
-        for tally in registry.leases.iter().map(|lease| lease.tally()) {
-            sum.begun += tally.begun;
-            sum.aborted += tally.aborted;
-            sum.deleted += tally.deleted;
-            sum.idle += tally.idle;
-        }
-        sum
-    }
-
-    /// A writer ends; its lease is handed back already.
-    pub(crate) fn retire_writer(&self, lease: &Arc<Lease>) {
-        let mut registry = lock(&self.writers);
-        let tally = lease.tally();
-        registry.ended.begun += tally.begun;
-        registry.ended.aborted += tally.aborted;
-        registry.ended.deleted += tally.deleted;
-        registry.leases.retain(|other| !Arc::ptr_eq(other, lease));
-    }
-}
-
-/// Generation of a slot after its token of generation `live` is deleted.
-#[inline(always)]
-pub(crate) fn next_dead(live: u32, chunk: &Chunk) -> u32 {
-    live.saturating_add(1).max(chunk.floor.load(Relaxed))
 }

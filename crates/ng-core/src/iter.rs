@@ -1,23 +1,24 @@
 //! Iteration in slot order, beside writers.
 
-use crate::arena::Arena;
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::id::TokenId;
+use crate::shared::Shared;
+use crate::sync::Arc;
 use crate::sync::atomic::Ordering::Acquire;
 use crate::token::Token;
 
-/// Live tokens in the order of their slots; see [`Arena::iter`].
+/// Live tokens in the order of their slots; see [`Arena::iter`](crate::Arena::iter).
 pub struct Iter {
-    arena: Arena,
+    shared: Arc<Shared>,
     next: u32,
     end: u32,
 }
 
 impl Iter {
-    pub(crate) fn new(arena: Arena, next: u32) -> Iter {
+    pub(crate) fn new(shared: Arc<Shared>, next: u32) -> Iter {
         // Slots beyond the frontier were never used when the iteration began.
-        let end = arena.shared().frontier.load(Acquire) * LEASE_SLOTS_MAX;
-        Iter { arena, next, end }
+        let end = shared.frontier.load(Acquire) * LEASE_SLOTS_MAX;
+        Iter { shared, next, end }
     }
 }
 
@@ -25,7 +26,7 @@ impl Iterator for Iter {
     type Item = (TokenId, Token);
 
     fn next(&mut self) -> Option<(TokenId, Token)> {
-        let shared = self.arena.shared();
+        let shared = &*self.shared;
         while self.next < self.end {
             let index = self.next;
             // Asked at a chunk's first slot only: a chunk that goes meanwhile reads as zeroes.

@@ -30,6 +30,7 @@ mod loom_lease;
 mod loom_slot;
 mod memory;
 mod restore;
+mod shared;
 mod slot;
 mod stats;
 mod sync;

@@ -4,10 +4,10 @@
 //! known. Then each chunk gets the highest base that its oldest live token allows, and all its dead
 //! slots start at the floor: no id below it is handed out again.
 
-use crate::arena::Shared;
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::id::TokenId;
 use crate::lease::Mask;
+use crate::shared::Shared;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering::{AcqRel, Relaxed, Release, SeqCst};
 use crate::token::Token;

@@ -3,12 +3,12 @@
 //! A create stores its position, loads its limit, branches, and writes the slot; it asks nobody. All
 //! else happens at the limit: [`Writer::due`] says what, and the owner goes on.
 
-use crate::arena::{Shared, next_dead};
 use crate::barrier::Barrier;
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::error::{CreateError, NotFound};
 use crate::id::TokenId;
 use crate::lease::{Lease, Mask};
+use crate::shared::{Shared, next_dead};
 use crate::slot::{Head, Slot};
 use crate::sync::Arc;
 use crate::sync::atomic::{

@@ -1,6 +1,7 @@
 //! The child of the recovery phase: writes to a store as fast as it can, tells its parent each id and
 //! LSN, and which operations the store has said are durable, until it is killed.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -13,10 +14,15 @@ use crate::oracle::{Operation, Operations};
 use crate::subject;
 
 /// Each so many operations one is written with Strict, and is durable when it returns.
-const STRICT_EACH: u64 = 1_999;
+const STRICT_EACH: u64 = 49_999;
 
-/// Each so many operations the child waits until what it wrote is durable by itself.
-const WAIT_EACH: u64 = 25_000;
+/// Each so many operations the child notes where it is, and waits until it is durable up to where it
+/// was [`LAG`] notes ago. Balanced syncs each 10,000 records, so that it hardly ever has to wait: the
+/// kill finds it writing.
+const NOTE_EACH: u64 = 5_000;
+
+/// Notes that may not be durable yet.
+const LAG: usize = 4;
 
 /// The child stops here and waits for its end: 73 bytes a record keep its log below 512 MiB.
 pub const OPERATIONS_MAX: u64 = 6_000_000;
@@ -33,17 +39,25 @@ pub fn run(dir: &Path, seed: u64) -> Result<(), Failure> {
         live: Vec::new(),
         told: Told { pipe: io::stdout(), group: Vec::with_capacity(GROUP_BYTES_MAX) },
     };
+    let mut notes = VecDeque::with_capacity(LAG + 1);
     for (sequence, operation) in (0..OPERATIONS_MAX).zip(Operations::new(seed)) {
         let strict = sequence % STRICT_EACH == STRICT_EACH - 1;
         let id = child.apply(operation, strict)?;
         let lsn = child.session.last_lsn();
         child.told.tell(Message::Done { sequence, lsn: lsn.get(), id: id.to_u64() })?;
-        if sequence % WAIT_EACH == WAIT_EACH - 1 {
+        if strict {
+            notes.clear();
+            child.told.tell_durable(sequence, lsn.get())?;
+        }
+        if sequence % NOTE_EACH == 0 {
+            notes.push_back((sequence, lsn));
+        }
+        if notes.len() > LAG
+            && let Some((sequence, lsn)) = notes.pop_front()
+        {
             store
                 .wait_durable(lsn, Duration::from_secs(30))
                 .map_err(Failure::subject("the child's log does not become durable"))?;
-            child.told.tell_durable(sequence, lsn.get())?;
-        } else if strict {
             child.told.tell_durable(sequence, lsn.get())?;
         }
     }

@@ -31,6 +31,9 @@ const PUBLISHED_OPENINGS: usize = 5;
 /// How long the child may take to have anything durable.
 const FIRST_DURABLE_WITHIN: Duration = Duration::from_secs(60);
 
+/// Operations after which the kill comes at the latest: half of what the child does at most.
+const ENOUGH: usize = OPERATIONS_MAX as usize / 2;
+
 /// Tokens created after recovery, whose ids must all be new.
 const NEW_TOKENS: u64 = 1_000;
 
@@ -120,8 +123,9 @@ impl Told {
                 self.ids.push(id);
             }
             Message::Durable { sequence, lsn } => {
-                let heard = sequence + 1 == self.ids.len() as u64 && lsn == self.last_lsn;
-                self.garbled += u64::from(!heard);
+                let told = sequence < self.ids.len() as u64 && lsn <= self.last_lsn;
+                let rises = sequence >= self.durable;
+                self.garbled += u64::from(!(told && rises));
                 self.durable = sequence + 1;
             }
         }
@@ -142,22 +146,23 @@ fn killed_child(
 ) -> Result<Told, Failure> {
     let stdout = spawn(lab)?;
     bar.step();
-    let (first_durable, is_durable) = channel();
-    let listener = std::thread::spawn(move || listen(stdout, &first_durable));
-    let alive = is_durable.recv_timeout(FIRST_DURABLE_WITHIN);
+    let (tell, heard) = channel();
+    let listener = std::thread::spawn(move || listen(stdout, &tell));
+    let alive = heard.recv_timeout(FIRST_DURABLE_WITHIN);
     if alive.is_ok() {
         // 0.5 to 2 s of writing; a fifth of that in a small run.
         let mut rng = fastrand::Rng::with_seed(lab.plan.seed);
         let scale = if lab.plan.tokens >= JUDGED_TOKENS { 1 } else { 5 };
-        std::thread::sleep(Duration::from_millis(rng.u64(500..2000) / scale));
+        // Or until there is enough to recover: a fast child must not come to its end.
+        let _ = heard.recv_timeout(Duration::from_millis(rng.u64(500..2000) / scale));
     }
     let status = kill()?;
     bar.step();
     let told = listener.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     if alive.is_err() {
-        let heard = told.ids.len();
+        let operations = told.ids.len();
         return Err(Failure::Broken(format!(
-            "the child had nothing durable (operations: {heard}, ended by: {status})"
+            "the child had nothing durable (operations: {operations}, ended by: {status})"
         )));
     }
     let killed = status.signal() == Some(rustix::process::Signal::KILL.as_raw());
@@ -195,17 +200,18 @@ fn kill() -> Result<ExitStatus, Failure> {
     Ok(status)
 }
 
-/// Hears the child out to the end of its pipe; tells when the first operation is durable.
-fn listen(mut stdout: ChildStdout, first_durable: &Sender<()>) -> Told {
+/// Hears the child out to the end of its pipe; tells when the first operation is durable, and when
+/// there have been [`ENOUGH`].
+fn listen(mut stdout: ChildStdout, tell: &Sender<()>) -> Told {
     let mut told = Told::default();
     let mut bytes = [0; MESSAGE_BYTES];
     // A short read at the end cannot happen (see format.rs) and would end the loop like any end.
     while stdout.read_exact(&mut bytes).is_ok() {
-        let silent = told.durable == 0;
+        let before = (told.durable > 0, told.ids.len() >= ENOUGH);
         told.hear(Message::decode(&bytes));
-        if silent && told.durable > 0 {
+        if before != (told.durable > 0, told.ids.len() >= ENOUGH) {
             // The receiver may have given up; the child dies then too, and the pipe ends.
-            let _ = first_durable.send(());
+            let _ = tell.send(());
         }
     }
     told

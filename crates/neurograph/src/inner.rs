@@ -1,0 +1,170 @@
+//! What a store's sessions and threads share, and its status. Knows nothing of who holds it.
+
+use crate::log::{Log, Logged};
+use crate::session::Session;
+use crate::stats::{MemoryShares, RecoveryReport, Stats};
+use ng_blackbox::Recorder;
+use ng_core::Arena;
+use ng_guardian::{Guardian, Holder};
+use ng_metrics::{Counter, Histogram, Registry};
+use ng_trace::{Collector, NameId, Sampler};
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicU8, AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+
+/// What the sessions share.
+pub(crate) struct Inner {
+    pub(crate) arena: Arena,
+    pub(crate) guardian: Guardian,
+    /// The guardian holds it weakly.
+    pub(crate) _holder: Arc<dyn Holder>,
+    pub(crate) log: Option<Log>,
+    pub(crate) logged: Logged,
+    pub(crate) tracing: Option<Tracing>,
+    pub(crate) blackbox: Option<Arc<Recorder>>,
+    pub(crate) _panic_hook: Option<ng_blackbox::PanicHookGuard>,
+    pub(crate) registry: Registry,
+    pub(crate) create_seconds: Histogram,
+    pub(crate) rejected: Counter,
+    pub(crate) quota_exceeded: Counter,
+    /// Unix seconds, written by the pulse.
+    pub(crate) seconds: AtomicU32,
+    pub(crate) status: Arc<Status>,
+    pub(crate) pulses: AtomicU64,
+    pub(crate) panics_recovered: AtomicU64,
+    /// Totals as last shown: what is shown never falls.
+    pub(crate) created_shown: AtomicU64,
+    pub(crate) recovery: RecoveryReport,
+    pub(crate) fixed_bytes: FixedBytes,
+    pub(crate) evictor: Mutex<Option<Session>>,
+}
+
+/// Memory that the store holds from open to close. Unit: bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FixedBytes {
+    pub(crate) wal: u64,
+    pub(crate) blackbox: u64,
+}
+
+/// Sampler, collector, and the names that spans have.
+pub(crate) struct Tracing {
+    pub(crate) sampler: Arc<Sampler>,
+    pub(crate) collector: Collector,
+    pub(crate) names: Names,
+    pub(crate) ring_bytes: u64,
+}
+
+/// Names of spans and of their attributes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    pub(crate) create: NameId,
+    pub(crate) update: NameId,
+    pub(crate) delete: NameId,
+    pub(crate) token: NameId,
+    pub(crate) lsn: NameId,
+}
+
+/// Open, read-only or closed; looked at wherever a session asks for something.
+#[derive(Default)]
+pub(crate) struct Status {
+    state: AtomicU8,
+    cause: Mutex<String>,
+    /// Read while a session takes a lease, written while the store closes: no lease is taken after.
+    pub(crate) leasing: RwLock<()>,
+}
+
+/// What keeps a write from being begun.
+pub(crate) enum Barred {
+    ReadOnly(String),
+    Closed,
+}
+
+const OPEN: u8 = 0;
+const READ_ONLY: u8 = 1;
+const CLOSED: u8 = 2;
+
+impl Status {
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), Barred> {
+        if self.state.load(Acquire) == OPEN {
+            return Ok(());
+        }
+        self.barred()
+    }
+
+    #[cold]
+    fn barred(&self) -> Result<(), Barred> {
+        match self.state.load(Acquire) {
+            READ_ONLY => Err(Barred::ReadOnly(self.cause.lock().clone())),
+            _ => Err(Barred::Closed),
+        }
+    }
+
+    /// The first cause stays; a closed store stays closed.
+    pub(crate) fn set_read_only(&self, cause: &str) {
+        let mut known = self.cause.lock();
+        if known.is_empty() {
+            *known = cause.to_string();
+        }
+        let only_open = |state| (state == OPEN).then_some(READ_ONLY);
+        // Already read-only or closed is as good.
+        let _before = self.state.fetch_update(AcqRel, Acquire, only_open);
+    }
+
+    /// `false` if it was closed already.
+    pub(crate) fn set_closed(&self) -> bool {
+        let _no_lease = self.leasing.write();
+        self.state.swap(CLOSED, AcqRel) != CLOSED
+    }
+}
+
+impl Inner {
+    pub(crate) fn stats(&self) -> Stats {
+        let arena = self.arena.stats();
+        let guardian = self.guardian.stats();
+        let wal = self.log.as_ref().map(|log| log.wal.stats());
+        let sampler = self.tracing.as_ref().map(|tracing| tracing.sampler.stats());
+        let spans = self.tracing.as_ref().map(|tracing| tracing.collector.stats());
+        let metrics = self.registry.stats();
+        let rejected = self.rejected.get();
+        let created = self.created_shown.fetch_max(arena.created_total, AcqRel);
+        Stats {
+            tokens_created_total: created.max(arena.created_total),
+            tokens_deleted_total: arena.deleted_total,
+            tokens_evicted_total: guardian.evicted_total,
+            tokens_rejected_total: rejected,
+            quota_exceeded_total: self.quota_exceeded.get(),
+            tokens_live: arena.live_bytes / 64,
+            quota_checks_total: arena.created_total + arena.aborted_total + rejected,
+            controller_steps_total: sampler.as_ref().map_or(0, |s| s.controller_steps_total),
+            pulses_total: self.pulses.load(Relaxed),
+            panics_recovered_total: self.panics_recovered.load(Relaxed)
+                + wal.as_ref().map_or(0, |wal| wal.observer_panics_total)
+                + spans.as_ref().map_or(0, |spans| spans.sink_panics_total),
+            records_replayed: self.recovery.records,
+            tokens_recovered: self.recovery.tokens,
+            recovery_elapsed: self.recovery.elapsed,
+            memory: MemoryShares {
+                arena: arena.committed_bytes + arena.overhead_bytes,
+                wal: wal.as_ref().map_or(0, |wal| wal.memory_bytes),
+                trace: spans.as_ref().map_or(0, |spans| spans.ring_bytes),
+                metrics: metrics.last_scrape_bytes,
+                blackbox: self.fixed_bytes.blackbox,
+            },
+            arena,
+            guardian,
+            wal,
+            sampler,
+            spans,
+            blackbox: self.blackbox.as_ref().map(|recorder| recorder.stats()),
+            metrics,
+        }
+    }
+
+    pub(crate) fn set_seconds(&self, seconds: u32) {
+        self.seconds.store(seconds, Release);
+    }
+}
