@@ -66,32 +66,29 @@ fn a_full_log_refuses_with_figures_changes_nothing_and_still_takes_deletes() {
     let mut config = config();
     config.wal.segment_bytes = 2 << 20;
     config.wal.log_bytes_max = 16 << 20;
-    config.wal.full_timeout = Duration::ZERO;
+    config.wal.full_timeout = Duration::from_millis(200);
     let store = Store::open(dir.path(), config.clone()).unwrap();
     let mut session = store.session();
-    let mut ids = Vec::new();
-    let error = loop {
-        // With no patience, a ring that is full for a moment refuses too: sync, and try again.
-        match session.create(&token(1)) {
-            Ok(id) => ids.push(id),
-            Err(CreateError::LogFull { used, limit, .. }) if used < limit / 2 => {
-                store.sync().unwrap();
-            }
-            Err(error) => break error,
+    let ids: Vec<_> = (0..100).map(|n| session.create(&token(n)).unwrap()).collect();
+    let error = (0..)
+        .find_map(|n| session.update(ids[n % ids.len()], &token(n as u32)).err())
+        .expect("the log is bounded");
+    match error {
+        WriteError::LogFull { used, limit, waited } => {
+            assert!(used > limit / 4 && used <= limit, "{used} of {limit}");
+            assert!(waited >= config.wal.full_timeout);
         }
-        if ids.len() % 50_000 == 0 {
-            ids.drain(..).for_each(|id| {
-                while session.delete(id).is_err() {
-                    store.sync().unwrap();
-                }
-            });
-        }
-    };
-    assert!(matches!(error, CreateError::LogFull { .. }), "{error}");
-    let before = store.len();
-    assert!(session.create(&token(1)).is_err());
-    assert_eq!(store.len(), before);
-    session.delete(ids[0]).unwrap();
+        other => panic!("{other}"),
+    }
+    let (before, len) = (session.get(ids[0]), store.len());
+    let refused = session.create(&token(1));
+    assert!(matches!(refused, Err(CreateError::LogFull { .. })), "{refused:?}");
+    let refused = session.update(ids[0], &token(77));
+    assert!(matches!(refused, Err(WriteError::LogFull { .. })), "{refused:?}");
+    assert_eq!((session.get(ids[0]), store.len()), (before, len), "a refusal changed something");
+    for &id in &ids[..50] {
+        session.delete(id).expect("the log's last reserve takes deletes");
+    }
     assert_eq!(store.health(), Health::Healthy);
     let expected: std::collections::HashMap<_, _> = store.iter().collect();
     drop(session);
