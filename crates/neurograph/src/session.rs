@@ -308,7 +308,7 @@ impl Session {
     /// New slots, with their credits, memory and ids.
     fn refill(&mut self) -> Result<(), CreateError> {
         let inner = Arc::clone(&self.inner);
-        let mut cleaned = false;
+        let mut cleanups_in_vain = 0;
         let mut ceiling_raised = false;
         loop {
             // Held until the lease is taken: a store that closes meanwhile waits for this, then recalls it.
@@ -344,11 +344,13 @@ impl Session {
                     CreateError::from(refusal)
                 }
             };
-            if cleaned || !inner.guardian.config().enable_aggressive_cleanup {
+            if !inner.guardian.config().enable_aggressive_cleanup {
                 return Err(refused);
             }
-            cleaned = true;
-            if inner.clean_up(CleanupGoal::LowWater, &|| false).evicted == 0 {
+            // One that found nothing to do may have waited for another that made room.
+            let evicted = inner.clean_up(CleanupGoal::LowWater, &|| false).evicted;
+            cleanups_in_vain = if evicted == 0 { cleanups_in_vain + 1 } else { 0 };
+            if cleanups_in_vain == 2 {
                 return Err(refused);
             }
         }

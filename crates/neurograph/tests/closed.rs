@@ -70,16 +70,18 @@ fn a_full_log_refuses_with_figures_changes_nothing_and_still_takes_deletes() {
     let store = Store::open(dir.path(), config.clone()).unwrap();
     let mut session = store.session();
     let ids: Vec<_> = (0..100).map(|n| session.create(&token(n)).unwrap()).collect();
-    let error = (0..)
-        .find_map(|n| session.update(ids[n % ids.len()], &token(n as u32)).err())
+    // A disk that stalls for longer than the timeout refuses too, at less: that is not what is tested.
+    let (used, limit, waited) = (0..)
+        .find_map(|n| match session.update(ids[n % ids.len()], &token(n as u32)) {
+            Err(WriteError::LogFull { used, limit, waited }) if used > limit / 4 => {
+                Some((used, limit, waited))
+            }
+            Ok(()) | Err(WriteError::LogFull { .. }) => None,
+            Err(other) => panic!("{other}"),
+        })
         .expect("the log is bounded");
-    match error {
-        WriteError::LogFull { used, limit, waited } => {
-            assert!(used > limit / 4 && used <= limit, "{used} of {limit}");
-            assert!(waited >= config.wal.full_timeout);
-        }
-        other => panic!("{other}"),
-    }
+    assert!(used <= limit, "{used} of {limit}");
+    assert!(waited >= config.wal.full_timeout);
     let (before, len) = (session.get(ids[0]), store.len());
     let refused = session.create(&token(1));
     assert!(matches!(refused, Err(CreateError::LogFull { .. })), "{refused:?}");

@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn the_deepest_and_latest_mount_names_the_filesystem() {
         let kind = |dir: &str| mount_type(MOUNTS, Path::new(dir)).expect("found");
-        assert_eq!(kind("/work/data"), "ext4");
+        assert_eq!(kind("/srv/data"), "ext4");
         assert_eq!(kind("/tmp/x"), "tmpfs");
         assert_eq!(kind("/tmp/disk/x"), "xfs");
         assert_eq!(kind("/over/x"), "overlay");

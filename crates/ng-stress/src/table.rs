@@ -174,8 +174,11 @@ fn checks(rows: &mut Rows, report: &Report) {
 fn bars(rows: &mut Rows, report: &Report) {
     rows.line("\nbars (at most)");
     for bar in &report.bars {
-        let value = bar.value.map_or("not measured".into(), |value| format!("{value:.3}"));
-        rows.row(&format!("{} {}", bar.id, bar.title), &value, &verdict(bar));
+        let name = format!("{} {}", bar.id, bar.title);
+        match bar.value {
+            Some(value) => rows.row(&name, &format!("{value:.3}"), &verdict(bar)),
+            None => rows.row(&name, "not measured", ""),
+        }
     }
     for reason in &report.not_judged {
         rows.line(&format!("  not judged: {reason}"));

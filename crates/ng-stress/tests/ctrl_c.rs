@@ -83,7 +83,7 @@ fn only_neighbours_are_left(place: &Place) {
 fn ctrl_c_in_the_full_phase_removes_what_is_ours_and_nothing_else() {
     let place = place_with_neighbours();
     let mut running = Running::start(&place, &["--tokens", "100000", "--phase", "full"]);
-    running.wait_for("phase full");
+    running.wait_for("full pairs");
     assert_eq!(running.interrupt(), Some(130));
     only_neighbours_are_left(&place);
 }
@@ -93,6 +93,7 @@ fn ctrl_c_in_the_recovery_phase_ends_the_child_too() {
     let place = place_with_neighbours();
     let mut running = Running::start(&place, &["--tokens", "9500000", "--phase", "recovery"]);
     let child = running.wait_for("child");
+    running.wait_for("something is durable");
     assert_eq!(running.interrupt(), Some(130));
     let child: i32 = child.parse().expect("a process id");
     let child = Pid::from_raw(child).expect("not zero");

@@ -93,6 +93,7 @@ impl Headline {
         let bar = lab.progress.bar("full", "baseline and full stack, pairs", count as u64);
         let (mut pairs, mut cpu_pairs, mut durable_after_ns) = (vec![], vec![], vec![]);
         let (mut sums, mut last) = (Sums::default(), None);
+        lab.progress.notice("full pairs");
         for turn in 0..count {
             let prove = turn + 1 == count;
             let ((baseline, readback), full) = alternate(

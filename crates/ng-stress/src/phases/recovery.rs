@@ -150,6 +150,7 @@ fn killed_child(
     let listener = std::thread::spawn(move || listen(stdout, &tell));
     let alive = heard.recv_timeout(FIRST_DURABLE_WITHIN);
     if alive.is_ok() {
+        lab.progress.notice("something is durable");
         // 0.5 to 2 s of writing; a fifth of that in a small run.
         let mut rng = fastrand::Rng::with_seed(lab.plan.seed);
         let scale = if lab.plan.tokens >= JUDGED_TOKENS { 1 } else { 5 };
