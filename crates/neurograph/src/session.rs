@@ -99,7 +99,9 @@ impl Session {
     /// Not logged: never blocks but for memory, once in 32,768 creates, and for a cleanup at the
     /// quota. Logged: waits at most `wal.full_timeout` for room, then `LogFull`; at Strict until it is
     /// durable, at most `wal.sync_timeout`, then `DurabilityUnknown`.
-    #[inline]
+    // `always`: all but the arena's few instructions is in a function of its own, and a call that
+    // carries 64 bytes through memory would cost more than what it calls.
+    #[inline(always)]
     pub fn create(&mut self, token: &Token) -> Result<TokenId, CreateError> {
         // The stamped copy lives in registers: only the slow path needs one in memory, and makes its own.
         if !self.logged.is(token)
