@@ -4,6 +4,7 @@
 use std::ffi::c_void;
 use std::hint::black_box;
 use std::ptr::NonNull;
+use std::thread;
 use std::time::Instant;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
@@ -54,6 +55,19 @@ impl Fresh {
         })
     }
 
+    /// Takes the memory on all cores.
+    fn populate(&mut self) {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let share = self.mapped_bytes.div_ceil(cores).next_multiple_of(HUGE_PAGE_BYTES);
+        let base = self.base.as_ptr().expose_provenance();
+        thread::scope(|scope| {
+            for start in (0..self.mapped_bytes).step_by(share) {
+                let bytes = share.min(self.mapped_bytes - start);
+                scope.spawn(move || populate(base + start, bytes));
+            }
+        });
+    }
+
     fn fill(&mut self, tokens: u64, workload: &Workload) {
         let mut slot = self.aligned.as_ptr();
         for token in workload.stream(0..tokens) {
@@ -74,19 +88,34 @@ impl Drop for Fresh {
     }
 }
 
+/// Takes the pages of a part of a [`Fresh`].
+fn populate(address: usize, bytes: usize) {
+    let start = std::ptr::with_exposed_provenance_mut::<c_void>(address);
+    // SAFETY: the range lies in the mapping whose owner waits for this; populating keeps its zeroes.
+    if unsafe { madvise(start, bytes, Advice::LinuxPopulateWrite) }.is_err() {
+        // A kernel before 5.14: one byte of each small page.
+        for offset in (0..bytes).step_by(4096) {
+            // SAFETY: as above, and `offset` lies inside the range.
+            unsafe { start.cast::<u8>().add(offset).write_volatile(0) };
+        }
+    }
+}
+
 /// Nanoseconds to fill fresh huge pages with `tokens` tokens (floor:fill_huge).
 pub fn fill_huge_ns(tokens: u64, workload: &Workload) -> Result<u64, Failure> {
+    back_memory(tokens)?;
     let mut fresh = Fresh::map(tokens)?;
     let start = Instant::now();
     fresh.fill(tokens, workload);
     Ok(start.elapsed().as_nanos() as u64)
 }
 
-/// Touches as much memory as the run will at its peak, once. The host of a virtual machine may not
-/// have backed it yet, and that first touch costs ten times what any later one does.
-pub fn warm_up(tokens: u64, workload: &Workload) -> Result<(), Failure> {
-    // An eighth more: the ids that are kept for reading back.
-    fill_huge_ns(tokens + tokens / 8, workload).map(drop)
+/// Has the host of a virtual machine back the memory that a run is about to take, and gives it back
+/// to the kernel at once. Called right before each timed region, on every side alike: a guest that
+/// reports its free pages loses them to the host whenever it pauses, to sync a file for instance, and
+/// a first touch then costs ten times what any other does. It would be charged to whoever paused.
+pub fn back_memory(tokens: u64) -> Result<(), Failure> {
+    Fresh::map(tokens).map(|mut fresh| fresh.populate())
 }
 
 /// Nanoseconds that the generator alone takes for `tokens` tokens.

@@ -117,9 +117,14 @@ impl Plan {
         })
     }
 
-    /// Pairs of a component's ratio: half of the headline's, rounded up.
+    /// Pairs of a component's ratio: half of the headline's.
     pub fn half_runs(&self) -> usize {
-        self.runs.div_ceil(2)
+        (self.runs / 2).max(1)
+    }
+
+    /// Pairs of a ratio whose bar is wide: a quarter of the headline's.
+    pub fn quarter_runs(&self) -> usize {
+        self.runs.div_ceil(4)
     }
 
     /// The published memory quota, scaled with the tokens. The fixed parts do not scale, so a
@@ -180,7 +185,7 @@ mod tests {
         let plan = plan(&[]).expect("defaults are valid");
         assert_eq!(plan.tokens, 9_500_000);
         assert_eq!(plan.max_memory_bytes(), 1_024_000_000);
-        assert_eq!((plan.runs, plan.half_runs()), (31, 16));
+        assert_eq!((plan.runs, plan.half_runs(), plan.quarter_runs()), (31, 15, 8));
         assert_eq!(plan.marked(plan.tokens), 9_500);
         assert!(plan.phases.baseline && plan.phases.full);
         assert!(plan.phases.recovery && plan.phases.tracing);

@@ -10,6 +10,7 @@ use crate::activity::Activity;
 use crate::admissions::Admissions;
 use crate::failure::Failure;
 use crate::fill::{Fill, fill};
+use crate::floors;
 use crate::lab::Lab;
 use crate::readback::Readback;
 use crate::scraper::{Scraped, Scraper};
@@ -73,6 +74,7 @@ pub fn baseline(
     let arena = subject::arena(lab.plan)?;
     let mut writers: Vec<_> = (0..threads).map(|_| arena.writer()).collect();
     let numbers = 0..lab.plan.tokens;
+    floors::back_memory(lab.plan.tokens)?;
     let cpu = usage::cpu_ns();
     let filled = fill(&mut writers, &lab.workload, numbers.clone(), prove, || {});
     let cpu_ns = usage::cpu_ns() - cpu;
@@ -132,6 +134,7 @@ pub fn full(lab: &Lab<'_>, parts: Parts, threads: usize, prove: bool) -> Result<
         }
     };
     let numbers = 0..lab.plan.tokens;
+    floors::back_memory(lab.plan.tokens)?;
     let cpu = usage::cpu_ns();
     let filled = fill(&mut sessions, &lab.workload, numbers.clone(), prove, go);
     let last = Instant::now();

@@ -104,7 +104,7 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
 
 fn warm_up(lab: &Lab<'_>) -> Result<(), Failure> {
     let _bar = lab.progress.bar("warm-up", "first touch of the memory, thrown away", 1);
-    floors::warm_up(lab.plan.tokens, &lab.workload)
+    floors::back_memory(lab.plan.tokens)
 }
 
 /// The report's directory; goes again if there is no report in it at the end.

@@ -268,7 +268,7 @@ fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), F
 
 /// Creators on all cores, on both sides.
 fn two_threads(lab: &Lab<'_>, checks: &mut Checks) -> Result<Option<f64>, Failure> {
-    let (cores, count) = (lab.machine.cores, lab.plan.half_runs());
+    let (cores, count) = (lab.machine.cores, lab.plan.quarter_runs());
     if cores < 2 {
         return Ok(None);
     }
