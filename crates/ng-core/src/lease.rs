@@ -55,20 +55,32 @@ impl Mask {
 
     /// Position of the bit that has `rank` set bits before it, at or after `from`.
     pub(crate) fn nth(&self, from: u32, mut rank: u32) -> Option<u32> {
-        let rest = self.without(&self.below(from));
-        for (index, &word) in rest.0.iter().enumerate() {
+        let mut index = from / 64;
+        let mut word = self.0.get(index as usize)? & u64::MAX << (from % 64);
+        loop {
             let here = word.count_ones();
             if rank < here {
-                let mut word = word;
-                for _ in 0..rank {
-                    word &= word - 1;
-                }
-                return Some(index as u32 * 64 + word.trailing_zeros());
+                return Some(index * 64 + nth_of_word(word, rank));
             }
             rank -= here;
+            index += 1;
+            word = *self.0.get(index as usize)?;
         }
-        None
     }
+}
+
+/// Place of the set bit that has `rank` set bits below it; there is one.
+fn nth_of_word(mut word: u64, rank: u32) -> u32 {
+    let lowest = word.trailing_zeros();
+    let run = word >> lowest;
+    if run & run.wrapping_add(1) == 0 {
+        // One run of bits: the usual case, for a lease without holes.
+        return lowest + rank;
+    }
+    for _ in 0..rank {
+        word &= word - 1;
+    }
+    word.trailing_zeros()
 }
 
 /// What the owner and others share. The first line is the owner's; others read it rarely.
@@ -250,6 +262,13 @@ mod tests {
         assert_eq!(mask.nth(1, 2), Some(64));
         assert_eq!(mask.nth(0, 5), Some(1023));
         assert_eq!(mask.nth(0, 6), None);
+        for (rank, position) in [0, 3, 63, 64, 700, 1023].into_iter().enumerate() {
+            assert_eq!(mask.nth(position, 0), Some(position));
+            assert_eq!(mask.nth(0, rank as u32), Some(position));
+        }
+        assert_eq!(mask.nth(1024, 0), None);
+        let run = Mask([u64::MAX << 5; 16]);
+        assert_eq!((run.nth(6, 57), run.nth(6, 58)), (Some(63), Some(69)));
         assert_eq!(mask.below(64).count(), 3);
         assert_eq!(mask.below(1024), mask);
         assert_eq!(Mask::first(65).0[..3], [u64::MAX, 1, 0]);
