@@ -92,8 +92,10 @@ fn a_full_log_refuses_with_figures_changes_nothing_and_still_takes_deletes() {
         session.delete(id).expect("the log's last reserve takes deletes");
     }
     assert_eq!(store.health(), Health::Healthy);
-    let expected: std::collections::HashMap<_, _> = store.iter().collect();
     drop(session);
+    let used = store.stats().guardian.tokens_used;
+    assert_eq!(used, store.len(), "a refused create kept its credit");
+    let expected: std::collections::HashMap<_, _> = store.iter().collect();
     drop(store);
     let store = Store::open(dir.path(), config).unwrap();
     let found: std::collections::HashMap<_, _> = store.iter().collect();
