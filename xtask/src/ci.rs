@@ -271,14 +271,25 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
     }
 }
 
+/// Licences, sources and bans. Advisories need a database from a git host that a build machine may
+/// not reach: `cargo deny check advisories` where it can.
 fn deny(run: &Run) -> Outcome {
-    let there = cargo("deny --version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if there.is_ok_and(|status| status.success()) {
-        run.succeeds(&mut cargo("deny --workspace --all-features check"))
+    let there = || {
+        let version = cargo("deny --version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        version.is_ok_and(|status| status.success())
+    };
+    if !there() && run.in_ci {
+        // What is missing afterwards is told below.
+        let _installed = run.succeeds(&mut cargo(INSTALL_DENY));
+    }
+    if there() {
+        run.succeeds(&mut cargo("deny --workspace --all-features check bans licenses sources"))
     } else {
-        Outcome::Lacking("cargo install --locked cargo-deny".into())
+        Outcome::Lacking(format!("cargo {INSTALL_DENY}"))
     }
 }
+
+const INSTALL_DENY: &str = "install --locked cargo-deny";
 
 /// Does `body` for each, to the end; fails with all that failed.
 fn all<T>(items: impl IntoIterator<Item = T>, body: impl Fn(T) -> Outcome) -> Outcome {
