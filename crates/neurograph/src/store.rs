@@ -102,8 +102,8 @@ impl Store {
         Ok(log.wal.sync()?)
     }
 
-    /// All live tokens in the order of their slots, beside writers: see [`Arena::iter`]. Goes on in a
-    /// closed store.
+    /// All live tokens in the order of their slots, beside writers: see [`ng_core::Arena::iter`]. Goes
+    /// on in a closed store.
     pub fn iter(&self) -> Iter {
         self.inner.arena.iter()
     }
