@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 
 use crate::{
     child::HugeHeap,
+    mapping::Mapping,
     report::{GroupReport, RowReport},
     row::{Failure, Group, Row, Work},
 };
@@ -28,6 +29,10 @@ pub(crate) fn measure(
             if watched {
                 eprint!("\r\x1b[K{}: round {round} of {rounds}, {}", group.id, row.name);
             }
+            // Memory of the whole guest: it serves the child as well.
+            Mapping::back(work.tokens).map_err(|error| {
+                Failure::Environment(format!("cannot map {} tokens: {error}", work.tokens))
+            })?;
             let sample = match child.as_mut().filter(|_| row.huge_heap) {
                 Some(child) => child.measure(group.id, row.name, verify)?,
                 None => (row.measure)(&Work { verify, ..*work })?,
