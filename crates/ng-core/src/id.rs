@@ -78,10 +78,15 @@ impl TokenId {
     /// The caller knows that `generation` is odd: it has just made a token of it.
     #[inline(always)]
     pub(crate) fn of_live(slot: u32, generation: u32) -> TokenId {
-        debug_assert!(generation & 1 == 1, "a live slot has an odd generation");
-        // The set bit changes nothing in an odd generation and shows the compiler that it is not zero.
-        let raw = u64::from(generation | 1) << 32 | u64::from(slot);
-        TokenId(NonZeroU64::new(raw).unwrap_or(NonZeroU64::MIN))
+        TokenId::of_live_raw(u64::from(generation) << 32 | u64::from(slot))
+    }
+
+    /// As [`TokenId::of_live`], from the whole number.
+    #[inline(always)]
+    pub(crate) fn of_live_raw(raw: u64) -> TokenId {
+        debug_assert!(raw >> 32 & 1 == 1, "a live slot has an odd generation");
+        // SAFETY: the callers' generation is odd, so the number is not zero.
+        TokenId(unsafe { NonZeroU64::new_unchecked(raw) })
     }
 }
 

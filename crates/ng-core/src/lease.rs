@@ -53,6 +53,18 @@ impl Mask {
         Mask(std::array::from_fn(|i| self.0[i] & !other.0[i]))
     }
 
+    /// The first run of set bits at or after `from`: its first position and the one past its last.
+    pub(crate) fn run(&self, from: u32) -> Option<(u32, u32)> {
+        let start = self.nth(from, 0)?;
+        let (mut index, below) = (start / 64, start % 64);
+        let mut end = start + (!(self.0[index as usize] >> below)).trailing_zeros();
+        while end == (index + 1) * 64 && end < LEASE_SLOTS_MAX {
+            index += 1;
+            end += (!self.0[index as usize]).trailing_zeros();
+        }
+        Some((start, end))
+    }
+
     /// Position of the bit that has `rank` set bits before it, at or after `from`.
     pub(crate) fn nth(&self, from: u32, mut rank: u32) -> Option<u32> {
         let mut index = from / 64;
@@ -269,6 +281,14 @@ mod tests {
         assert_eq!(mask.nth(1024, 0), None);
         let run = Mask([u64::MAX << 5; 16]);
         assert_eq!((run.nth(6, 57), run.nth(6, 58)), (Some(63), Some(69)));
+        let runs = [(0, 1), (3, 4), (63, 65), (700, 701), (1023, 1024)];
+        for (start, end) in runs {
+            assert_eq!(mask.run(start), Some((start, end)));
+        }
+        assert_eq!((mask.run(1), mask.run(64)), (Some((3, 4)), Some((64, 65))));
+        assert_eq!((mask.run(1024), Mask::EMPTY.run(0)), (None, None));
+        assert_eq!(run.run(0), Some((5, 64)));
+        assert_eq!(Mask::first(1024).run(17), Some((17, 1024)));
         assert_eq!(mask.below(64).count(), 3);
         assert_eq!(mask.below(1024), mask);
         assert_eq!(Mask::first(65).0[..3], [u64::MAX, 1, 0]);

@@ -22,7 +22,7 @@ fn try_read(slot: &Slot) -> Option<[u64; 8]> {
 fn loom_a_reader_beside_an_update_sees_the_old_words_or_the_new_and_no_mixture() {
     loom::model(|| {
         let slot = Arc::new(Slot::boxed());
-        slot.fill(1, &words(1));
+        slot.fill(Head::dead(0), &words(1));
         let writer = {
             let slot = Arc::clone(&slot);
             thread::spawn(move || {
@@ -43,14 +43,14 @@ fn loom_a_reader_beside_an_update_sees_the_old_words_or_the_new_and_no_mixture()
 fn loom_a_reader_of_a_deleted_and_reused_slot_never_mixes_the_two_tokens() {
     loom::model(|| {
         let slot = Arc::new(Slot::boxed());
-        slot.fill(1, &words(1));
+        slot.fill(Head::dead(0), &words(1));
         let writer = {
             let slot = Arc::clone(&slot);
             thread::spawn(move || {
                 let head = slot.head();
                 assert!(slot.begin(head));
                 slot.kill(2);
-                slot.fill(3, &words(2));
+                slot.fill(Head::dead(2), &words(2));
             })
         };
         if let Some(seen) = try_read(&slot) {
@@ -70,7 +70,7 @@ fn loom_a_reader_of_a_deleted_and_reused_slot_never_mixes_the_two_tokens() {
 fn loom_two_writers_of_one_token_take_turns() {
     loom::model(|| {
         let slot = Arc::new(Slot::boxed());
-        slot.fill(1, &words(1));
+        slot.fill(Head::dead(0), &words(1));
         let one = {
             let slot = Arc::clone(&slot);
             thread::spawn(move || {

@@ -181,7 +181,9 @@ impl Shared {
     }
 
     /// Takes up to `want` slots for a lease, from used chunks first.
-    pub(crate) fn take(&self, want: u32) -> Result<(u32, Mask), CreateError> {
+    ///
+    /// Says also whether they were never used since their chunk last had no memory.
+    pub(crate) fn take(&self, want: u32) -> Result<(u32, Mask, bool), CreateError> {
         let want = want.clamp(1, LEASE_SLOTS_MAX);
         loop {
             let found = self
@@ -192,9 +194,9 @@ impl Shared {
             let Some((first, mask)) = found else {
                 return Err(CreateError::Full { slots: u64::from(self.slot_count) });
             };
-            let taken = self.prepare(first, mask)?;
+            let (taken, untouched) = self.prepare(first, mask)?;
             if taken != Mask::EMPTY {
-                return Ok((first, taken));
+                return Ok((first, taken, untouched));
             }
         }
     }
@@ -211,7 +213,7 @@ impl Shared {
     }
 
     /// Memory and generations for slots just taken. On an error they are free again.
-    fn prepare(&self, first: u32, mask: Mask) -> Result<Mask, CreateError> {
+    fn prepare(&self, first: u32, mask: Mask) -> Result<(Mask, bool), CreateError> {
         let header = &self.chunks.headers[(first / CHUNK_SLOTS) as usize];
         if !header.committed.load(Acquire) && !self.commit_chunk(header) {
             self.chunks.free_group(first, &mask);
@@ -220,40 +222,39 @@ impl Shared {
                 committed: self.committed_chunks.load(Acquire) * CHUNK_BYTES,
             });
         }
-        let (mut kept, mut highest) = (mask, header.base.load(Acquire));
-        // Looking at untouched slots would map the zero page, and their first write fault again.
-        if header.untouched.fetch_and(!group_bit(first), AcqRel) & group_bit(first) == 0 {
-            highest = highest.max(self.check_generations(first, &mut kept));
+        let mut kept = mask;
+        let high = header.high.load(SeqCst);
+        if high > GENERATION_LAST {
+            self.retire_used_up(first, &mut kept);
         }
-        let (needed, limit) = (highest + 1, self.generation_limit.load(Acquire));
+        // Dead slots are at most at `high`, which is then even, or below it.
+        let (needed, limit) = (high | 1, self.generation_limit.load(Acquire));
         if needed >= limit {
             self.chunks.free_group(first, &kept);
             return Err(CreateError::Generation { needed, limit });
         }
         header.high.fetch_max(needed, SeqCst);
-        Ok(kept)
+        let group = group_bit(first);
+        let untouched = header.untouched.fetch_and(!group, AcqRel) & group != 0;
+        Ok((kept, untouched))
     }
 
-    /// Highest generation of the slots in `kept`; those that are used up leave it for good.
-    fn check_generations(&self, first: u32, kept: &mut Mask) -> u32 {
+    /// Takes those slots out of `kept` for good whose generations are used up.
+    #[cold]
+    fn retire_used_up(&self, first: u32, kept: &mut Mask) {
         let header = &self.chunks.headers[(first / CHUNK_SLOTS) as usize];
-        let mut highest = 0;
         for (word, left) in kept.0.iter_mut().enumerate() {
             let mut bits = *left;
             while bits != 0 {
                 let index = first + word as u32 * 64 + bits.trailing_zeros();
                 let head = self.slot(index).head_relaxed();
-                let generation = header.generation(index % CHUNK_SLOTS, head);
-                if generation > GENERATION_LAST {
+                if header.generation(index % CHUNK_SLOTS, head) > GENERATION_LAST {
                     *left &= !(bits & bits.wrapping_neg());
                     self.retired_total.fetch_add(1, Relaxed);
-                } else {
-                    highest = highest.max(generation);
                 }
                 bits &= bits - 1;
             }
         }
-        highest
     }
 
     fn commit_chunk(&self, header: &Chunk) -> bool {
@@ -319,6 +320,9 @@ impl Shared {
         let offset = dead - chunk.base.load(Acquire);
         let bits = chunk.place(index % CHUNK_SLOTS, offset);
         self.slot(index).kill(bits);
+        if chunk.high.load(Relaxed) < dead {
+            chunk.high.fetch_max(dead, SeqCst);
+        }
         self.chunks.free(index);
     }
 

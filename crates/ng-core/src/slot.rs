@@ -83,6 +83,19 @@ impl Head {
         Head(u64::from(generation_bits) << GENERATION_SHIFT)
     }
 
+    /// Stamp of the token that follows a dead slot: nothing but the next generation.
+    #[inline(always)]
+    pub(crate) fn next_stamp(self) -> Head {
+        debug_assert!(self == Head::dead(self.generation_bits()) && !self.is_live());
+        Head(self.0 + (1 << GENERATION_SHIFT))
+    }
+
+    /// The generation's place in an id, if this is a stamp alone.
+    #[inline(always)]
+    pub(crate) fn id_bits(self) -> u64 {
+        self.0 << (32 - GENERATION_SHIFT)
+    }
+
     #[inline(always)]
     fn writing(self) -> Head {
         Head(self.0 | WRITING)
@@ -140,12 +153,17 @@ impl Slot {
         Head(self.words[HEAD].load(Acquire))
     }
 
-    /// Makes a token of a dead slot that only the caller holds.
+    /// Makes a token of a dead slot that only the caller holds, and whose head was `dead`. Returns its stamp.
     #[inline(always)]
-    pub(crate) fn fill(&self, generation_bits: u32, words: &Words) {
+    pub(crate) fn fill(&self, dead: Head, words: &Words) -> Head {
+        debug_assert!(
+            words[HEAD] & !TOKEN_PART == 0,
+            "a token's words leave the stamp's bits clear"
+        );
         self.store_words(words);
-        let head = Head::live(generation_bits, words[HEAD] & TOKEN_PART);
-        self.words[HEAD].store(head.0, Release);
+        let stamp = dead.next_stamp();
+        self.words[HEAD].store(words[HEAD] | stamp.0, Release);
+        stamp
     }
 
     /// Marks a dead slot that only the caller holds as being written.

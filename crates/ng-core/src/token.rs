@@ -263,6 +263,7 @@ impl Token {
     /// From what [`Token::to_words`] gave.
     ///
     /// Errors: bits that no token has; a weight outside 0 to 1.
+    #[inline]
     pub fn from_words(words: [u64; 8]) -> Result<Token, TokenError> {
         if words[HEAD] & !TOKEN_PART != 0 {
             return Err(TokenError::Words { word: words[HEAD] });
@@ -433,9 +434,10 @@ fn all_axes() -> impl Iterator<Item = (Space, usize)> {
     Space::ALL.into_iter().flat_map(|space| (0..3).map(move |axis| (space, axis)))
 }
 
+#[inline(always)]
 fn check_weight(value: f32) -> Result<(), TokenError> {
-    // NaN is in no range; −0 would compare equal to 0 and store other bits.
-    if !(0.0..=1.0).contains(&value) || value.is_sign_negative() {
+    // Bits of floats from +0 up are ordered as the floats are; −0, NaN and the negative lie above them all.
+    if value.to_bits() > 1.0f32.to_bits() {
         return Err(TokenError::Weight { value });
     }
     Ok(())

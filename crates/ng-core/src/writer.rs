@@ -23,12 +23,13 @@ use crate::token::Token;
 pub struct Writer {
     /// Slot of position 0 of the lease. Dangling before the first lease, when no position is below the limit.
     origin: *const Slot,
-    /// Slots of the current word that are not used yet.
-    rest: u64,
-    /// Position of that word's lowest bit.
-    word: u32,
-    /// Generation base of the leased chunk; it can't change while slots of it are leased.
-    base: u32,
+    /// Position of the next unused slot; at the lease's end if there is none.
+    next: u32,
+    /// One past the run of leased slots that `next` lies in.
+    run_end: u32,
+    /// What the ids of this lease begin from: generation base of its chunk, which can't change while
+    /// slots of it are leased, and slot of position 0.
+    origin_id: u64,
     first: u32,
     barrier: Barrier,
     /// The leased chunk has a side table.
@@ -66,9 +67,9 @@ impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, lease: Arc<Lease>) -> Writer {
         Writer {
             origin: std::ptr::null(),
-            rest: 1,
-            word: LEASE_SLOTS_MAX,
-            base: 0,
+            next: LEASE_SLOTS_MAX,
+            run_end: 0,
+            origin_id: 0,
             first: 0,
             barrier: shared.barrier,
             wide: false,
@@ -86,26 +87,36 @@ impl Writer {
     ///
     /// Blocks at most for the kernel to hand out memory, once in 32,768 creates.
     /// Errors: the arena is full, or its owner refused memory or generations. Nothing changed.
-    #[inline]
+    #[inline(always)]
     pub fn create(&mut self, token: &Token) -> Result<TokenId, CreateError> {
-        if let Some(id) = self.try_create(token) {
-            return Ok(id);
-        }
-        self.create_slow(token)
+        let position = match self.advance() {
+            Some(position) => position,
+            None => self.advance_slow()?,
+        };
+        Ok(self.fill(position, token))
     }
 
+    /// The next position, if nothing is due.
+    #[inline(always)]
+    fn advance(&mut self) -> Option<u32> {
+        let position = self.next;
+        self.lease.advance(position, self.barrier).then_some(position)
+    }
+
+    /// The next position, once all that is due is done.
     #[cold]
-    fn create_slow(&mut self, token: &Token) -> Result<TokenId, CreateError> {
+    #[inline(never)]
+    fn advance_slow(&mut self) -> Result<u32, CreateError> {
         loop {
             match self.due() {
                 Due::Lease => {
                     self.lease(LEASE_SLOTS_MAX)?;
                 }
-                Due::Stop => return Ok(self.create_due(token)),
+                Due::Stop => return Ok(self.next),
                 Due::Bell => self.resume(),
             }
-            if let Some(id) = self.try_create(token) {
-                return Ok(id);
+            if let Some(position) = self.advance() {
+                return Ok(position);
             }
         }
     }
@@ -113,16 +124,13 @@ impl Writer {
     /// Stores a token if nothing is due; else changes nothing, and [`Writer::due`] says what is.
     #[inline(always)]
     pub fn try_create(&mut self, token: &Token) -> Option<TokenId> {
-        let position = self.position();
-        if !self.lease.advance(position, self.barrier) {
-            return None;
-        }
+        let position = self.advance()?;
         Some(self.fill(position, token))
     }
 
     /// What stopped the writer. Call it only after a `None`.
     pub fn due(&mut self) -> Due {
-        let position = self.position();
+        let position = self.next;
         if position >= LEASE_SLOTS_MAX || !self.lease.owns(position, self.armed) {
             return Due::Lease;
         }
@@ -134,27 +142,40 @@ impl Writer {
     /// Errors: as [`Writer::create`]; the writer then has no lease.
     pub fn lease(&mut self, want: u32) -> Result<u32, CreateError> {
         self.hand_back();
-        let (first, mask) = self.shared.take(want)?;
+        let (first, mask, untouched) = self.shared.take(want)?;
         self.lease.start(first, mask);
         let header = &self.shared.chunks.headers[(first / CHUNK_SLOTS) as usize];
         self.origin = self.shared.slot(first);
         (self.first, self.mask) = (first, mask);
-        self.base = header.base.load(Acquire);
+        self.origin_id = u64::from(header.base.load(Acquire)) << 32 | u64::from(first);
         self.wide = header.is_wide();
+        if untouched {
+            self.fault_in();
+        }
         self.armed = 0;
         self.stop_from = 0;
-        self.enter_word(0);
+        self.enter_run(0);
         self.resume();
         Ok(mask.count())
+    }
+
+    /// Touches each page of a lease without memory by a store. A load first would map the kernel's
+    /// zero page, and the store after it would fault again.
+    fn fault_in(&self) {
+        // A word of the mask is 64 slots: one small page.
+        for (word, bits) in self.mask.0.iter().enumerate().filter(|(_, bits)| **bits != 0) {
+            let index = self.first + word as u32 * 64 + bits.trailing_zeros();
+            self.shared.slot(index).kill(0);
+        }
     }
 
     /// Gives the unused slots of the lease back. Returns how many.
     pub fn hand_back(&mut self) -> u32 {
         self.settle_stop();
-        let unused = self.lease.finish(self.position());
+        let unused = self.lease.finish(self.next);
         let count = unused.mask.count();
         self.shared.put_back(unused);
-        (self.rest, self.word) = (1, LEASE_SLOTS_MAX);
+        (self.next, self.run_end) = (LEASE_SLOTS_MAX, 0);
         (self.mask, self.armed, self.stop) = (Mask::EMPTY, 0, u32::MAX);
         count
     }
@@ -162,7 +183,7 @@ impl Writer {
     /// After `creates` more creates, stop before the next with [`Due::Stop`]. `u64::MAX` for never.
     pub fn stop_after(&mut self, creates: u64) {
         self.stop_left = creates;
-        self.stop_from = self.position().min(LEASE_SLOTS_MAX);
+        self.stop_from = self.next.min(LEASE_SLOTS_MAX);
         self.set_limit();
     }
 
@@ -174,11 +195,13 @@ impl Writer {
 
     /// Counts the creates since the stop was set.
     fn settle_stop(&mut self) {
-        let position = self.position().min(LEASE_SLOTS_MAX);
-        let done = self.mask.below(position).without(&self.mask.below(self.stop_from)).count();
-        if self.stop_left != u64::MAX {
-            self.stop_left = self.stop_left.saturating_sub(u64::from(done));
+        let position = self.next.min(LEASE_SLOTS_MAX);
+        if self.stop_left == u64::MAX {
+            self.stop_from = position;
+            return;
         }
+        let done = self.mask.below(position).without(&self.mask.below(self.stop_from)).count();
+        self.stop_left = self.stop_left.saturating_sub(u64::from(done));
         self.stop_from = position;
     }
 
@@ -191,7 +214,7 @@ impl Writer {
 
     /// Stores a token at the stop; call it only after [`Due::Stop`].
     pub fn create_due(&mut self, token: &Token) -> TokenId {
-        let position = self.position();
+        let position = self.next;
         assert!(position == self.stop, "no stop is due at position {position}");
         self.fill(position, token)
     }
@@ -201,16 +224,13 @@ impl Writer {
     /// The token appears with [`Pending::commit`]; dropping the `Pending` undoes it all.
     #[inline]
     pub fn begin(&mut self) -> Option<Pending<'_>> {
-        let position = self.position();
-        if !self.lease.advance(position, self.barrier) {
-            return None;
-        }
+        let position = self.advance()?;
         Some(Pending::new(self, position))
     }
 
     /// As [`Writer::begin`], at the stop; call it only after [`Due::Stop`].
     pub fn begin_due(&mut self) -> Pending<'_> {
-        let position = self.position();
+        let position = self.next;
         assert!(position == self.stop, "no stop is due at position {position}");
         Pending::new(self, position)
     }
@@ -240,53 +260,42 @@ impl Writer {
         Ok(Edit { writer: self, id, head, open: true })
     }
 
-    /// Position of the next unused slot of the lease; at or beyond the lease's end if there is none.
-    #[inline(always)]
-    fn position(&self) -> u32 {
-        self.word + self.rest.trailing_zeros()
-    }
-
     /// Writes the slot at `position`, which this writer owns.
     #[inline(always)]
     fn fill(&mut self, position: u32, token: &Token) -> TokenId {
-        self.step();
+        self.step(position);
         // SAFETY: a position below the limit, or owned by `Lease::owns`, lies inside the lease's group,
         // and `origin` is that group's first slot.
         let slot = unsafe { &*self.origin.add(position as usize) };
         let head = slot.head_relaxed();
-        let bits = head.generation_bits() + 1;
-        let generation = if self.wide { self.wide_generation(position, head) } else { bits };
-        slot.fill(bits, token.words());
-        TokenId::of_live(self.first + position, self.base.wrapping_add(generation))
+        let stamp = slot.fill(head, token.words());
+        if self.wide {
+            return self.wide_id(position, head);
+        }
+        TokenId::of_live_raw(self.origin_id + stamp.id_bits() + u64::from(position))
     }
 
+    /// Id of the token that follows `head` in a chunk with a side table.
     #[cold]
-    fn wide_generation(&self, position: u32, head: Head) -> u32 {
+    fn wide_id(&self, position: u32, head: Head) -> TokenId {
         let slot = self.first + position;
         let header = &self.shared.chunks.headers[(slot / CHUNK_SLOTS) as usize];
-        header.offset(slot % CHUNK_SLOTS, head) + 1
+        TokenId::of_live(slot, header.generation(slot % CHUNK_SLOTS, head) + 1)
     }
 
-    /// The slot at the position is used.
+    /// The slot at `position` is used.
     #[inline(always)]
-    fn step(&mut self) {
-        self.rest &= self.rest - 1;
-        if self.rest == 0 {
-            self.enter_word(self.word / 64 + 1);
+    fn step(&mut self, position: u32) {
+        self.next = position + 1;
+        if position + 1 == self.run_end {
+            self.enter_run(position + 1);
         }
     }
 
-    /// Goes to the first word at or after `index` that has slots.
-    #[inline]
-    fn enter_word(&mut self, index: u32) {
-        for index in index..LEASE_SLOTS_MAX / 64 {
-            let rest = self.mask.0[index as usize];
-            if rest != 0 {
-                (self.rest, self.word) = (rest, index * 64);
-                return;
-            }
-        }
-        (self.rest, self.word) = (1, LEASE_SLOTS_MAX);
+    /// Goes to the first run of slots at or after `position`.
+    #[inline(never)]
+    fn enter_run(&mut self, position: u32) {
+        (self.next, self.run_end) = self.mask.run(position).unwrap_or((LEASE_SLOTS_MAX, 0));
     }
 }
 
@@ -310,17 +319,13 @@ pub struct Pending<'w> {
 
 impl<'w> Pending<'w> {
     fn new(writer: &'w mut Writer, position: u32) -> Pending<'w> {
-        writer.step();
+        writer.step(position);
         let index = writer.first + position;
         let slot = writer.shared.slot(index);
         let head = slot.head_relaxed();
-        let offset = if writer.wide {
-            writer.wide_generation(position, head)
-        } else {
-            head.generation_bits() + 1
-        };
+        let header = &writer.shared.chunks.headers[(index / CHUNK_SLOTS) as usize];
+        let generation = header.generation(index % CHUNK_SLOTS, head) + 1;
         slot.begin_dead(head);
-        let generation = writer.base.wrapping_add(offset);
         Pending { writer, index, head, generation, open: true }
     }
 
@@ -333,7 +338,7 @@ impl<'w> Pending<'w> {
     pub fn commit(mut self, token: &Token) -> TokenId {
         self.open = false;
         let slot = self.writer.shared.slot(self.index);
-        slot.fill(self.head.generation_bits() + 1, token.words());
+        slot.fill(self.head, token.words());
         self.id()
     }
 }
