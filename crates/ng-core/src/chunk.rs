@@ -22,6 +22,8 @@ use crate::sync::atomic::{
 /// Groups of a chunk: 32 of 1,024 slots.
 pub(crate) const GROUPS: u32 = 32;
 const GROUP_WORDS: usize = 16;
+/// The bit of a base that says "has a side table".
+const WIDE: u32 = 1;
 /// Words of one chunk's bitmap.
 pub(crate) const BITMAP_WORDS: usize = CHUNK_SLOTS as usize / 64;
 
@@ -30,8 +32,10 @@ pub(crate) const BITMAP_WORDS: usize = CHUNK_SLOTS as usize / 64;
 pub(crate) struct Chunk {
     /// Rises before a write that wraps a version or a generation, and before the memory goes back.
     pub(crate) epoch: AtomicU64,
-    /// Even. Changes only while every slot of the chunk is free and held by who changes it.
-    pub(crate) base: AtomicU32,
+    /// Generation from which the slots' stamps count: even, and changed only while every slot of the
+    /// chunk is free and held by who changes it. Its lowest bit says that there is a side table: then
+    /// no live stamp fits it, and a reader that compares only those two looks closer.
+    base: AtomicU32,
     /// Even. No new token gets a generation below it.
     pub(crate) floor: AtomicU32,
     /// Highest generation that a lease of this chunk may have handed out.
@@ -66,7 +70,7 @@ impl Chunk {
     /// Generation of the slot at `index` of this chunk, whose head was read as `head`.
     #[inline(always)]
     pub(crate) fn generation(&self, index: u32, head: Head) -> u32 {
-        self.base.load(Acquire).wrapping_add(self.offset(index, head))
+        self.base().wrapping_add(self.offset(index, head))
     }
 
     /// Generation above the chunk's base.
@@ -85,6 +89,26 @@ impl Chunk {
     /// writing bit is held.
     pub(crate) fn widen(&self) {
         self.overruns.get_or_init(|| (0..CHUNK_SLOTS).map(|_| AtomicU32::new(0)).collect());
+        self.base.fetch_or(WIDE, SeqCst);
+    }
+
+    /// Generation from which the slots' stamps count.
+    #[inline(always)]
+    pub(crate) fn base(&self) -> u32 {
+        self.base.load(Acquire) & !WIDE
+    }
+
+    /// Sets the base; the caller holds every slot of the chunk.
+    pub(crate) fn set_base(&self, base: u32) {
+        debug_assert!(base & WIDE == 0, "a base is even");
+        self.base.store(if self.is_wide() { base | WIDE } else { base }, SeqCst);
+    }
+
+    /// Stamp that a live slot with this generation has, if there is no side table; else, or if the
+    /// generation fits no stamp, one that no live slot has.
+    #[inline(always)]
+    pub(crate) fn stamp_of(&self, generation: u32) -> Head {
+        Head::stamp(generation.wrapping_sub(self.base.load(Acquire)))
     }
 
     /// Does `offset` fit with what the chunk has?

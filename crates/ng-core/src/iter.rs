@@ -25,24 +25,66 @@ impl Iter {
 impl Iterator for Iter {
     type Item = (TokenId, Token);
 
+    #[inline]
     fn next(&mut self) -> Option<(TokenId, Token)> {
         let shared = &*self.shared;
         while self.next < self.end {
             let index = self.next;
+            let (slot, chunk) = shared.locate(index)?;
             // Asked at a chunk's first slot only: a chunk that goes meanwhile reads as zeroes.
-            if index.is_multiple_of(CHUNK_SLOTS) {
-                let header = &shared.chunks.headers[(index / CHUNK_SLOTS) as usize];
-                if !header.committed.load(Acquire) {
-                    // Without memory it holds nothing; touching it would take memory.
-                    self.next += CHUNK_SLOTS;
-                    continue;
-                }
+            if index.is_multiple_of(CHUNK_SLOTS) && !chunk.committed.load(Acquire) {
+                // Without memory it holds nothing; touching it would take memory.
+                self.next += CHUNK_SLOTS;
+                continue;
             }
             self.next += 1;
-            if let Some((generation, words)) = shared.read(index, 0) {
-                return Some((TokenId::of_live(index, generation), Token::from_slot(words)));
+            if let Some(found) = shared.read_any(index, slot, chunk) {
+                return Some(found);
             }
         }
         None
+    }
+
+    /// Chunk by chunk, which is faster than asking for one token after the other.
+    #[inline]
+    fn fold<B, F: FnMut(B, Self::Item) -> B>(self, init: B, mut f: F) -> B {
+        let mut folded = Some(init);
+        let mut from = self.next % CHUNK_SLOTS;
+        for chunk in self.next / CHUNK_SLOTS..self.end.div_ceil(CHUNK_SLOTS) {
+            self.shared.for_each_in(chunk, from, |id, token| {
+                folded = folded.take().map(|folded| f(folded, (id, *token)));
+            });
+            from = 0;
+        }
+        folded.expect("each call of the closure puts it back")
+    }
+}
+
+impl Shared {
+    /// Chunks that may hold tokens.
+    pub(crate) fn used_chunks(&self) -> u32 {
+        (self.frontier.load(Acquire) * LEASE_SLOTS_MAX).div_ceil(CHUNK_SLOTS)
+    }
+
+    /// Calls `visit` for each live token of a chunk from its slot `from` on.
+    #[inline(always)]
+    pub(crate) fn for_each_in(
+        &self,
+        chunk: u32,
+        from: u32,
+        mut visit: impl FnMut(TokenId, &Token),
+    ) {
+        let header = &self.chunks.headers[chunk as usize];
+        if !header.committed.load(Acquire) {
+            return;
+        }
+        for (slot, index) in self.slots(chunk).iter().zip(chunk * CHUNK_SLOTS..) {
+            if index % CHUNK_SLOTS < from {
+                continue;
+            }
+            if let Some((id, token)) = self.read_any(index, slot, header) {
+                visit(id, &token);
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, MutexGuard, lock};
 use crossbeam_utils::CachePadded;
 
 /// Bits of a group's 1,024 slots. A position is a bit's index.
@@ -112,7 +112,7 @@ struct Hot {
     deleted: AtomicU64,
 }
 
-struct Held {
+pub(crate) struct Held {
     /// Slot of position 0.
     first: u32,
     mask: Mask,
@@ -218,8 +218,7 @@ impl Lease {
 
     /// Anybody: makes the owner look up from its work at its next create.
     pub(crate) fn ring(&self) {
-        let _held = lock(&self.held);
-        self.hot.limit.store(0, Relaxed);
+        drop(self.hold());
     }
 
     /// Owner: one create begun was taken back.
@@ -235,9 +234,20 @@ impl Lease {
         cell.store(cell.load(Relaxed) + 1, Release);
     }
 
+    /// Anybody: stops creates until the guard is dropped. Fence ([`Barrier::heavy`]) before trusting it.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, Held> {
+        let held = lock(&self.held);
+        self.hot.limit.store(0, Relaxed);
+        held
+    }
+
     /// Anybody: what this lease's owner has done so far.
     pub(crate) fn tally(&self) -> Tally {
-        let held = lock(&self.held);
+        self.tally_held(&lock(&self.held))
+    }
+
+    /// [`Lease::tally`] for who has the lock.
+    pub(crate) fn tally_held(&self, held: &Held) -> Tally {
         let begun = self.hot.pos.load(Relaxed).min(held.end);
         let used = held.mask.below(begun).count();
         Tally {

@@ -110,3 +110,21 @@ impl Drop for Reservation {
         };
     }
 }
+
+/// Asks the processor for a slot's line, for reading. A hint: any address will do.
+#[inline(always)]
+pub(crate) fn prefetch(slot: *const Slot) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(slot.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above; the instruction changes no register and no memory.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) slot, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _no_hint = slot;
+}

@@ -84,7 +84,7 @@ impl Restorer {
         let mut restored = Restored::default();
         let shared = &*self.shared;
         for header in &shared.chunks.headers {
-            header.base.store(floor, Relaxed);
+            header.set_base(floor);
             header.floor.store(floor, Relaxed);
             header.high.store(floor, Relaxed);
         }
@@ -114,7 +114,7 @@ fn finish_chunk(shared: &Shared, chunk: u32, generations: &[u32], floor: u32) ->
     let oldest = generations.iter().copied().filter(|&g| g != 0).min();
     let newest = generations.iter().copied().max().unwrap_or(0);
     let base = oldest.map_or(floor, |oldest| (oldest & !1).min(floor));
-    header.base.store(base, Relaxed);
+    header.set_base(base);
     header.high.store(floor.max(newest), Relaxed);
     if !header.fits((floor - base).max(newest.saturating_sub(base))) {
         header.widen();

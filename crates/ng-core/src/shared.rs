@@ -10,7 +10,7 @@ use crate::error::{ArenaError, CreateError};
 use crate::id::TokenId;
 use crate::lease::{Lease, Mask, Tally, Unused};
 use crate::memory::Reservation;
-use crate::slot::{Head, Slot, Words};
+use crate::slot::{Head, Lines, Slot};
 use crate::stats::ArenaStats;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -47,6 +47,27 @@ pub(crate) struct Shared {
 struct Registry {
     leases: Vec<Arc<Lease>>,
     ended: Tally,
+}
+
+/// What a reader saw of a slot before it copies the words; they count if it sees the same afterwards.
+#[derive(Clone, Copy)]
+pub(crate) struct Look {
+    epoch: u64,
+    pub(crate) head: Head,
+}
+
+impl Look {
+    #[inline(always)]
+    pub(crate) fn at(slot: &Slot, chunk: &Chunk) -> Look {
+        Look { epoch: chunk.epoch.load(Acquire), head: slot.head() }
+    }
+
+    /// The token, unless it changed since the look, at which nobody was writing it.
+    #[inline(always)]
+    pub(crate) fn finish(self, slot: &Slot, chunk: &Chunk) -> Option<Lines> {
+        let lines = slot.copy(self.head)?;
+        (chunk.epoch.load(Acquire) == self.epoch).then_some(lines)
+    }
 }
 
 impl Shared {
@@ -95,27 +116,78 @@ impl Shared {
         }
     }
 
-    /// Reads a live token whole. `wanted` 0 takes any generation.
-    #[inline]
-    pub(crate) fn read(&self, index: u32, wanted: u32) -> Option<(u32, Words)> {
-        let (slot, chunk) = self.locate(index)?;
+    /// Reads the token at `id` whole.
+    #[inline(always)]
+    pub(crate) fn read(&self, id: TokenId) -> Option<Token> {
+        let (slot, chunk) = self.locate(id.slot())?;
+        let look = Look::at(slot, chunk);
+        // One compare for generation, life and no write.
+        let fits = look.head.has(chunk.stamp_of(id.generation()));
+        let lines = match fits.then(|| look.finish(slot, chunk)).flatten() {
+            Some(lines) => lines,
+            None => self.read_closely(id)?,
+        };
+        // Both ways gave the lines as they were loaded: so they meet here in the same registers.
+        Some(Token::from_lines(lines))
+    }
+
+    /// [`Shared::read`] where there is a side table, a write in progress, or no such token.
+    #[cold]
+    #[inline(never)]
+    fn read_closely(&self, id: TokenId) -> Option<Lines> {
+        let (slot, chunk) = self.locate(id.slot())?;
         let mut spins = 0;
         loop {
-            let epoch = chunk.epoch.load(Acquire);
-            let head = slot.head();
-            let generation = chunk.generation(index % CHUNK_SLOTS, head);
-            if !head.is_live() || (wanted != 0 && generation != wanted) {
-                // A head and a base from two sides of a give-back name no token of either side.
+            let look = Look::at(slot, chunk);
+            // An id's generation is odd and the base even, so what has it is live. A head and a base
+            // from two sides of a give-back name no token of either side.
+            if chunk.generation(id.slot() % CHUNK_SLOTS, look.head) != id.generation() {
                 return None;
             }
-            if !head.is_writing() {
-                let words = slot.copy(head);
-                if slot.head_after() == head && chunk.epoch.load(Acquire) == epoch {
-                    return Some((generation, words));
-                }
+            if !look.head.is_writing()
+                && let Some(lines) = look.finish(slot, chunk)
+            {
+                return Some(lines);
             }
             pause(spins);
             spins += 1;
+        }
+    }
+
+    /// Reads whatever token lives in a slot of `chunk`, whole.
+    #[inline(always)]
+    pub(crate) fn read_any(
+        &self,
+        index: u32,
+        slot: &Slot,
+        chunk: &Chunk,
+    ) -> Option<(TokenId, Token)> {
+        let mut spins = 0;
+        loop {
+            let look = Look::at(slot, chunk);
+            if !look.head.is_live() {
+                return None;
+            }
+            let generation = chunk.generation(index % CHUNK_SLOTS, look.head);
+            if !look.head.is_writing()
+                && let Some(lines) = look.finish(slot, chunk)
+            {
+                return Some((TokenId::of_live(index, generation), Token::from_lines(lines)));
+            }
+            pause(spins);
+            spins += 1;
+        }
+    }
+
+    /// Slots of a chunk.
+    #[inline(always)]
+    pub(crate) fn slots(&self, chunk: u32) -> &[Slot] {
+        assert!(chunk < self.slot_count / CHUNK_SLOTS, "chunk {chunk} of {}", self.slot_count);
+        // SAFETY: the chunk lies inside the reservation, which stays mapped as long as `self` lives;
+        // every access to its slots is atomic.
+        unsafe {
+            let first = self.memory.slots().add((chunk * CHUNK_SLOTS) as usize);
+            std::slice::from_raw_parts(first, CHUNK_SLOTS as usize)
         }
     }
 
@@ -280,7 +352,7 @@ impl Shared {
         if high < GENERATION_LAST {
             let base = (high | 1) + 1;
             header.epoch.fetch_add(1, AcqRel);
-            header.base.store(base, SeqCst);
+            header.set_base(base);
             header.floor.fetch_max(base, SeqCst);
             header.high.fetch_max(base, SeqCst);
             header.clear_overruns();
@@ -317,7 +389,7 @@ impl Shared {
 
     /// Ends a token whose writing bit the caller holds. The caller has made room for `dead`.
     pub(crate) fn kill(&self, index: u32, chunk: &Chunk, dead: u32) {
-        let offset = dead - chunk.base.load(Acquire);
+        let offset = dead - chunk.base();
         let bits = chunk.place(index % CHUNK_SLOTS, offset);
         self.slot(index).kill(bits);
         if chunk.high.load(Relaxed) < dead {
@@ -339,7 +411,7 @@ impl Shared {
             }
             if !head.is_writing() {
                 let dead = next_dead(id.generation(), chunk);
-                if !chunk.fits(dead.wrapping_sub(chunk.base.load(Acquire))) {
+                if !chunk.fits(dead.wrapping_sub(chunk.base())) {
                     chunk.widen();
                 }
                 if slot.begin(head) {
@@ -367,6 +439,24 @@ impl Shared {
             sum.idle += tally.idle;
         }
         sum
+    }
+
+    /// See [`Arena::len_consistent`](crate::Arena::len_consistent).
+    ///
+    /// With every lease's creates held up, the count of creates stands still. Deletes go on, one by
+    /// one, while their cells are summed; so at some instant of the summing they were exactly the sum.
+    pub(crate) fn count_at_one_instant(&self) -> u64 {
+        let registry = lock(&self.writers);
+        let held: Vec<_> = registry.leases.iter().map(|lease| lease.hold()).collect();
+        self.barrier.heavy();
+        let mut created = registry.ended.begun + self.restored_total.load(Acquire);
+        let mut gone = registry.ended.aborted + registry.ended.deleted;
+        for (lease, held) in registry.leases.iter().zip(&held) {
+            let tally = lease.tally_held(held);
+            created += tally.begun;
+            gone += tally.aborted + tally.deleted;
+        }
+        created.saturating_sub(gone)
     }
 
     /// A writer ends; its lease is handed back already.

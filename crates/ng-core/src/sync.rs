@@ -30,6 +30,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Lets the other side of a short wait run.
 #[cfg(not(all(test, loom)))]
+#[cold]
+#[inline(never)]
 pub(crate) fn pause(spins: u32) {
     if spins < 64 {
         std::hint::spin_loop();
@@ -42,4 +44,26 @@ pub(crate) fn pause(spins: u32) {
 #[cfg(all(test, loom))]
 pub(crate) fn pause(_spins: u32) {
     loom::thread::yield_now();
+}
+
+/// Runs `body` on this thread and on `more` others beside it; returns what each of them gave.
+#[cfg(not(all(test, loom)))]
+pub(crate) fn in_parallel<T: Send>(more: usize, body: impl Fn() -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (0..more).map(|_| scope.spawn(&body)).collect();
+        let mut all = vec![body()];
+        for other in others {
+            match other.join() {
+                Ok(value) => all.push(value),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    })
+}
+
+/// Models do not scan: on this thread alone.
+#[cfg(all(test, loom))]
+pub(crate) fn in_parallel<T: Send>(_more: usize, body: impl Fn() -> T + Sync) -> Vec<T> {
+    vec![body()]
 }

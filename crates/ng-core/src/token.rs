@@ -3,7 +3,7 @@
 //! A `Token` can only be made by ways that check it, so a token at hand is a valid one. The words are
 //! those of a slot, so storing one moves eight words and converts nothing.
 
-use crate::slot::{HEAD, TOKEN_PART, Words};
+use crate::slot::{HEAD, Lines, TOKEN_PART, Words};
 use std::fmt;
 
 const COORDINATES: usize = 24;
@@ -273,11 +273,11 @@ impl Token {
         Ok(Token { words })
     }
 
-    /// Words read from a slot: they were a token's when they were written.
+    /// As read from a slot, without its stamp: it was a token when it was written.
     #[inline(always)]
-    pub(crate) fn from_slot(mut words: Words) -> Token {
-        words[HEAD] &= TOKEN_PART;
-        Token { words }
+    pub(crate) fn from_lines(lines: Lines) -> Token {
+        // SAFETY: 64 bytes of plain integers either way.
+        Token { words: unsafe { std::mem::transmute::<Lines, Words>(lines) } }
     }
 
     #[inline(always)]

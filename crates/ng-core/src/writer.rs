@@ -12,7 +12,7 @@ use crate::shared::{Shared, next_dead};
 use crate::slot::{Head, Slot};
 use crate::sync::Arc;
 use crate::sync::atomic::{
-    Ordering::{AcqRel, Acquire, Release},
+    Ordering::{AcqRel, Release},
     fence,
 };
 use crate::token::Token;
@@ -147,7 +147,7 @@ impl Writer {
         let header = &self.shared.chunks.headers[(first / CHUNK_SLOTS) as usize];
         self.origin = self.shared.slot(first);
         (self.first, self.mask) = (first, mask);
-        self.origin_id = u64::from(header.base.load(Acquire)) << 32 | u64::from(first);
+        self.origin_id = u64::from(header.base()) << 32 | u64::from(first);
         self.wide = header.is_wide();
         if untouched {
             self.fault_in();
@@ -369,7 +369,7 @@ impl Edit<'_> {
 
     /// The token as it is.
     pub fn current(&self) -> Token {
-        Token::from_slot(self.writer.shared.slot(self.id.slot()).copy(self.head))
+        self.writer.shared.slot(self.id.slot()).current()
     }
 
     /// Replaces the token.
