@@ -21,7 +21,7 @@ use crate::{
 const EXAMPLE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Where `CI=true`, these may not be skipped for want of something.
-const NEVER_SKIPPED_IN_CI: &[&str] = &["loom", "tidy"];
+const NEVER_SKIPPED_IN_CI: &[&str] = &["tests", "loom", "shuttle", "tidy", "mutants", "torture"];
 
 /// How a step ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,6 +73,7 @@ pub(crate) fn run(skip_tests: bool, as_json: bool) -> Exit {
     run.step("each crate alone", |run| each_alone(run, &workspace));
     run.step("packages", |run| packages(run, &workspace));
     run.step("loom", |run| loom(run, &workspace));
+    run.cargo("mutants", "run --quiet --package xtask --locked -- mutants");
     run.step("examples", |run| examples(run, &workspace));
     let small = "--tokens 200000 --runs 5 --enforce";
     run.cargo("stress", &format!("run --release --quiet -p ng-stress --locked -- {small}"));

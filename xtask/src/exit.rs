@@ -9,7 +9,9 @@ pub(crate) enum Exit {
     Good = 0,
     /// A check or a bar failed.
     Failed = 1,
-    /// The environment lacks something; the message says what. (2, wrong usage, is clap's own exit.)
+    /// Wrong usage or bad input that clap could not see.
+    Usage = 2,
+    /// The environment lacks something; the message says what.
     Environment = 3,
 }
 

@@ -6,6 +6,7 @@
 mod ci;
 mod exit;
 mod launch;
+mod mutants;
 mod tidy;
 mod workspace;
 
@@ -54,6 +55,15 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Break the code on purpose, one mutant after the other: the test named for each must go red
+    Mutants {
+        /// This one alone
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
     /// All that a merge needs: tests, format, clippy, docs, tidy, packages, loom, examples, a small stress run
     Ci {
         /// Leave out `cargo test --workspace`: the caller has just run it
@@ -71,6 +81,7 @@ fn main() -> ExitCode {
         Some(Task::Stress { args }) => launch::stress(&args),
         Some(Task::BenchReport { args }) => launch::bench_report(&args),
         Some(Task::Tidy { bless, json }) => tidy::run(bless, json),
+        Some(Task::Mutants { only, json }) => mutants::run(only.as_deref(), json),
         Some(Task::Ci { skip_tests, json }) => ci::run(skip_tests, json),
     };
     exit.into()

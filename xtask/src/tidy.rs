@@ -5,6 +5,7 @@ mod docs;
 mod floors;
 mod hashes;
 mod metrics;
+mod mutants;
 mod notes;
 mod sources;
 mod tree;
@@ -61,6 +62,7 @@ const RULES: &[Rule] = &[
     sources::no_orphans,
     sources::nothing_unfinished,
     metrics::names_are_the_same_in_code_and_docs,
+    mutants::each_has_its_row,
     hashes::format_has_not_changed_alone,
     docs::markdown_is_whole,
     docs::each_dependency_has_its_line,

@@ -12,6 +12,7 @@
 
 use crate::config::CHUNK_SLOTS;
 use crate::lease::Mask;
+use crate::mutants;
 use crate::slot::{GENERATION_MASK, Head};
 use crate::sync::OnceLock;
 use crate::sync::atomic::{
@@ -122,8 +123,12 @@ impl Chunk {
         debug_assert!(self.fits(offset), "the caller widens first");
         if let Some(table) = self.overruns.get() {
             let count = offset >> GENERATION_MASK.count_ones();
-            if table[index as usize].load(Relaxed) != count {
-                self.epoch.fetch_add(1, AcqRel);
+            if table[index as usize].load(Relaxed) != count
+                && !mutants::on("core-overrun-not-counted")
+            {
+                if !mutants::on("core-epoch-not-raised-on-overrun") {
+                    self.epoch.fetch_add(1, AcqRel);
+                }
                 table[index as usize].store(count, SeqCst);
             }
         }
@@ -202,7 +207,7 @@ impl Chunks {
 
     fn hint(&self, chunk: u32, group_bit: u32) {
         let header = &self.headers[chunk as usize];
-        if header.groups.load(SeqCst) & group_bit == 0 {
+        if header.groups.load(SeqCst) & group_bit == 0 && !mutants::on("core-free-without-hint") {
             header.groups.fetch_or(group_bit, SeqCst);
             self.summary[chunk as usize / 64].fetch_or(1 << (chunk % 64), SeqCst);
         }
@@ -286,6 +291,12 @@ impl Chunks {
             }
         }
         (mask, false)
+    }
+
+    /// Is each slot from `start` to before `end` free? Whole words; may be outdated at once.
+    pub(crate) fn is_free(&self, start: u32, end: u32) -> bool {
+        let words = &self.bitmap[start as usize / 64..end as usize / 64];
+        words.iter().all(|word| word.load(Relaxed) == u64::MAX)
     }
 
     /// Takes every slot of a chunk, if each is free.

@@ -9,6 +9,7 @@
 
 use crate::barrier::Barrier;
 use crate::config::LEASE_SLOTS_MAX;
+use crate::mutants;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -155,7 +156,8 @@ impl Lease {
     /// `armed` is what [`Lease::arm`] returned last. If that limit still stands nobody has touched the
     /// lease, so it goes to its full length, and the caller has looked at that.
     pub(crate) fn owns(&self, position: u32, armed: u32) -> bool {
-        if armed != 0 && self.hot.limit.load(Relaxed) == armed {
+        let untouched = self.hot.limit.load(Relaxed) == armed;
+        if armed != 0 && (untouched || mutants::on("core-recall-hidden-from-owner")) {
             return true;
         }
         position < lock(&self.held).end
@@ -209,7 +211,9 @@ impl Lease {
             return None;
         }
         self.hot.limit.store(0, Relaxed);
-        barrier.heavy();
+        if !mutants::on("core-recall-without-barrier") {
+            barrier.heavy();
+        }
         let begun = self.hot.pos.load(Acquire).min(held.end);
         let unused = held.mask.below(held.end).without(&held.mask.below(begun));
         held.end = begun;

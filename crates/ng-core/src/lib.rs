@@ -29,6 +29,7 @@ mod loom_lease;
 #[cfg(all(test, loom))]
 mod loom_slot;
 mod memory;
+mod mutants;
 mod restore;
 mod shared;
 mod slot;

@@ -2,7 +2,9 @@
 
 use crate::barrier::Barrier;
 use crate::lease::{Lease, Mask};
+use crate::mutants;
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use loom::thread;
 
 /// Runs an owner who fills up to `SLOTS` slots beside a recaller; each slot must end in one place.
@@ -48,4 +50,37 @@ fn loom_a_recall_beside_creates_loses_no_slot_and_gives_none_to_two() {
 #[test]
 fn loom_a_recall_beside_an_owner_that_stops_and_goes_on_is_not_overrun() {
     each_slot_ends_in_one_place(Some(1));
+}
+
+#[test]
+fn loom_a_count_beside_creates_is_exact() {
+    loom::model(|| {
+        let barrier = Barrier::detect();
+        let lease = Arc::new(Lease::new());
+        lease.start(0, Mask::first(2));
+        // What the owner has filled for sure, and what it may have begun.
+        let filled = Arc::new(AtomicU64::new(0));
+        let armed = lease.arm(0, 2);
+        let counter = {
+            let (lease, filled) = (Arc::clone(&lease), Arc::clone(&filled));
+            thread::spawn(move || {
+                let held = lease.hold();
+                if !mutants::on("core-count-misses-the-barrier") {
+                    barrier.heavy();
+                }
+                let counted = lease.tally_held(&held).begun;
+                // Held up: nothing that was not counted gets filled before the guard goes.
+                assert!(filled.load(SeqCst) <= counted, "a filled slot was not counted");
+                drop(held);
+            })
+        };
+        for position in 0..2 {
+            if !lease.advance(position, barrier) {
+                assert!(lease.owns(position, armed));
+            }
+            filled.fetch_add(1, SeqCst);
+        }
+        counter.join().unwrap();
+        assert_eq!(lease.tally().begun, 2);
+    });
 }

@@ -10,6 +10,7 @@ use crate::error::{ArenaError, CreateError};
 use crate::id::TokenId;
 use crate::lease::{Lease, Mask, Tally, Unused};
 use crate::memory::Reservation;
+use crate::mutants;
 use crate::slot::{Head, Lines, Slot};
 use crate::stats::ArenaStats;
 use crate::sync::atomic::{
@@ -122,7 +123,8 @@ impl Shared {
         let (slot, chunk) = self.locate(id.slot())?;
         let look = Look::at(slot, chunk);
         // One compare for generation, life and no write.
-        let fits = look.head.has(chunk.stamp_of(id.generation()));
+        let fits = look.head.has(chunk.stamp_of(id.generation()))
+            || (mutants::on("core-stale-generation-accepted") && look.head.is_live());
         let lines = match fits.then(|| look.finish(slot, chunk)).flatten() {
             Some(lines) => lines,
             None => self.read_closely(id)?,
@@ -207,7 +209,9 @@ impl Shared {
         for lease in leases {
             if let Some(unused) = lease.recall(self.barrier) {
                 recalled += u64::from(unused.mask.count());
-                self.put_back(unused);
+                if !mutants::on("core-recall-leaks-slots") {
+                    self.put_back(unused);
+                }
                 self.recalls_total.fetch_add(1, Relaxed);
             }
         }
@@ -284,6 +288,24 @@ impl Shared {
         Some((first, mask))
     }
 
+    /// If the frontier lies inside a chunk whose used part is free, frees the rest of it too: so that
+    /// the chunk can be taken whole.
+    fn close_frontier(&self, chunk: u32) {
+        let groups = CHUNK_SLOTS / LEASE_SLOTS_MAX;
+        let (start, end) = (chunk * groups, (chunk + 1) * groups);
+        let frontier = self.frontier.load(Acquire);
+        let inside = start < frontier && frontier < end;
+        if !inside
+            || !self.chunks.is_free(start * LEASE_SLOTS_MAX, frontier * LEASE_SLOTS_MAX)
+            || self.frontier.compare_exchange(frontier, end, AcqRel, Relaxed).is_err()
+        {
+            return;
+        }
+        for group in frontier..end {
+            self.chunks.free_group(group * LEASE_SLOTS_MAX, &Mask::first(LEASE_SLOTS_MAX));
+        }
+    }
+
     /// Memory and generations for slots just taken. On an error they are free again.
     fn prepare(&self, first: u32, mask: Mask) -> Result<(Mask, bool), CreateError> {
         let header = &self.chunks.headers[(first / CHUNK_SLOTS) as usize];
@@ -343,15 +365,22 @@ impl Shared {
     }
 
     pub(crate) fn give_back(&self, chunk: u32) -> u64 {
-        if !Reservation::GIVES_BACK || !self.chunks.take_whole(chunk) {
+        if !Reservation::GIVES_BACK {
+            return 0;
+        }
+        self.close_frontier(chunk);
+        if !self.chunks.take_whole(chunk) && !mutants::on("core-chunk-given-back-while-leased") {
             return 0;
         }
         let header = &self.chunks.headers[chunk as usize];
         let mut bytes = 0;
         let high = header.high.load(SeqCst);
         if high < GENERATION_LAST {
-            let base = (high | 1) + 1;
-            header.epoch.fetch_add(1, AcqRel);
+            let raised = (high | 1) + 1;
+            let base = if mutants::on("core-base-not-raised") { header.base() } else { raised };
+            if !mutants::on("core-epoch-not-raised-on-give-back") {
+                header.epoch.fetch_add(1, AcqRel);
+            }
             header.set_base(base);
             header.floor.fetch_max(base, SeqCst);
             header.high.fetch_max(base, SeqCst);
@@ -392,10 +421,13 @@ impl Shared {
         let offset = dead - chunk.base();
         let bits = chunk.place(index % CHUNK_SLOTS, offset);
         self.slot(index).kill(bits);
-        if chunk.high.load(Relaxed) < dead {
+        if chunk.high.load(Relaxed) < dead && !mutants::on("core-high-not-raised") {
             chunk.high.fetch_max(dead, SeqCst);
         }
         self.chunks.free(index);
+        if mutants::on("core-slot-freed-twice") {
+            self.chunks.free(index);
+        }
     }
 
     /// Takes the writing bit of a live token and makes sure that it can be ended. Returns its head.
@@ -473,5 +505,101 @@ impl Shared {
 /// Generation of a slot after its token of generation `live` is deleted.
 #[inline(always)]
 pub(crate) fn next_dead(live: u32, chunk: &Chunk) -> u32 {
+    if mutants::on("core-floor-ignored") {
+        return live.saturating_add(1);
+    }
     live.saturating_add(1).max(chunk.floor.load(Relaxed))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::slot::TOKEN_PART;
+    use crate::writer::Writer;
+
+    fn token(n: u32) -> Token {
+        Token::builder().timestamp(n).build().unwrap()
+    }
+
+    /// One chunk, a writer, and a token in it.
+    fn one_token() -> (Arc<Shared>, Writer, TokenId) {
+        let mut config = ArenaConfig::default();
+        config.max_slots = 1;
+        let shared = Arc::new(Shared::new(config).unwrap());
+        let lease = Arc::new(Lease::new());
+        shared.register(&lease);
+        let mut writer = Writer::new(Arc::clone(&shared), lease);
+        let id = writer.create(&token(0)).unwrap();
+        (shared, writer, id)
+    }
+
+    /// A reader looks, `between` runs, and the reader copies the words: does it accept them?
+    fn accepts(shared: &Shared, id: TokenId, between: impl FnOnce()) -> bool {
+        let (slot, chunk) = shared.locate(id.slot()).unwrap();
+        let look = Look::at(slot, chunk);
+        assert!(look.head.is_live() && !look.head.is_writing());
+        between();
+        let after = slot.head();
+        let accepted = look.finish(slot, chunk).is_some();
+        assert!(!accepted || after == look.head, "words of another head were accepted");
+        accepted
+    }
+
+    #[test]
+    fn an_edit_that_is_dropped_leaves_the_slot_as_it_was() {
+        let (shared, mut writer, id) = one_token();
+        let head = shared.slot(id.slot()).head();
+        drop(writer.edit(id).unwrap());
+        assert_eq!(shared.slot(id.slot()).head(), head);
+        let index = id.slot() + 1;
+        let dead = shared.slot(index).head();
+        drop(writer.begin().unwrap());
+        assert_eq!(shared.slot(index).head(), dead);
+    }
+
+    #[test]
+    fn a_reader_paused_across_exactly_one_version_wrap_starts_over() {
+        let (shared, mut writer, id) = one_token();
+        assert!(accepts(&shared, id, || ()), "nothing happened between");
+        let head = shared.slot(id.slot()).head();
+        let accepted = accepts(&shared, id, || {
+            (1..=128).for_each(|n| writer.update(id, &token(n)).unwrap());
+            let (old, new) = (head.0 & !TOKEN_PART, shared.slot(id.slot()).head().0 & !TOKEN_PART);
+            assert_eq!(old, new, "128 writes bring the same version back");
+        });
+        assert!(!accepted, "words of the 128th write under the look of none");
+    }
+
+    #[test]
+    fn a_reader_paused_across_exactly_one_generation_wrap_starts_over() {
+        let (shared, mut writer, mut id) = one_token();
+        // All other slots taken: each create reuses this one.
+        while writer.create(&token(0)).is_ok() {}
+        let head = shared.slot(id.slot()).head();
+        let first = id;
+        let accepted = accepts(&shared, first, || {
+            for _ in 0..1 << 19 {
+                writer.delete(id).unwrap();
+                id = writer.create(&token(0)).unwrap();
+            }
+            assert_eq!(id.slot(), first.slot());
+            assert_eq!(shared.slot(id.slot()).head(), head, "the same stamp, 2^20 generations on");
+        });
+        assert!(!accepted, "a token of generation {} under the look of 1", id.generation());
+    }
+
+    #[test]
+    fn a_reader_paused_across_a_give_back_starts_over() {
+        let (shared, mut writer, id) = one_token();
+        let head = shared.slot(id.slot()).head();
+        let accepted = accepts(&shared, id, || {
+            writer.delete(id).unwrap();
+            writer.hand_back();
+            assert!(shared.give_back(0) > 0);
+            let again = writer.create(&token(0)).unwrap();
+            assert_ne!(again, id);
+            assert_eq!(shared.slot(again.slot()).head(), head, "the same stamp under another base");
+        });
+        assert!(!accepted, "a token of the next base under the look of the first");
+    }
 }

@@ -14,6 +14,7 @@
 //! written. Two heads can only be equal with a write between them if version or generation went all
 //! the way round, and before any such write the chunk's epoch rises; readers compare that too.
 
+use crate::mutants;
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -242,7 +243,8 @@ impl Slot {
     /// The caller has just loaded `head`: a blind exchange would fault memory in that was given back.
     #[inline(always)]
     pub(crate) fn begin(&self, head: Head) -> bool {
-        self.words[HEAD].compare_exchange(head.0, head.writing().0, AcqRel, Relaxed).is_ok()
+        let marked = if mutants::on("core-writing-bit-skipped") { head } else { head.writing() };
+        self.words[HEAD].compare_exchange(head.0, marked.0, AcqRel, Relaxed).is_ok()
     }
 
     /// Puts the head back as it was before `begin`: no word was changed.
@@ -267,7 +269,9 @@ impl Slot {
     #[inline(always)]
     fn store_words(&self, words: &Words) {
         // A reader that sees one of the stores below and then fences also sees the head's change above.
-        fence(Release);
+        if !mutants::on("core-release-fence-dropped") {
+            fence(Release);
+        }
         for i in BODY {
             self.words[i].store(words[i], Relaxed);
         }

@@ -8,6 +8,7 @@ use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::error::{CreateError, NotFound};
 use crate::id::TokenId;
 use crate::lease::{Lease, Mask};
+use crate::mutants;
 use crate::shared::{Shared, next_dead};
 use crate::slot::{Head, Slot};
 use crate::sync::Arc;
@@ -174,7 +175,9 @@ impl Writer {
         self.settle_stop();
         let unused = self.lease.finish(self.next);
         let count = unused.mask.count();
-        self.shared.put_back(unused);
+        if !mutants::on("core-hand-back-loses-slots") {
+            self.shared.put_back(unused);
+        }
         (self.next, self.run_end) = (LEASE_SLOTS_MAX, 0);
         (self.mask, self.armed, self.stop) = (Mask::EMPTY, 0, u32::MAX);
         count
@@ -376,7 +379,7 @@ impl Edit<'_> {
     pub fn commit(mut self, token: &Token) {
         self.open = false;
         let shared = &self.writer.shared;
-        if self.head.wraps_next() {
+        if self.head.wraps_next() && !mutants::on("core-epoch-not-raised-on-wrap") {
             let chunk = &shared.chunks.headers[(self.id.slot() / CHUNK_SLOTS) as usize];
             chunk.epoch.fetch_add(1, AcqRel);
             fence(Release);
@@ -397,6 +400,9 @@ impl Edit<'_> {
 impl Drop for Edit<'_> {
     fn drop(&mut self) {
         if self.open {
+            if mutants::on("core-abort-keeps-the-bit") {
+                return;
+            }
             self.writer.shared.slot(self.id.slot()).abort(self.head);
         }
     }

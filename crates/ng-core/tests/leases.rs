@@ -74,6 +74,14 @@ fn idle_slots_are_recalled_and_their_owner_goes_on_with_new_ones() {
     assert_eq!(arena.stats().leased_slots, 0);
 }
 
+struct Ended<'a>(&'a AtomicU64);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
 #[test]
 fn recalls_beside_creates_lose_no_slot_and_double_none() {
     let arena = small(1);
@@ -81,13 +89,14 @@ fn recalls_beside_creates_lose_no_slot_and_double_none() {
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
+                // Also if it panics: the recaller below must not wait for ever.
+                let _ended = Ended(&done);
                 let mut writer = arena.writer();
                 for _ in 0..200 {
                     let ids: Vec<_> =
                         (0..2_500).map(|n| writer.create(&token(n)).unwrap()).collect();
                     ids.into_iter().for_each(|id| writer.delete(id).unwrap());
                 }
-                done.fetch_add(1, SeqCst);
             });
         }
         scope.spawn(|| {
@@ -175,6 +184,20 @@ fn an_edit_shows_the_token_and_its_right_is_exclusive() {
     }
     writer.edit(id).unwrap().delete();
     assert_eq!(arena.get(id), None);
+}
+
+#[test]
+fn a_chunk_with_a_lease_keeps_its_memory() {
+    let arena = small(1);
+    let mut writer = arena.writer();
+    let id = writer.create(&token(1)).unwrap();
+    writer.delete(id).unwrap();
+    assert_eq!(arena.len(), 0);
+    assert_eq!(arena.give_back_empty(), 0, "the writer holds 1,023 slots of it");
+    assert_eq!(arena.recall_idle(), 1_023);
+    assert_eq!(arena.give_back_empty(), CHUNK_BYTES);
+    let id = writer.create(&token(2)).unwrap();
+    assert_eq!(arena.get(id), Some(token(2)));
 }
 
 #[derive(Default)]
