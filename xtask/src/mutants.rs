@@ -104,10 +104,12 @@ fn environment(reason: &str) -> Exit {
     Exit::Environment
 }
 
-type Executables = BTreeMap<(Build, (String, String)), PathBuf>;
+/// A package and one of its test targets.
+type Target = (String, String);
+type Executables = BTreeMap<(Build, Target), PathBuf>;
 
 /// Builds the test programs of every crate with a mutant of this build: (package, target) to path.
-fn compile(build: Build, mutants: &[Mutant]) -> Result<Vec<((String, String), PathBuf)>, String> {
+fn compile(build: Build, mutants: &[Mutant]) -> Result<Vec<(Target, PathBuf)>, String> {
     let mut names: Vec<&str> = mutants
         .iter()
         .filter(|mutant| mutant.check.build() == build)
@@ -134,7 +136,7 @@ fn compile(build: Build, mutants: &[Mutant]) -> Result<Vec<((String, String), Pa
 }
 
 /// Package, target and path of a test program, from one of cargo's messages.
-fn artifact(line: &str) -> Option<((String, String), PathBuf)> {
+fn artifact(line: &str) -> Option<(Target, PathBuf)> {
     let message: Value = serde_json::from_str(line).ok()?;
     if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
         return None;

@@ -10,6 +10,9 @@ pub const CHUNK_BYTES: u64 = CHUNK_SLOTS as u64 * 64;
 /// Most slots that one writer holds ahead of its creates.
 pub const LEASE_SLOTS_MAX: u32 = 1_024;
 
+/// Most memory that is taken ahead.
+const COMMIT_AHEAD_BYTES_MAX: u64 = 16 << 20;
+
 /// Settings of an [`Arena`](crate::Arena).
 #[derive(Clone)]
 #[non_exhaustive]
@@ -21,6 +24,12 @@ pub struct ArenaConfig {
     /// Ask the kernel for huge pages (2 MiB). They make fresh memory several times faster; without
     /// them a store of a few tokens takes 4 KiB instead of 2 MiB. Default: true.
     pub huge_pages: bool,
+    /// Memory that a thread takes ahead of the writers, so that a create seldom waits for the kernel to
+    /// zero a page. Unit: bytes; whole chunks of 2 MiB count. Range: 0 (no thread) to 16 MiB. Asked of
+    /// the gate like any other, given back when a writer would be refused because of it, or after a
+    /// second in which no writer came for more. Does nothing on a single core. Costs a core about as
+    /// much time as it saves the writers. Default: 0.
+    pub commit_ahead_bytes: u64,
     /// Asked before a chunk's memory is taken, told when it is given back. Default: none, all is granted.
     pub gate: Option<Arc<dyn MemoryGate>>,
 }
@@ -37,7 +46,7 @@ pub trait MemoryGate: Send + Sync {
 
 impl Default for ArenaConfig {
     fn default() -> Self {
-        ArenaConfig { max_slots: 40_000_000, huge_pages: true, gate: None }
+        ArenaConfig { max_slots: 40_000_000, huge_pages: true, commit_ahead_bytes: 0, gate: None }
     }
 }
 
@@ -46,6 +55,7 @@ impl std::fmt::Debug for ArenaConfig {
         f.debug_struct("ArenaConfig")
             .field("max_slots", &self.max_slots)
             .field("huge_pages", &self.huge_pages)
+            .field("commit_ahead_bytes", &self.commit_ahead_bytes)
             .field("gate", &self.gate.is_some())
             .finish()
     }
@@ -59,6 +69,10 @@ impl ArenaConfig {
         let most = u64::from(u32::MAX) + 1 - u64::from(CHUNK_SLOTS);
         if self.max_slots == 0 || self.max_slots > most {
             return Err(ConfigError::MaxSlots { value: self.max_slots, most });
+        }
+        if self.commit_ahead_bytes > COMMIT_AHEAD_BYTES_MAX {
+            let most = COMMIT_AHEAD_BYTES_MAX;
+            return Err(ConfigError::CommitAhead { value: self.commit_ahead_bytes, most });
         }
         Ok(())
     }

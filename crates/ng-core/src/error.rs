@@ -14,6 +14,14 @@ pub enum ConfigError {
         /// The largest allowed.
         most: u64,
     },
+    /// `commit_ahead_bytes` is more than what counts as a little ahead.
+    #[error("arena.commit_ahead_bytes is {value}, expected 0 to {most}")]
+    CommitAhead {
+        /// What was set.
+        value: u64,
+        /// The largest allowed.
+        most: u64,
+    },
 }
 
 /// An arena that can't be made.

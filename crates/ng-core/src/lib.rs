@@ -16,6 +16,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod ahead;
 mod arena;
 mod barrier;
 mod chunk;

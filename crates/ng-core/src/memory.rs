@@ -24,6 +24,56 @@ unsafe impl Send for Reservation {}
 // SAFETY: as above; all access goes through atomics.
 unsafe impl Sync for Reservation {}
 
+/// The chunks' memory by address, for a thread that ends before the reservation does.
+#[derive(Clone, Copy)]
+pub(crate) struct ChunkMemory {
+    slots: *const Slot,
+    bytes: u64,
+}
+
+// SAFETY: an address; what is done with it is thread-safe, and its holder ends before the mapping.
+unsafe impl Send for ChunkMemory {}
+// SAFETY: as above.
+unsafe impl Sync for ChunkMemory {}
+
+#[cfg(target_os = "linux")]
+impl ChunkMemory {
+    /// Can memory be taken without writing to it?
+    pub(crate) const POPULATES: bool = true;
+
+    /// Takes the memory of one chunk; what it holds stays.
+    pub(crate) fn populate(self, chunk: u32) -> io::Result<()> {
+        self.advise(chunk, rustix::mm::Advice::LinuxPopulateWrite)
+    }
+
+    /// Gives the memory of one chunk back to the kernel; it reads as zeroes afterwards.
+    pub(crate) fn give_back(self, chunk: u32) -> io::Result<()> {
+        self.advise(chunk, rustix::mm::Advice::LinuxDontNeed)
+    }
+
+    fn advise(self, chunk: u32, advice: rustix::mm::Advice) -> io::Result<()> {
+        let start = u64::from(chunk) * CHUNK_BYTES;
+        assert!(start < self.bytes, "chunk {chunk} lies beyond the reservation");
+        let address = self.slots.cast_mut().wrapping_byte_add(start as usize).cast();
+        // SAFETY: the range is one chunk inside the mapping; readers use atomics and accept zeroes.
+        unsafe { rustix::mm::madvise(address, CHUNK_BYTES as usize, advice) }?;
+        Ok(())
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl ChunkMemory {
+    pub(crate) const POPULATES: bool = false;
+
+    pub(crate) fn populate(self, _chunk: u32) -> io::Result<()> {
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+
+    pub(crate) fn give_back(self, _chunk: u32) -> io::Result<()> {
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+}
+
 #[cfg(target_os = "linux")]
 impl Reservation {
     /// Can memory go back to the kernel while the address space stays?
@@ -47,20 +97,6 @@ impl Reservation {
         let _advised = unsafe { madvise(slots, bytes as usize, advice) };
         Ok(Reservation { slots: slots.cast(), map: (start, len), bytes })
     }
-
-    /// Gives the memory of one chunk back to the kernel; it reads as zeroes afterwards.
-    ///
-    /// The caller holds every slot of the chunk.
-    pub(crate) fn give_back(&self, chunk: u32) -> io::Result<()> {
-        let start = u64::from(chunk) * CHUNK_BYTES;
-        assert!(start < self.bytes, "chunk {chunk} lies beyond the reservation");
-        let address = self.slots.cast_mut().wrapping_byte_add(start as usize).cast();
-        // SAFETY: the range is one chunk inside the mapping; readers use atomics and accept zeroes.
-        unsafe {
-            rustix::mm::madvise(address, CHUNK_BYTES as usize, rustix::mm::Advice::LinuxDontNeed)
-        }?;
-        Ok(())
-    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -79,10 +115,6 @@ impl Reservation {
         }
         Ok(Reservation { slots: slots.cast(), layout, bytes })
     }
-
-    pub(crate) fn give_back(&self, _chunk: u32) -> io::Result<()> {
-        Err(io::Error::from(io::ErrorKind::Unsupported))
-    }
 }
 
 impl Reservation {
@@ -90,6 +122,18 @@ impl Reservation {
     #[inline(always)]
     pub(crate) fn slots(&self) -> *const Slot {
         self.slots
+    }
+
+    /// The chunks' memory; its holder must end before the reservation.
+    pub(crate) fn chunk_memory(&self) -> ChunkMemory {
+        ChunkMemory { slots: self.slots, bytes: self.bytes }
+    }
+
+    /// Gives the memory of one chunk back to the kernel; it reads as zeroes afterwards.
+    ///
+    /// The caller holds every slot of the chunk.
+    pub(crate) fn give_back(&self, chunk: u32) -> io::Result<()> {
+        self.chunk_memory().give_back(chunk)
     }
 
     pub(crate) fn bytes(&self) -> u64 {

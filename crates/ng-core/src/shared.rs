@@ -3,6 +3,7 @@
 //! A slot belongs to exactly one of: the untouched rest beyond the frontier, its chunk's bitmap, a
 //! lease, a live token, or the retired. Each move between them is one atomic step.
 
+use crate::ahead::Ahead;
 use crate::barrier::Barrier;
 use crate::chunk::{BITMAP_WORDS, Chunk, Chunks, group_bit};
 use crate::config::{ArenaConfig, CHUNK_BYTES, CHUNK_SLOTS, LEASE_SLOTS_MAX, MemoryGate};
@@ -24,6 +25,8 @@ use crate::token::Token;
 const GENERATION_LAST: u32 = u32::MAX - 4;
 
 pub(crate) struct Shared {
+    /// First, so that its thread has ended before the memory goes.
+    ahead: Option<Ahead>,
     pub(crate) memory: Reservation,
     pub(crate) chunks: Chunks,
     /// Slots that have an address: the one bound that ids are checked against.
@@ -78,7 +81,14 @@ impl Shared {
         let memory = Reservation::new(chunks, config.huge_pages).map_err(|source| {
             ArenaError::Reserve { bytes: u64::from(chunks) * CHUNK_BYTES, source }
         })?;
+        let ahead = Ahead::start(
+            config.commit_ahead_bytes,
+            chunks,
+            memory.chunk_memory(),
+            config.gate.clone(),
+        );
         Ok(Shared {
+            ahead,
             memory,
             chunks: Chunks::new(chunks, 0),
             slot_count: chunks * CHUNK_SLOTS,
@@ -226,10 +236,14 @@ impl Shared {
         let created = tally.begun.saturating_sub(tally.aborted);
         let live = (created + restored).saturating_sub(tally.deleted);
         let side_tables = self.chunks.wide() * u64::from(CHUNK_SLOTS) * 4;
+        let ahead = self.ahead.as_ref().map(Ahead::stats).unwrap_or_default();
         let headers = size_of_val(&*self.chunks.headers) as u64;
         ArenaStats {
             reserved_bytes: self.memory.bytes(),
             committed_bytes: committed * CHUNK_BYTES,
+            ahead_bytes: ahead.bytes,
+            ahead_populated_total: ahead.populated_total,
+            ahead_taken_over_total: ahead.taken_over_total,
             live_bytes: live * size_of::<Token>() as u64,
             chunks: committed,
             leased_slots: tally.idle,
@@ -284,6 +298,9 @@ impl Shared {
         let group = self.frontier.fetch_update(AcqRel, Relaxed, next).ok()?;
         let mask = Mask::first(want);
         let first = group * LEASE_SLOTS_MAX;
+        if let Some(ahead) = self.ahead.as_ref().filter(|_| first.is_multiple_of(CHUNK_SLOTS)) {
+            ahead.entered(first / CHUNK_SLOTS);
+        }
         self.chunks.free_group(first, &Mask::first(LEASE_SLOTS_MAX).without(&mask));
         Some((first, mask))
     }
@@ -309,7 +326,7 @@ impl Shared {
     /// Memory and generations for slots just taken. On an error they are free again.
     fn prepare(&self, first: u32, mask: Mask) -> Result<(Mask, bool), CreateError> {
         let header = &self.chunks.headers[(first / CHUNK_SLOTS) as usize];
-        if !header.committed.load(Acquire) && !self.commit_chunk(header) {
+        if !header.committed.load(Acquire) && !self.commit_chunk(first / CHUNK_SLOTS) {
             self.chunks.free_group(first, &mask);
             return Err(CreateError::Memory {
                 bytes: CHUNK_BYTES,
@@ -351,12 +368,28 @@ impl Shared {
         }
     }
 
-    fn commit_chunk(&self, header: &Chunk) -> bool {
+    /// Has the gate grant a chunk's memory, unless that was done ahead.
+    fn charge(&self, chunk: u32) -> bool {
+        if self.ahead.as_ref().is_some_and(|ahead| ahead.take_over(chunk)) {
+            return true;
+        }
+        let Some(gate) = &self.gate else { return true };
+        if gate.commit(CHUNK_BYTES) {
+            return true;
+        }
+        // What is ahead of the writers must not be in their way.
+        let Some(ahead) = &self.ahead else { return false };
+        ahead.release();
+        gate.commit(CHUNK_BYTES)
+    }
+
+    fn commit_chunk(&self, chunk: u32) -> bool {
+        let header = &self.chunks.headers[chunk as usize];
         let _committing = lock(&self.commit);
         if header.committed.load(Acquire) {
             return true;
         }
-        if self.gate.as_ref().is_some_and(|gate| !gate.commit(CHUNK_BYTES)) {
+        if !self.charge(chunk) {
             return false;
         }
         header.committed.store(true, Release);
@@ -396,6 +429,9 @@ impl Shared {
     }
 
     fn release_chunk(&self, chunk: u32) -> u64 {
+        if let Some(ahead) = &self.ahead {
+            ahead.settle(chunk);
+        }
         let _committing = lock(&self.commit);
         if self.memory.give_back(chunk).is_err() {
             return 0;
@@ -523,8 +559,7 @@ mod tests {
 
     /// One chunk, a writer, and a token in it.
     fn one_token() -> (Arc<Shared>, Writer, TokenId) {
-        let mut config = ArenaConfig::default();
-        config.max_slots = 1;
+        let config = ArenaConfig { max_slots: 1, ..ArenaConfig::default() };
         let shared = Arc::new(Shared::new(config).unwrap());
         let lease = Arc::new(Lease::new());
         shared.register(&lease);

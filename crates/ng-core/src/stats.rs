@@ -8,6 +8,12 @@ pub struct ArenaStats {
     pub reserved_bytes: u64,
     /// Memory taken, in whole chunks; what the kernel counts is at most this. Unit: bytes.
     pub committed_bytes: u64,
+    /// Memory taken ahead of the writers, not part of `committed_bytes`. Unit: bytes.
+    pub ahead_bytes: u64,
+    /// Chunks that were populated ahead.
+    pub ahead_populated_total: u64,
+    /// Chunks populated ahead that a writer then used.
+    pub ahead_taken_over_total: u64,
     /// Bytes of live tokens: 64 each.
     pub live_bytes: u64,
     /// Chunks with memory.

@@ -13,6 +13,11 @@ pub(crate) use std::sync::atomic;
 
 /// Set once by whoever comes first. Not part of any model, so loom's builds use it too.
 pub(crate) use std::sync::OnceLock;
+/// Locks and threads of what is in no model, so that loom's builds have them too.
+pub(crate) mod unmodelled {
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+    pub(crate) use std::thread::{Builder, JoinHandle, available_parallelism};
+}
 /// A fence for the compiler alone; loom needs none, as its models use real fences.
 pub(crate) use std::sync::atomic::compiler_fence;
 
