@@ -27,6 +27,7 @@ impl HugeHeap {
                     .arg("--serve-rows")
                     .arg(format!("--tokens={}", work.tokens))
                     .arg(format!("--seed={}", work.seed))
+                    .arg(format!("--churn-operations={}", work.churn))
                     .env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
                     .stdin(Stdio::piped())
                     .stdout(Stdio::piped())

@@ -1,10 +1,51 @@
 //! The groups of the report, in its order: one line each.
 
+mod churn;
 mod create;
+mod create_2t;
+mod delete;
+mod get;
+mod iterate;
 
 use crate::row::Group;
 
 /// All groups, ready to be measured.
 pub(crate) fn all() -> Vec<Group> {
-    vec![create::group()]
+    vec![
+        create::group(),
+        create_2t::group(),
+        get::group(),
+        delete::group(),
+        iterate::group(),
+        churn::group(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::Work;
+
+    #[test]
+    fn every_row_of_every_group_does_what_it_is_timed_for() {
+        let work = Work { tokens: 70_000, seed: 3, verify: true, churn: 20_000 };
+        for group in all() {
+            for mut row in group.rows {
+                let sample = (row.measure)(&work)
+                    .unwrap_or_else(|failure| panic!("{} {}: {failure}", group.id, row.name));
+                assert!(sample.operations >= 2_000, "{} {}", group.id, row.name);
+            }
+        }
+    }
+
+    #[test]
+    fn each_bar_compares_rows_of_its_group_or_peers() {
+        let peers = ["slotmap", "slotmap+thp", "sharded-slab"];
+        for group in all() {
+            for name in group.bars.iter().flat_map(|bar| [bar.over, bar.under]) {
+                let known = group.rows.iter().any(|row| row.name == name);
+                assert!(known || peers.contains(&name), "{} {name}", group.id);
+            }
+        }
+    }
 }

@@ -136,6 +136,19 @@ impl Report {
 }
 
 impl GroupReport {
+    /// Which of a peer's two rows is the faster, for each peer that has both.
+    fn faster(&self) -> Option<String> {
+        let peers = self.rows.iter().filter_map(|row| {
+            let thp = self.median(&format!("{}+thp", row.name))?;
+            let (plain, name) = (row.median?, row.name);
+            let (faster, ratio) =
+                if thp < plain { ("huge", plain / thp) } else { ("small", thp / plain) };
+            Some(format!("{name} is {ratio:.2} times faster on {faster} pages"))
+        });
+        let told: Vec<_> = peers.collect();
+        (!told.is_empty()).then(|| format!("Of each peer's two heaps: {}.", told.join("; ")))
+    }
+
     fn median(&self, name: &str) -> Option<f64> {
         self.rows.iter().find(|row| row.name == name)?.median
     }
@@ -215,7 +228,7 @@ mod tests {
                 bar("P3", "absent", Side::AtMost),
             ],
         };
-        let work = Work { tokens, seed: 1, verify: true };
+        let work = Work { tokens, seed: 1, verify: true, churn: 1 };
         Report::new(Machine::default(), SystemTime::UNIX_EPOCH, &work, 31, vec![group])
     }
 
@@ -240,7 +253,7 @@ mod tests {
     fn on_a_noisy_machine_nothing_is_judged() {
         let mut report = report(6.5, TOKENS_TO_JUDGE);
         let group = &mut report.groups[0];
-        let work = Work { tokens: TOKENS_TO_JUDGE, seed: 1, verify: false };
+        let work = Work { tokens: TOKENS_TO_JUDGE, seed: 1, verify: false, churn: 1 };
         assert!(group.bars(&work).next().is_some_and(|bar| bar.pass.is_some()));
         group.rows[1].high = group.rows[1].low.map(|low| low * FLOOR_SPREAD_MAX * 1.01);
         assert!(group.bars(&work).all(|bar| bar.pass.is_none()));

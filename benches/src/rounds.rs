@@ -93,7 +93,7 @@ mod tests {
             })
         };
         let group = Group { id: "g", title: "", rows: vec![row("a"), row("b")], bars: vec![] };
-        let work = Work { tokens: 10, seed: 1, verify: false };
+        let work = Work { tokens: 10, seed: 1, verify: false, churn: 1 };
         let report = measure(group, &work, 3).unwrap();
         assert_eq!(*calls.borrow(), "abbaabba");
         assert_eq!((report.rows[0].median, report.rows[0].samples), (Some(2.0), 3));
@@ -114,6 +114,6 @@ mod tests {
     fn a_failed_check_ends_the_run() {
         let row = Row::new("a", Kind::Ours, "", |_: &Work| Err(Failure::Check("lost".into())));
         let group = Group { id: "g", title: "", rows: vec![row], bars: vec![] };
-        assert!(measure(group, &Work { tokens: 1, seed: 1, verify: true }, 1).is_err());
+        assert!(measure(group, &Work { tokens: 1, seed: 1, verify: true, churn: 1 }, 1).is_err());
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Work {
     pub(crate) seed: u64,
     /// Read everything back afterwards, outside the timed region.
     pub(crate) verify: bool,
+    /// Pairs of a delete and a create in a round of churn.
+    pub(crate) churn: u64,
 }
 
 /// One timed round of one row.

@@ -25,6 +25,11 @@ pub(crate) fn stream(seed: u64, numbers: Range<u64>) -> impl Iterator<Item = Tok
     numbers.map(move |number| token(seed, number))
 }
 
+/// The token of one number.
+pub(crate) fn one(seed: u64, number: u64) -> Token {
+    token(fold(seed ^ PI, GOLDEN), number)
+}
+
 /// What the tokens of `numbers` add up to, in whatever order they are read back.
 pub(crate) fn checksum(seed: u64, numbers: Range<u64>) -> Checksum {
     stream(seed, numbers).map(|token| token.to_words()).collect()

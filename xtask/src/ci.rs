@@ -72,8 +72,10 @@ pub(crate) fn run(skip_tests: bool, as_json: bool) -> Exit {
     run.cargo("tidy", "run --quiet --package xtask --locked -- tidy");
     run.step("each crate alone", |run| each_alone(run, &workspace));
     run.step("packages", |run| packages(run, &workspace));
-    run.step("loom", |run| loom(run, &workspace));
+    run.step("loom", |run| models(run, &workspace, "loom"));
+    run.step("shuttle", |run| models(run, &workspace, "shuttle"));
     run.cargo("mutants", "run --quiet --package xtask --locked -- mutants");
+    run.cargo("torture", "run --quiet --package xtask --locked -- torture --seconds 20");
     run.step("examples", |run| examples(run, &workspace));
     let small = "--tokens 200000 --runs 5 --enforce";
     run.cargo("stress", &format!("run --release --quiet -p ng-stress --locked -- {small}"));
@@ -174,29 +176,30 @@ fn packages(run: &Run, workspace: &Workspace) -> Outcome {
     })
 }
 
-/// The models of each floor-0 crate that has files `src/…/loom_*.rs`.
-fn loom(run: &Run, workspace: &Workspace) -> Outcome {
+/// The models of each floor-0 crate that has files `src/…/loom_*.rs` or `shuttle_*.rs`.
+fn models(run: &Run, workspace: &Workspace, checker: &str) -> Outcome {
     let has_models =
-        |package: &&Package| has_models(&workspace::root().join(&package.dir).join("src"));
+        |package: &&Package| has_models(&workspace::root().join(&package.dir).join("src"), checker);
     let with_models: Vec<_> = workspace.packages.iter().filter(has_models).collect();
     if with_models.is_empty() {
-        return Outcome::Lacking("no crate has a file src/loom_*.rs".into());
+        return Outcome::Lacking(format!("no crate has a file src/{checker}_*.rs"));
     }
     all(with_models, |package| {
         let name = &package.name;
-        let command = "test --release --locked --lib --target-dir target/loom";
-        let mut test = cargo(&format!("{command} -p {name} loom_"));
+        let command = "test --release --locked --lib --target-dir target";
+        let mut test = cargo(&format!("{command}/{checker} -p {name} {checker}_"));
         let flags = env::var("RUSTFLAGS").unwrap_or_default();
-        test.env("RUSTFLAGS", format!("{flags} --cfg loom"));
+        test.env("RUSTFLAGS", format!("{flags} --cfg {checker}"));
         runs_some_tests(run, &mut test)
     })
 }
 
-fn has_models(dir: &Path) -> bool {
+fn has_models(dir: &Path, checker: &str) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
     entries.flatten().any(|entry| {
         let name = entry.file_name().to_string_lossy().into_owned();
-        (name.starts_with("loom_") && name.ends_with(".rs")) || has_models(&entry.path())
+        let model = name.strip_prefix(checker).is_some_and(|rest| rest.starts_with('_'));
+        (model && name.ends_with(".rs")) || has_models(&entry.path(), checker)
     })
 }
 
@@ -397,10 +400,10 @@ mod tests {
     #[test]
     fn models_are_found_in_deeper_folders() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(!has_models(dir.path()));
+        assert!(!has_models(dir.path(), "loom"));
         let deep = dir.path().join("ring");
         fs::create_dir(&deep).unwrap();
         fs::write(deep.join("loom_ring.rs"), "").unwrap();
-        assert!(has_models(dir.path()));
+        assert!(has_models(dir.path(), "loom"));
     }
 }

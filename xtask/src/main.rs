@@ -8,6 +8,7 @@ mod exit;
 mod launch;
 mod mutants;
 mod tidy;
+mod torture;
 mod workspace;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -64,6 +65,18 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// What takes longer than a merge waits for: a sanitizer, random models, a kill loop
+    Torture {
+        /// About how long, without the builds and the sanitizer; 60 where not given
+        #[arg(long, value_name = "N")]
+        seconds: Option<u64>,
+        /// All seeds are drawn from it; from the clock where not given, and printed
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        /// Print one JSON document on stdout
+        #[arg(long)]
+        json: bool,
+    },
     /// All that a merge needs: tests, format, clippy, docs, tidy, packages, loom, examples, a small stress run
     Ci {
         /// Leave out `cargo test --workspace`: the caller has just run it
@@ -82,6 +95,7 @@ fn main() -> ExitCode {
         Some(Task::BenchReport { args }) => launch::bench_report(&args),
         Some(Task::Tidy { bless, json }) => tidy::run(bless, json),
         Some(Task::Mutants { only, json }) => mutants::run(only.as_deref(), json),
+        Some(Task::Torture { seconds, seed, json }) => torture::run(seconds, seed, json),
         Some(Task::Ci { skip_tests, json }) => ci::run(skip_tests, json),
     };
     exit.into()

@@ -3,24 +3,50 @@
 
 use std::{hint::black_box, time::Instant};
 
-use ng_core::{Arena, ArenaConfig, CHUNK_SLOTS, TokenId};
+use ng_core::ArenaConfig;
 
 use crate::{
-    mapping::Mapping,
+    peers::{Peer, peer_rows},
     row::{Bar, Failure, Group, Kind, Row, Sample, Side, Work},
-    tokens::{self, Checksum, Words},
+    subject::{arena, both, check, fill, fill_plain, mapping, refused, sample, thin_out},
+    tokens,
 };
 
+/// What the row with committing ahead takes ahead: two chunks.
+const AHEAD_BYTES: u64 = 4 << 20;
+/// Tokens of the small run that the large one is compared with.
+const SMALL: u64 = 1_000_000;
+
 pub(crate) fn group() -> Group {
-    let ours = env!("CARGO_PKG_VERSION");
+    let ours = |name, measure: fn(&Work) -> Result<Sample, Failure>| {
+        Row::new(name, Kind::Ours, env!("CARGO_PKG_VERSION"), measure)
+    };
+    let floor = |name, measure: fn(&Work) -> Result<Sample, Failure>| {
+        Row::new(name, Kind::Floor, "", measure)
+    };
     let mut rows = vec![
-        Row::new("neurograph", Kind::Ours, ours, arena_fresh),
-        Row::new("neurograph:warm", Kind::Ours, ours, arena_warm),
-        Row::new("floor:fill_huge", Kind::Floor, "", fill_huge),
-        Row::new("floor:rewrite", Kind::Floor, "", rewrite),
-        Row::new("generator", Kind::Floor, "", generator),
+        ours("neurograph", |work| fresh(work, |_| ())),
+        ours("neurograph:ahead", |work| fresh(work, |c| c.commit_ahead_bytes = AHEAD_BYTES)),
+        ours("neurograph:warm", warm),
+        ours("neurograph:1M", |work| {
+            fresh(&Work { tokens: work.tokens.min(SMALL), ..*work }, |_| ())
+        }),
+        ours("neurograph:small_pages", |work| fresh(work, |c| c.huge_pages = false)),
+        floor("floor:fill_huge", fill_huge),
+        floor("floor:rewrite", rewrite),
+        floor("generator", generator),
     ];
-    rows.extend(peers::rows());
+    for (name, measure) in
+        ["neurograph:first_tenth", "neurograph:last_tenth"].into_iter().zip(both(tenths))
+    {
+        rows.push(Row::new(name, Kind::Ours, env!("CARGO_PKG_VERSION"), measure));
+    }
+    rows.extend(peer_rows!(insert: Vec<crate::peers::Plain>;
+        slab::Slab<crate::peers::Plain>,
+        slotmap::SlotMap<slotmap::DefaultKey, crate::peers::Plain>,
+        thunderdome::Arena<crate::peers::Plain>,
+        sharded_slab::Slab<crate::peers::Plain>,
+        boxcar::Vec<crate::peers::Plain>));
     let bar = |id, over, under, side, bar, goal| Bar { id, over, under, side, bar, goal };
     let bars = vec![
         bar("P1", "neurograph", "floor:fill_huge", Side::AtMost, 1.35, 1.1),
@@ -29,13 +55,22 @@ pub(crate) fn group() -> Group {
         bar("P1b:slotmap", "slotmap", "neurograph", Side::AtLeast, 5.0, 8.0),
         bar("P1b:slotmap+thp", "slotmap+thp", "neurograph", Side::AtLeast, 1.5, 2.0),
         bar("P1b:sharded-slab", "sharded-slab", "neurograph", Side::AtLeast, 15.0, 30.0),
+        bar(
+            "linear:tenths",
+            "neurograph:last_tenth",
+            "neurograph:first_tenth",
+            Side::AtMost,
+            1.05,
+            1.0,
+        ),
+        bar("linear:size", "neurograph", "neurograph:1M", Side::AtMost, 1.05, 1.0),
     ];
     Group { id: "create", title: "Create tokens one by one", rows, bars }
 }
 
-fn arena_fresh(work: &Work) -> Result<Sample, Failure> {
+fn fresh(work: &Work, change: impl FnOnce(&mut ArenaConfig)) -> Result<Sample, Failure> {
     let begin = Instant::now();
-    let arena = arena(work)?;
+    let arena = arena(work, change)?;
     let mut writer = arena.writer();
     for token in tokens::stream(work.seed, 0..work.tokens) {
         black_box(writer.create(&token).map_err(refused)?);
@@ -45,21 +80,35 @@ fn arena_fresh(work: &Work) -> Result<Sample, Failure> {
     Ok(sample)
 }
 
-/// All but one token of each chunk are deleted and created again: an empty chunk's memory may go back to the kernel.
-fn arena_warm(work: &Work) -> Result<Sample, Failure> {
-    let arena = arena(work)?;
+/// Time of the first and the last tenth of the creates.
+fn tenths(work: &Work) -> Result<[Sample; 2], Failure> {
+    let begin = Instant::now();
+    let arena = arena(work, |_| ())?;
     let mut writer = arena.writer();
-    let mut ids: Vec<TokenId> = Vec::new();
-    for token in tokens::stream(work.seed, 0..work.tokens) {
-        ids.push(writer.create(&token).map_err(refused)?);
-    }
-    let stays = |number: u64| number.is_multiple_of(u64::from(CHUNK_SLOTS));
-    let gone: Vec<u64> = (0..work.tokens).filter(|number| !stays(*number)).collect();
-    for number in &gone {
-        writer.delete(ids[*number as usize]).map_err(|error| Failure::Check(error.to_string()))?;
-    }
-    let operations = gone.len() as u64;
-    drop((gone, ids));
+    let tenth = work.tokens / 10;
+    let mut create = |numbers| {
+        for token in tokens::stream(work.seed, numbers) {
+            black_box(writer.create(&token).map_err(refused)?);
+        }
+        Ok(())
+    };
+    create(0..tenth)?;
+    let first = sample(begin, tenth);
+    create(tenth..work.tokens - tenth)?;
+    let begin = Instant::now();
+    create(work.tokens - tenth..work.tokens)?;
+    let last = sample(begin, tenth);
+    check(work, "neurograph", || arena.iter().map(|(_, token)| token.to_words()).collect())?;
+    Ok([first, last])
+}
+
+/// All but one token of each chunk are deleted and created again.
+fn warm(work: &Work) -> Result<Sample, Failure> {
+    let arena = arena(work, |_| ())?;
+    let mut writer = arena.writer();
+    let ids = fill(&mut writer, work, 0..work.tokens)?;
+    let operations = thin_out(&mut writer, &ids)?;
+    drop(ids);
     let begin = Instant::now();
     for token in tokens::stream(work.seed, work.tokens..work.tokens + operations) {
         black_box(writer.create(&token).map_err(refused)?);
@@ -71,20 +120,10 @@ fn arena_warm(work: &Work) -> Result<Sample, Failure> {
     Ok(sample)
 }
 
-fn arena(work: &Work) -> Result<Arena, Failure> {
-    let mut config = ArenaConfig::default();
-    config.max_slots = work.tokens + u64::from(CHUNK_SLOTS);
-    Arena::new(config).map_err(|error| Failure::Environment(error.to_string()))
-}
-
-fn refused(error: ng_core::CreateError) -> Failure {
-    Failure::Check(format!("a create was refused: {error}"))
-}
-
 fn fill_huge(work: &Work) -> Result<Sample, Failure> {
     let begin = Instant::now();
     let mut mapping = mapping(work)?;
-    fill(mapping.tokens(), work.seed);
+    fill_plain(mapping.tokens(), work.seed, 0);
     let sample = sample(begin, work.tokens);
     check(work, "floor:fill_huge", || mapping.tokens().iter().copied().collect())?;
     Ok(sample)
@@ -92,23 +131,12 @@ fn fill_huge(work: &Work) -> Result<Sample, Failure> {
 
 fn rewrite(work: &Work) -> Result<Sample, Failure> {
     let mut mapping = mapping(work)?;
-    fill(mapping.tokens(), !work.seed);
+    fill_plain(mapping.tokens(), !work.seed, 0);
     let begin = Instant::now();
-    fill(mapping.tokens(), work.seed);
+    fill_plain(mapping.tokens(), work.seed, 0);
     let sample = sample(begin, work.tokens);
     check(work, "floor:rewrite", || mapping.tokens().iter().copied().collect())?;
     Ok(sample)
-}
-
-fn mapping(work: &Work) -> Result<Mapping, Failure> {
-    Mapping::new(work.tokens)
-        .map_err(|error| Failure::Environment(format!("cannot map memory: {error}")))
-}
-
-fn fill(slots: &mut [Words], seed: u64) {
-    for (slot, token) in slots.iter_mut().zip(tokens::stream(seed, 0..u64::MAX)) {
-        *slot = token.to_words();
-    }
 }
 
 /// What making the tokens costs in each of the rows.
@@ -120,102 +148,17 @@ fn generator(work: &Work) -> Result<Sample, Failure> {
     Ok(sample(begin, work.tokens))
 }
 
-fn sample(begin: Instant, operations: u64) -> Sample {
-    Sample { elapsed_ns: begin.elapsed().as_nanos() as u64, operations }
-}
-
-/// Compares what `read` gives with what was to be written, where this round verifies.
-fn check(work: &Work, name: &str, read: impl FnOnce() -> Checksum) -> Result<(), Failure> {
-    if !work.verify || read() == tokens::checksum(work.seed, 0..work.tokens) {
-        return Ok(());
+fn insert<P: Peer>(work: &Work) -> Result<Sample, Failure> {
+    let begin = Instant::now();
+    let mut peer = P::with_room(work.tokens as usize);
+    for token in tokens::stream(work.seed, 0..work.tokens) {
+        black_box(peer.insert(token.to_words()));
     }
-    Err(Failure::Check(format!("{name} does not hold the tokens that were written")))
-}
-
-mod peers {
-    //! What else could hold the tokens: on the heap as it comes, and on one that asks for huge pages.
-
-    use super::*;
-
-    /// The token as any other crate would hold it.
-    #[derive(Clone, Copy)]
-    #[repr(C)]
-    struct Plain(Words);
-
-    pub(super) fn rows() -> Vec<Row> {
-        let mut rows = vec![Row::new("Vec", Kind::Peer, "std", vec_with_capacity)];
-        if crate::child::HUGE_HEAP {
-            rows.push(Row::new("Vec+thp", Kind::Peer, "std", vec_with_capacity).on_huge_heap());
-        }
-        #[cfg(feature = "peers")]
-        rows.extend(slotmap_rows());
-        rows
-    }
-
-    fn vec_with_capacity(work: &Work) -> Result<Sample, Failure> {
-        let begin = Instant::now();
-        let mut vec = Vec::with_capacity(work.tokens as usize);
-        for token in tokens::stream(work.seed, 0..work.tokens) {
-            vec.push(Plain(token.to_words()));
-        }
-        let sample = sample(begin, work.tokens);
-        check(work, "Vec", || vec.iter().map(|plain| plain.0).collect())?;
-        Ok(sample)
-    }
-
-    #[cfg(feature = "peers")]
-    fn slotmap_rows() -> Vec<Row> {
-        let version = crate::machine::version_in_lock("slotmap");
-        let mut rows = vec![Row::new("slotmap", Kind::Peer, version, slotmap_with_capacity)];
-        if crate::child::HUGE_HEAP {
-            let row = Row::new("slotmap+thp", Kind::Peer, version, slotmap_with_capacity);
-            rows.push(row.on_huge_heap());
-        }
-        rows
-    }
-
-    #[cfg(feature = "peers")]
-    fn slotmap_with_capacity(work: &Work) -> Result<Sample, Failure> {
-        let begin = Instant::now();
-        let mut map = slotmap::SlotMap::with_capacity(work.tokens as usize);
-        for token in tokens::stream(work.seed, 0..work.tokens) {
-            black_box(map.insert(Plain(token.to_words())));
-        }
-        let sample = sample(begin, work.tokens);
-        check(work, "slotmap", || map.values().map(|plain| plain.0).collect())?;
-        Ok(sample)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_row_holds_what_it_was_timed_for() {
-        let work = Work { tokens: 70_000, seed: 3, verify: true };
-        for mut row in group().rows {
-            let sample =
-                (row.measure)(&work).unwrap_or_else(|failure| panic!("{}: {failure}", row.name));
-            assert!(sample.operations >= work.tokens - 3, "{}", row.name);
-        }
-    }
-
-    #[test]
-    fn a_row_that_lost_a_token_fails_its_check() {
-        let work = Work { tokens: 1000, seed: 3, verify: true };
-        let lost = || tokens::checksum(work.seed, 0..999);
-        assert_eq!(check(&work, "x", lost).unwrap_err().exit_code(), 1);
-        assert!(check(&Work { verify: false, ..work }, "x", lost).is_ok());
-    }
-
-    #[test]
-    fn each_bar_compares_rows_of_this_group_or_of_one_to_come() {
-        let group = group();
-        let to_come = ["neurograph:ahead", "slotmap", "slotmap+thp", "sharded-slab"];
-        for name in group.bars.iter().flat_map(|bar| [bar.over, bar.under]) {
-            let known = group.rows.iter().any(|row| row.name == name) || to_come.contains(&name);
-            assert!(known, "{name}");
-        }
-    }
+    let sample = sample(begin, work.tokens);
+    check(work, P::NAME, || {
+        let mut all = Vec::new();
+        peer.each(|words| all.push(*words));
+        all.into_iter().collect()
+    })?;
+    Ok(sample)
 }

@@ -63,7 +63,11 @@ fn table(group: &GroupReport) -> String {
             &format!("<tr class={class}><td>{name}<td>{version}{figures}<td>{drawn}</tr>"),
         );
     }
-    out + "</table>"
+    out.push_str("</table>");
+    if let Some(prose) = group.faster() {
+        put(&mut out, &format!("<p>{}</p>", escape(&prose)));
+    }
+    out
 }
 
 /// One row's bar on the scale of the widest; nothing where nothing was measured.

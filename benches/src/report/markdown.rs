@@ -24,6 +24,9 @@ pub(super) fn page(report: &Report) -> String {
                 ),
             );
         }
+        if let Some(prose) = group.faster() {
+            line(&mut page, format_args!("\n{prose}"));
+        }
     }
     page.push_str("\n## Bars (ratios of medians of this run)\n\n");
     page.push_str("| bar | ratio | value | bar | goal | |\n|---|---|---:|---:|---:|---|\n");

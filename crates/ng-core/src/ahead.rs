@@ -223,7 +223,7 @@ impl Control {
     }
 }
 
-#[cfg(all(test, not(loom), target_os = "linux"))]
+#[cfg(all(test, not(any(loom, shuttle)), target_os = "linux"))]
 mod tests {
     use super::*;
     use crate::memory::Reservation;

@@ -15,14 +15,14 @@ pub(crate) struct Barrier {
 }
 
 impl Barrier {
-    #[cfg(all(target_os = "linux", not(all(test, loom))))]
+    #[cfg(all(target_os = "linux", not(all(test, any(loom, shuttle)))))]
     pub(crate) fn detect() -> Barrier {
         use rustix::thread::{MembarrierCommand, membarrier};
         let asymmetric = membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok();
         Barrier { asymmetric }
     }
 
-    #[cfg(any(not(target_os = "linux"), all(test, loom)))]
+    #[cfg(any(not(target_os = "linux"), all(test, any(loom, shuttle))))]
     pub(crate) fn detect() -> Barrier {
         Barrier { asymmetric: false }
     }
@@ -39,7 +39,7 @@ impl Barrier {
 
     /// The rare side's fence.
     pub(crate) fn heavy(self) {
-        #[cfg(all(target_os = "linux", not(all(test, loom))))]
+        #[cfg(all(target_os = "linux", not(all(test, any(loom, shuttle)))))]
         if self.asymmetric {
             use rustix::thread::{MembarrierCommand, membarrier};
             let done = membarrier(MembarrierCommand::PrivateExpedited);

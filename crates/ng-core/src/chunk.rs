@@ -10,8 +10,8 @@
 //! hint may be set for nothing, but a free slot is never without its hints for longer than the call
 //! that frees it.
 
-use crate::config::CHUNK_SLOTS;
-use crate::lease::Mask;
+use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
+use crate::lease::{MASK_WORDS, Mask};
 use crate::mutants;
 use crate::slot::{GENERATION_MASK, Head};
 use crate::sync::OnceLock;
@@ -20,9 +20,10 @@ use crate::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
 };
 
-/// Groups of a chunk: 32 of 1,024 slots.
-pub(crate) const GROUPS: u32 = 32;
-const GROUP_WORDS: usize = 16;
+/// Groups of a chunk: 32 of 1,024 slots; few and small in models.
+pub(crate) const GROUPS: u32 = CHUNK_SLOTS / LEASE_SLOTS_MAX;
+/// One bit a group.
+pub(crate) const ALL_GROUPS: u32 = u32::MAX >> (32 - GROUPS);
 /// The bit of a base that says "has a side table".
 const WIDE: u32 = 1;
 /// Words of one chunk's bitmap.
@@ -51,7 +52,7 @@ pub(crate) struct Chunk {
     overruns: OnceLock<Box<[AtomicU32]>>,
 }
 
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, any(loom, shuttle))))]
 const _: () = assert!(size_of::<Chunk>() == 64);
 
 impl Chunk {
@@ -62,7 +63,7 @@ impl Chunk {
             floor: AtomicU32::new(base),
             high: AtomicU32::new(base),
             groups: AtomicU32::new(0),
-            untouched: AtomicU32::new(u32::MAX),
+            untouched: AtomicU32::new(ALL_GROUPS),
             committed: AtomicBool::new(false),
             overruns: OnceLock::new(),
         }
@@ -154,20 +155,21 @@ pub(crate) struct Chunks {
     pub(crate) headers: Box<[Chunk]>,
     bitmap: Box<[AtomicU64]>,
     summary: Box<[AtomicU64]>,
-    /// Chunk at which the next search for free slots begins: they are taken in rotating order.
+    /// Group at which the next search for free slots begins, counted over all chunks: they are taken in
+    /// rotating order. A search that came back to where slots were just freed would lease them singly.
     cursor: AtomicU32,
 }
 
 /// The bit that stands for a slot's group in its chunk's header.
 pub(crate) fn group_bit(slot: u32) -> u32 {
-    1 << (slot % CHUNK_SLOTS / (CHUNK_SLOTS / GROUPS))
+    1 << (slot % CHUNK_SLOTS / LEASE_SLOTS_MAX)
 }
 
 /// Zeroed memory that is touched only where it is used.
 fn lazy_zeroes(words: usize) -> Box<[AtomicU64]> {
-    #[cfg(all(test, loom))]
+    #[cfg(all(test, any(loom, shuttle)))]
     return (0..words).map(|_| AtomicU64::new(0)).collect();
-    #[cfg(not(all(test, loom)))]
+    #[cfg(not(all(test, any(loom, shuttle))))]
     {
         let plain = Box::into_raw(vec![0u64; words].into_boxed_slice());
         // SAFETY: AtomicU64 has the size, alignment and validity of u64, and the box was unshared.
@@ -216,7 +218,8 @@ impl Chunks {
     /// Takes up to `want` free slots of one group; `None` if no hint leads to one. `with_memory`
     /// passes over chunks that have none.
     pub(crate) fn take(&self, want: u32, with_memory: bool) -> Option<(u32, Mask)> {
-        let start = self.cursor.load(Relaxed);
+        let cursor = self.cursor.load(Relaxed);
+        let (start, from) = (cursor / GROUPS, cursor % GROUPS);
         let words = self.summary.len() as u32;
         // One word more than there are: the first word's lower bits come last.
         for step in 0..=words {
@@ -231,8 +234,11 @@ impl Chunks {
                 if with_memory && !self.headers[chunk as usize].committed.load(Acquire) {
                     continue;
                 }
-                if let Some(taken) = self.take_in(chunk, want) {
-                    self.cursor.store(chunk, Relaxed);
+                // The groups before the cursor come last, when the walk is at its end.
+                let from = if step == 0 && chunk == start { from } else { 0 };
+                if let Some(taken) = self.take_in(chunk, want, from) {
+                    let next = taken.0 / LEASE_SLOTS_MAX + 1;
+                    self.cursor.store(next % (self.headers.len() as u32 * GROUPS), Relaxed);
                     return Some(taken);
                 }
             }
@@ -240,7 +246,8 @@ impl Chunks {
         None
     }
 
-    fn take_in(&self, chunk: u32, want: u32) -> Option<(u32, Mask)> {
+    /// Takes slots of the first group at or after `from` that has some.
+    fn take_in(&self, chunk: u32, want: u32, from: u32) -> Option<(u32, Mask)> {
         let header = &self.headers[chunk as usize];
         loop {
             let groups = header.groups.load(SeqCst);
@@ -253,9 +260,13 @@ impl Chunks {
                 self.summary[chunk as usize / 64].fetch_or(bit, SeqCst);
                 continue;
             }
+            let groups = groups & ALL_GROUPS << from;
+            if groups == 0 {
+                return None;
+            }
             let group = groups.trailing_zeros();
             header.groups.fetch_and(!(1 << group), SeqCst);
-            let first = chunk * CHUNK_SLOTS + group * (CHUNK_SLOTS / GROUPS);
+            let first = chunk * CHUNK_SLOTS + group * LEASE_SLOTS_MAX;
             let (mask, more) = self.take_group(first, want);
             if more {
                 self.hint(chunk, 1 << group);
@@ -270,7 +281,7 @@ impl Chunks {
     fn take_group(&self, first: u32, want: u32) -> (Mask, bool) {
         let mut mask = Mask::EMPTY;
         let mut left = want;
-        let words = &self.bitmap[first as usize / 64..][..GROUP_WORDS];
+        let words = &self.bitmap[first as usize / 64..][..MASK_WORDS];
         for (index, word) in words.iter().enumerate() {
             let mut seen = word.load(SeqCst);
             if seen == 0 {
@@ -326,7 +337,7 @@ impl Chunks {
     }
 
     fn hint_all(&self, chunk: u32) {
-        self.headers[chunk as usize].groups.fetch_or(u32::MAX, SeqCst);
+        self.headers[chunk as usize].groups.fetch_or(ALL_GROUPS, SeqCst);
         self.summary[chunk as usize / 64].fetch_or(1 << (chunk % 64), SeqCst);
     }
 
@@ -336,7 +347,7 @@ impl Chunks {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

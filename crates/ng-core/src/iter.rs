@@ -25,7 +25,7 @@ impl Iter {
 impl Iterator for Iter {
     type Item = (TokenId, Token);
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<(TokenId, Token)> {
         let shared = &*self.shared;
         while self.next < self.end {

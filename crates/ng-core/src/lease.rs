@@ -19,16 +19,19 @@ use crossbeam_utils::CachePadded;
 
 /// Bits of a group's 1,024 slots. A position is a bit's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mask(pub(crate) [u64; 16]);
+pub(crate) struct Mask(pub(crate) [u64; MASK_WORDS]);
 
-const _: () = assert!(LEASE_SLOTS_MAX == 16 * 64);
+/// Words of a mask.
+pub(crate) const MASK_WORDS: usize = LEASE_SLOTS_MAX as usize / 64;
+
+const _: () = assert!(LEASE_SLOTS_MAX as usize == MASK_WORDS * 64);
 
 impl Mask {
-    pub(crate) const EMPTY: Mask = Mask([0; 16]);
+    pub(crate) const EMPTY: Mask = Mask([0; MASK_WORDS]);
 
     /// The lowest `count` bits.
     pub(crate) fn first(count: u32) -> Mask {
-        Mask([u64::MAX; 16]).below(count)
+        Mask([u64::MAX; MASK_WORDS]).below(count)
     }
 
     pub(crate) fn count(&self) -> u32 {
@@ -272,7 +275,7 @@ pub(crate) struct Tally {
     pub(crate) idle: u64,
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

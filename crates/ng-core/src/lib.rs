@@ -29,10 +29,15 @@ mod lease;
 mod loom_lease;
 #[cfg(all(test, loom))]
 mod loom_slot;
+#[cfg_attr(all(test, shuttle), path = "shuttle_memory.rs")]
 mod memory;
 mod mutants;
 mod restore;
+#[cfg(feature = "serde")]
+mod serial;
 mod shared;
+#[cfg(all(test, shuttle))]
+mod shuttle_arena;
 mod slot;
 mod stats;
 mod sync;
@@ -47,7 +52,10 @@ pub use crate::{
     iter::Iter,
     restore::{NoRoom, Restored, Restorer},
     stats::ArenaStats,
-    token::{EntityType, Flags, ImageOptions, Space, Token, TokenBuilder, TokenError},
+    token::{
+        EntityType, Flags, ImageOptions, Imported, ParseFlagsError, Space, Token, TokenBuilder,
+        TokenError,
+    },
     writer::{Due, Edit, Pending, Writer},
 };
 

@@ -5,7 +5,7 @@
 
 use crate::ahead::Ahead;
 use crate::barrier::Barrier;
-use crate::chunk::{BITMAP_WORDS, Chunk, Chunks, group_bit};
+use crate::chunk::{ALL_GROUPS, BITMAP_WORDS, Chunk, Chunks, group_bit};
 use crate::config::{ArenaConfig, CHUNK_BYTES, CHUNK_SLOTS, LEASE_SLOTS_MAX, MemoryGate};
 use crate::error::{ArenaError, CreateError};
 use crate::id::TokenId;
@@ -437,7 +437,7 @@ impl Shared {
             return 0;
         }
         let header = &self.chunks.headers[chunk as usize];
-        header.untouched.store(u32::MAX, Release);
+        header.untouched.store(ALL_GROUPS, Release);
         header.committed.store(false, Release);
         self.committed_chunks.fetch_sub(1, AcqRel);
         self.given_back_total.fetch_add(1, Relaxed);
@@ -547,7 +547,7 @@ pub(crate) fn next_dead(live: u32, chunk: &Chunk) -> u32 {
     live.saturating_add(1).max(chunk.floor.load(Relaxed))
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::slot::TOKEN_PART;

@@ -26,10 +26,10 @@ use crate::token::Token;
 pub(crate) type Words = [u64; 8];
 
 /// A token as a reader loads it.
-#[cfg(all(target_arch = "x86_64", not(all(test, loom))))]
+#[cfg(all(target_arch = "x86_64", not(all(test, any(loom, shuttle)))))]
 pub(crate) type Lines = [std::arch::x86_64::__m128i; 4];
 /// A token as a reader loads it.
-#[cfg(not(all(target_arch = "x86_64", not(all(test, loom)))))]
+#[cfg(not(all(target_arch = "x86_64", not(all(test, any(loom, shuttle))))))]
 pub(crate) type Lines = Words;
 
 pub(crate) const HEAD: usize = 6;
@@ -137,7 +137,7 @@ pub(crate) struct Slot {
     words: [AtomicU64; 8],
 }
 
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, any(loom, shuttle))))]
 const _: () = {
     assert!(size_of::<Slot>() == 64);
     assert!(align_of::<Slot>() == 64);
@@ -174,7 +174,7 @@ impl Slot {
     /// A core can wait for some thirty loads at once, also where they want the same line. So the
     /// fewer loads a read takes, the more reads are on their way from memory together: four of 16
     /// bytes where the processor has them.
-    #[cfg(all(target_arch = "x86_64", not(all(test, loom))))]
+    #[cfg(all(target_arch = "x86_64", not(all(test, any(loom, shuttle)))))]
     #[inline(always)]
     fn load(&self) -> (Head, Lines) {
         use std::arch::asm;
@@ -207,7 +207,7 @@ impl Slot {
 
     /// Loads all words, the head last of them and ordered before later reads. Returns the head, and
     /// the token that it and the words are if nobody wrote meanwhile.
-    #[cfg(not(all(target_arch = "x86_64", not(all(test, loom)))))]
+    #[cfg(not(all(target_arch = "x86_64", not(all(test, any(loom, shuttle))))))]
     #[inline(always)]
     fn load(&self) -> (Head, Lines) {
         let mut words = [0; 8];
@@ -289,13 +289,21 @@ impl Slot {
         self.words[HEAD].store(Head::live(generation_bits, token_part).0, Release);
     }
 
-    #[cfg(all(test, loom))]
+    #[cfg(all(test, any(loom, shuttle)))]
     pub(crate) fn boxed() -> Slot {
         Slot { words: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
+
+    /// As memory that went back to the kernel reads: zero, if only because every word was not.
+    #[cfg(all(test, shuttle))]
+    pub(crate) fn forget(&self) {
+        for word in self.words.iter().filter(|word| word.load(Relaxed) != 0) {
+            word.store(0, Relaxed);
+        }
+    }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -1,14 +1,18 @@
-//! The only file that names `std::sync`, `std::thread` or `loom`: models and programs share the code above it.
+//! The only file that names `std::sync`, `std::thread`, `loom` or `shuttle`: models and programs share the code above it.
 
 #[cfg(all(test, loom))]
 pub(crate) use loom::sync::atomic;
 #[cfg(all(test, loom))]
 pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, any(loom, shuttle))))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
-#[cfg(not(all(test, loom)))]
+#[cfg(all(test, shuttle))]
+pub(crate) use shuttle::sync::atomic;
+#[cfg(all(test, shuttle))]
+pub(crate) use shuttle::sync::{Arc, Mutex, MutexGuard};
+#[cfg(not(all(test, any(loom, shuttle))))]
 pub(crate) use std::sync::Arc;
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, any(loom, shuttle))))]
 pub(crate) use std::sync::atomic;
 
 /// Set once by whoever comes first. Not part of any model, so loom's builds use it too.
@@ -22,19 +26,19 @@ pub(crate) mod unmodelled {
 pub(crate) use std::sync::atomic::compiler_fence;
 
 /// Locks without poisoning: what the lock protects is restored by its holder's own `Drop`.
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, any(loom, shuttle))))]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock()
 }
 
-/// Loom's lock has std's face.
-#[cfg(all(test, loom))]
+/// The models' lock has std's face.
+#[cfg(all(test, any(loom, shuttle)))]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap()
 }
 
 /// Lets the other side of a short wait run.
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, any(loom, shuttle))))]
 #[cold]
 #[inline(never)]
 pub(crate) fn pause(spins: u32) {
@@ -46,13 +50,16 @@ pub(crate) fn pause(spins: u32) {
 }
 
 /// Lets the other side of a short wait run.
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 pub(crate) fn pause(_spins: u32) {
+    #[cfg(loom)]
     loom::thread::yield_now();
+    #[cfg(shuttle)]
+    shuttle::thread::yield_now();
 }
 
 /// Runs `body` on this thread and on `more` others beside it; returns what each of them gave.
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, any(loom, shuttle))))]
 pub(crate) fn in_parallel<T: Send>(more: usize, body: impl Fn() -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let others: Vec<_> = (0..more).map(|_| scope.spawn(&body)).collect();
@@ -68,7 +75,7 @@ pub(crate) fn in_parallel<T: Send>(more: usize, body: impl Fn() -> T + Sync) -> 
 }
 
 /// Models do not scan: on this thread alone.
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 pub(crate) fn in_parallel<T: Send>(_more: usize, body: impl Fn() -> T + Sync) -> Vec<T> {
     vec![body()]
 }

@@ -10,7 +10,8 @@ const COORDINATES: usize = 24;
 const UNDEFINED: i16 = i16::MIN;
 
 /// One of the eight spaces a token lies in, with the scale of its coordinates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)]
 pub enum Space {
     /// L1, scale 100.
@@ -60,6 +61,7 @@ impl Space {
 
 /// What a token stands for: bits 8 to 11 of its flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)]
 #[allow(missing_docs, reason = "the names are their own documentation; contracts fix their order")]
 pub enum EntityType {
@@ -104,10 +106,65 @@ impl EntityType {
 }
 
 /// The 16 flag bits; bits 8 to 11 hold the [`EntityType`].
+///
+/// Text form: the names of the bits that are set, joined by `|`, or `none`. It leaves the entity type out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct Flags(u16);
 
+/// A text that names a flag which is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is no flag; expected names such as ACTIVE|LOCKED|USER_1, or none")]
+pub struct ParseFlagsError {
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names = Flags::NAMES.iter().filter(|(flag, _)| self.contains(*flag));
+        match names.next() {
+            None => f.write_str("none"),
+            Some((_, first)) => {
+                f.write_str(first)?;
+                names.try_for_each(|(_, name)| write!(f, "|{name}"))
+            }
+        }
+    }
+}
+
+impl std::str::FromStr for Flags {
+    type Err = ParseFlagsError;
+
+    fn from_str(text: &str) -> Result<Flags, ParseFlagsError> {
+        if text == "none" {
+            return Ok(Flags(0));
+        }
+        text.split('|').try_fold(Flags(0), |flags, name| {
+            match Flags::NAMES.iter().find(|(_, known)| *known == name) {
+                Some((flag, _)) => Ok(flags.with(*flag)),
+                None => Err(ParseFlagsError { name: name.chars().take(64).collect() }),
+            }
+        })
+    }
+}
+
 impl Flags {
+    const NAMES: [(Flags, &str); 12] = [
+        (Flags::ACTIVE, "ACTIVE"),
+        (Flags::PERSISTENT, "PERSISTENT"),
+        (Flags::MUTABLE, "MUTABLE"),
+        (Flags::SYNCHRONIZED, "SYNCHRONIZED"),
+        (Flags::COMPRESSED, "COMPRESSED"),
+        (Flags::ENCRYPTED, "ENCRYPTED"),
+        (Flags::DIRTY, "DIRTY"),
+        (Flags::LOCKED, "LOCKED"),
+        (Flags::USER_1, "USER_1"),
+        (Flags::USER_2, "USER_2"),
+        (Flags::USER_3, "USER_3"),
+        (Flags::USER_4, "USER_4"),
+    ];
+
     /// In use.
     pub const ACTIVE: Flags = Flags(0x0001);
     /// Logged also where only marked tokens are; never evicted unless a policy says so.
@@ -383,10 +440,42 @@ impl Token {
         image
     }
 
+    /// The v2.0 exchange image as another source wants it; see [`ImageOptions`].
+    ///
+    /// Errors: a temporal Z that does not fit the finer scale.
+    #[allow(clippy::wrong_self_convention, reason = "64 bytes go by reference")]
+    pub fn to_image_with(
+        &self,
+        local_id: u32,
+        options: ImageOptions,
+    ) -> Result<[u8; 64], TokenError> {
+        let mut token = *self;
+        let z = self.raw(Space::Temporal, 2);
+        if options.temporal_z_1000 && z != UNDEFINED {
+            let finer = i32::from(z) * TEMPORAL_Z_STEPS;
+            if !(-i32::from(i16::MAX)..=i32::from(i16::MAX)).contains(&finer) {
+                let high = f64::from(i16::MAX) / 1_000.0;
+                let value = f64::from(z) / Space::Temporal.scale();
+                let (space, axis, low) = (Space::Temporal, 2, -high);
+                return Err(TokenError::Coordinate { space, axis, value, low, high });
+            }
+            token.set_raw(Space::Temporal, 2, finer as i16);
+        }
+        Ok(token.to_image_with_id(local_id))
+    }
+
     /// From a v2.0 exchange image. The entity type is taken from the id's bits, as the image has it twice.
     ///
     /// Errors: a weight outside 0 to 1.
     pub fn from_image(image: &[u8; 64], options: ImageOptions) -> Result<Token, TokenError> {
+        Ok(Token::from_image_counted(image, options)?.token)
+    }
+
+    /// As [`Token::from_image`], and how many coordinates could mean two things.
+    pub fn from_image_counted(
+        image: &[u8; 64],
+        options: ImageOptions,
+    ) -> Result<Imported, TokenError> {
         let mut words = [0; 8];
         for (word, bytes) in words.iter_mut().zip(image.chunks_exact(8)).take(6) {
             *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
@@ -403,14 +492,21 @@ impl Token {
             | u64::from(image[59]) << 24
             | u64::from(seconds) << 32;
         let mut token = Token { words };
-        if options.undefined_127 {
-            for (space, axis) in all_axes() {
-                if token.raw(space, axis) == 127 {
+        let mut ambiguous = 0;
+        for (space, axis) in all_axes() {
+            if token.raw(space, axis) == 127 {
+                ambiguous += 1;
+                if options.undefined_127 {
                     token.set_raw(space, axis, UNDEFINED);
                 }
             }
         }
-        Ok(token)
+        let z = token.raw(Space::Temporal, 2);
+        if options.temporal_z_1000 && z != UNDEFINED {
+            let coarser = (f64::from(z) / f64::from(TEMPORAL_Z_STEPS)).round_ties_even();
+            token.set_raw(Space::Temporal, 2, coarser as i16);
+        }
+        Ok(Imported { token, ambiguous })
     }
 
     fn set_raw(&mut self, space: Space, axis: usize, raw: i16) {
@@ -421,13 +517,30 @@ impl Token {
     }
 }
 
-/// How to read old images.
+/// How images of other sources are read and written.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ImageOptions {
     /// Some old writers put 127 where they meant "undefined"; read it so. Such an image can't tell
     /// it from a real 127. Default: false.
     pub undefined_127: bool,
+    /// The Z axis of [`Space::Temporal`] counts thousandths in the image, as some sources have it, and
+    /// not hundredths. Reading rounds it to the token's hundredths, ties to even; writing is exact,
+    /// and possible from −32.767 to 32.767. Default: false.
+    pub temporal_z_1000: bool,
+}
+
+/// Steps of the finer temporal Z in one of a token's.
+const TEMPORAL_Z_STEPS: i32 = 10;
+
+/// A token from an image; see [`Token::from_image_counted`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Imported {
+    /// The token.
+    pub token: Token,
+    /// Coordinates that were 127: a value, or "undefined" to an old writer. Counted whatever the options say.
+    pub ambiguous: u32,
 }
 
 fn all_axes() -> impl Iterator<Item = (Space, usize)> {
@@ -467,15 +580,29 @@ impl TokenBuilder {
     #[must_use]
     pub fn coordinates(mut self, space: Space, values: [f64; 3]) -> Self {
         for (axis, value) in values.into_iter().enumerate() {
-            match encode(space, value) {
-                Some(raw) => self.token.set_raw(space, axis, raw),
-                None => {
-                    let high = f64::from(i16::MAX) / space.scale();
-                    self.fail(TokenError::Coordinate { space, axis, value, low: -high, high });
-                }
-            }
+            self.set_coordinate(space, axis, value);
         }
         self
+    }
+
+    /// Sets one coordinate, `axis` 0, 1 or 2.
+    ///
+    /// A value that is not a number or does not fit is an error at `build`. Panics if `axis` is above 2.
+    #[must_use]
+    pub fn coordinate(mut self, space: Space, axis: usize, value: f64) -> Self {
+        assert!(axis < 3, "axis {axis} of 0 to 2");
+        self.set_coordinate(space, axis, value);
+        self
+    }
+
+    fn set_coordinate(&mut self, space: Space, axis: usize, value: f64) {
+        match encode(space, value) {
+            Some(raw) => self.token.set_raw(space, axis, raw),
+            None => {
+                let high = f64::from(i16::MAX) / space.scale();
+                self.fail(TokenError::Coordinate { space, axis, value, low: -high, high });
+            }
+        }
     }
 
     /// As [`TokenBuilder::coordinates`], but clamps what does not fit; not-a-number becomes undefined.
@@ -586,14 +713,14 @@ impl fmt::Display for Token {
         let flags = self.flags();
         write!(
             f,
-            "{:?} domain={} weight={} radius={} strength={:.3} t={} flags={:#06x}",
+            "{:?} domain={} weight={} radius={} strength={:.3} t={} flags={}",
             flags.entity_type(),
             self.domain(),
             self.weight(),
             self.radius(),
             self.strength(),
             self.timestamp(),
-            flags.bits()
+            flags
         )?;
         for space in Space::ALL {
             let at = |axis| match self.coordinate(space, axis) {
@@ -689,8 +816,60 @@ mod tests {
         let image = token.to_image();
         let strict = Token::from_image(&image, ImageOptions::default()).unwrap();
         assert_eq!(strict.coordinate(Space::Physical, 0), Some(1.27));
-        let old = Token::from_image(&image, ImageOptions { undefined_127: true }).unwrap();
+        let old = Token::from_image(
+            &image,
+            ImageOptions { undefined_127: true, ..ImageOptions::default() },
+        )
+        .unwrap();
         assert_eq!(old.coordinate(Space::Physical, 0), None);
+    }
+
+    #[test]
+    fn ambiguous_coordinates_are_counted_whatever_is_made_of_them() {
+        let token = Token::builder().coordinates(Space::Physical, [1.27, 1.27, 0.0]);
+        let image = token.build().unwrap().to_image();
+        for undefined_127 in [false, true] {
+            let options = ImageOptions { undefined_127, ..ImageOptions::default() };
+            assert_eq!(Token::from_image_counted(&image, options).unwrap().ambiguous, 2);
+        }
+    }
+
+    #[test]
+    fn a_temporal_z_of_thousandths_is_converted_both_ways() {
+        let options = ImageOptions { temporal_z_1000: true, ..ImageOptions::default() };
+        let at = |z| Token::builder().coordinates(Space::Temporal, [1.0, 2.0, z]).build().unwrap();
+        for z in [0.0, 0.01, -12.34, 32.76, -32.76] {
+            let image = at(z).to_image_with(7, options).unwrap();
+            assert_eq!(Token::from_image(&image, options), Ok(at(z)), "{z}");
+        }
+        // 1.235 and 1.245 thousandths lie between two hundredths: to the even one.
+        let mut image = at(1.23).to_image_with(0, options).unwrap();
+        let place = (Space::Temporal as usize * 3 + 2) * 2;
+        for (finer, hundredths) in [(1235i16, 124), (1245, 124), (1234, 123), (-1235, -124)] {
+            image[place..place + 2].copy_from_slice(&finer.to_le_bytes());
+            let token = Token::from_image(&image, options).unwrap();
+            assert_eq!(token.raw(Space::Temporal, 2), hundredths, "{finer}");
+        }
+        let error = at(100.0).to_image_with(0, options).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "coordinate 2 of Temporal is 100, expected -32.767 to 32.767"
+        );
+        let undefined = Token::builder().build().unwrap();
+        let image = undefined.to_image_with(0, options).unwrap();
+        assert_eq!(Token::from_image(&image, options), Ok(undefined));
+    }
+
+    #[test]
+    fn a_token_and_its_flags_read_as_a_person_would_write_them() {
+        let text = "Memory domain=9 weight=0.75 radius=2.55 strength=1.000 t=1698898176 \
+                    flags=ACTIVE|PERSISTENT|USER_4 Physical=(1, -2.5, 327.67) Abstract=(0.5, 0, 3.2767)";
+        assert_eq!(sample().to_string(), text);
+        let flags = Flags::ACTIVE | Flags::DIRTY | Flags::USER_2;
+        assert_eq!(flags.to_string().parse(), Ok(flags));
+        assert_eq!((Flags::default().to_string().as_str(), "none".parse()), ("none", Ok(Flags(0))));
+        let error = "ACTIVE|SHINY".parse::<Flags>().unwrap_err();
+        assert!(error.to_string().starts_with("\"SHINY\" is no flag"), "{error}");
     }
 
     #[test]
@@ -704,6 +883,29 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn a_coordinate_comes_back_within_half_a_step_and_its_step_exactly(space in 0usize..8, step in -32_767i16..=32_767, part in -0.49f64..0.49) {
+            let space = Space::ALL[space];
+            let value = f64::from(step) / space.scale();
+            let token = Token::builder().coordinates(space, [value; 3]).build().unwrap();
+            proptest::prop_assert_eq!(token.raw(space, 1), step);
+            proptest::prop_assert_eq!(token.coordinate(space, 2), Some(value));
+            let near = Token::builder().coordinates_saturating(space, [value + part / space.scale(); 3]);
+            proptest::prop_assert_eq!(near.build().unwrap().raw(space, 0), step);
+        }
+
+        #[test]
+        fn any_64_bytes_are_a_token_or_refused_with_a_reason(low in proptest::array::uniform32(proptest::num::u8::ANY), high in proptest::array::uniform32(proptest::num::u8::ANY)) {
+            let mut image = [0u8; 64];
+            image[..32].copy_from_slice(&low);
+            image[32..].copy_from_slice(&high);
+            let weight = f32::from_le_bytes([image[54], image[55], image[56], image[57]]);
+            match Token::from_image(&image, ImageOptions::default()) {
+                Ok(token) => proptest::prop_assert_eq!(token.weight(), weight),
+                Err(error) => proptest::prop_assert!(error.to_string().starts_with("weight is "), "{}", error),
+            }
+        }
+
         #[test]
         fn any_image_that_is_accepted_comes_back_byte_for_byte(bytes in proptest::array::uniform32(proptest::num::u8::ANY), weight in 0.0f32..=1.0) {
             let mut image = [0u8; 64];

@@ -70,7 +70,11 @@ pub(super) fn sync_is_the_only_door_to_threads(tree: &Tree) -> Vec<Finding> {
     for (owner, path, text) in tree.sources() {
         let door = format!("{}/src/sync.rs", owner.dir);
         let file = path.rsplit('/').next().unwrap_or_default();
-        if tree.has(&door) && path != door && !file.starts_with("loom_") {
+        if tree.has(&door)
+            && path != door
+            && !file.starts_with("loom_")
+            && !file.starts_with("shuttle_")
+        {
             findings.extend(threads_named(path, text));
         }
     }
@@ -78,7 +82,7 @@ pub(super) fn sync_is_the_only_door_to_threads(tree: &Tree) -> Vec<Finding> {
 }
 
 fn threads_named(path: &str, text: &str) -> Vec<Finding> {
-    const NAMES: &[&str] = &["std::sync", "core::sync", "std::thread", "loom::"];
+    const NAMES: &[&str] = &["std::sync", "core::sync", "std::thread", "loom::", "shuttle::"];
     let find = |number, name: &str| {
         Finding::new(path, number, "sync", format!("names `{name}`"), "use crate::sync")
     };

@@ -97,7 +97,12 @@ pub(crate) fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 /// Code lines above the first `#[cfg(test)]`, or its form in files that loom builds too.
 pub(crate) fn product_code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     code(text).take_while(|(_, line)| {
-        !matches!(line.trim(), "#[cfg(test)]" | "#[cfg(all(test, not(loom)))]")
+        !matches!(
+            line.trim(),
+            "#[cfg(test)]"
+                | "#[cfg(all(test, not(loom)))]"
+                | "#[cfg(all(test, not(any(loom, shuttle))))]"
+        )
     })
 }
 
