@@ -22,6 +22,8 @@ use crate::sync::atomic::{
 
 /// Groups of a chunk: 32 of 1,024 slots; few and small in models.
 pub(crate) const GROUPS: u32 = CHUNK_SLOTS / LEASE_SLOTS_MAX;
+/// Groups with too few free slots that a search looks at before it gives up.
+const SPARSE_LOOKS: u32 = 8;
 /// One bit a group.
 pub(crate) const ALL_GROUPS: u32 = u32::MAX >> (32 - GROUPS);
 /// The bit of a base that says "has a side table".
@@ -216,8 +218,10 @@ impl Chunks {
     }
 
     /// Takes up to `want` free slots of one group; `None` if no hint leads to one. `with_memory`
-    /// passes over chunks that have none.
-    pub(crate) fn take(&self, want: u32, with_memory: bool) -> Option<(u32, Mask)> {
+    /// passes over chunks that have none. Groups with fewer free slots than `least` are passed over
+    /// too, and after some of them the search ends.
+    pub(crate) fn take(&self, want: u32, least: u32, with_memory: bool) -> Option<(u32, Mask)> {
+        let mut looks = SPARSE_LOOKS;
         let cursor = self.cursor.load(Relaxed);
         let (start, from) = (cursor / GROUPS, cursor % GROUPS);
         let words = self.summary.len() as u32;
@@ -236,18 +240,33 @@ impl Chunks {
                 }
                 // The groups before the cursor come last, when the walk is at its end.
                 let from = if step == 0 && chunk == start { from } else { 0 };
-                if let Some(taken) = self.take_in(chunk, want, from) {
-                    let next = taken.0 / LEASE_SLOTS_MAX + 1;
-                    self.cursor.store(next % (self.headers.len() as u32 * GROUPS), Relaxed);
+                if let Some(taken) = self.take_in(chunk, want, from, least, &mut looks) {
+                    self.go_on_behind(taken.0 / LEASE_SLOTS_MAX);
                     return Some(taken);
+                }
+                if looks == 0 {
+                    self.go_on_behind(chunk * GROUPS + GROUPS - 1);
+                    return None;
                 }
             }
         }
         None
     }
 
-    /// Takes slots of the first group at or after `from` that has some.
-    fn take_in(&self, chunk: u32, want: u32, from: u32) -> Option<(u32, Mask)> {
+    /// The next search begins at the group after this one.
+    fn go_on_behind(&self, group: u32) {
+        self.cursor.store((group + 1) % (self.headers.len() as u32 * GROUPS), Relaxed);
+    }
+
+    /// Takes slots of the first group at or after `from` that has at least `least` of them.
+    fn take_in(
+        &self,
+        chunk: u32,
+        want: u32,
+        mut from: u32,
+        least: u32,
+        looks: &mut u32,
+    ) -> Option<(u32, Mask)> {
         let header = &self.headers[chunk as usize];
         loop {
             let groups = header.groups.load(SeqCst);
@@ -265,8 +284,16 @@ impl Chunks {
                 return None;
             }
             let group = groups.trailing_zeros();
-            header.groups.fetch_and(!(1 << group), SeqCst);
             let first = chunk * CHUNK_SLOTS + group * LEASE_SLOTS_MAX;
+            if least > 1 && self.count_free(first) < least {
+                *looks -= 1;
+                from = group + 1;
+                if *looks == 0 || from == GROUPS {
+                    return None;
+                }
+                continue;
+            }
+            header.groups.fetch_and(!(1 << group), SeqCst);
             let (mask, more) = self.take_group(first, want);
             if more {
                 self.hint(chunk, 1 << group);
@@ -275,6 +302,12 @@ impl Chunks {
                 return Some((first, mask));
             }
         }
+    }
+
+    /// Free slots of a group; may be outdated at once.
+    fn count_free(&self, first: u32) -> u32 {
+        let words = &self.bitmap[first as usize / 64..][..MASK_WORDS];
+        words.iter().map(|word| word.load(Relaxed).count_ones()).sum()
     }
 
     /// Takes up to `want` bits of a group; says whether it left any.
@@ -354,12 +387,12 @@ mod tests {
     #[test]
     fn freed_slots_are_found_again_and_only_once() {
         let chunks = Chunks::new(130, 0);
-        assert_eq!(chunks.take(1024, false), None);
+        assert_eq!(chunks.take(1024, 1, false), None);
         for slot in [5, 70, 40_000, 129 * CHUNK_SLOTS + 1_023] {
             chunks.free(slot);
         }
         let mut found = Vec::new();
-        while let Some((first, mask)) = chunks.take(1, false) {
+        while let Some((first, mask)) = chunks.take(1, 1, false) {
             assert_eq!(mask.count(), 1);
             found.push(first + mask.nth(0, 0).unwrap());
         }
@@ -381,12 +414,12 @@ mod tests {
         for group in 0..GROUPS {
             chunks.free_group(group * 1024, &Mask::first(1024));
         }
-        let (first, mask) = chunks.take(1, false).unwrap();
+        let (first, mask) = chunks.take(1, 1, false).unwrap();
         assert!(!chunks.take_whole(0));
         chunks.free_group(first, &mask);
         assert!(chunks.take_whole(0));
-        assert_eq!(chunks.take(1, false), None);
+        assert_eq!(chunks.take(1, 1, false), None);
         chunks.free_whole(0);
-        assert_eq!(chunks.take(1024, false).unwrap().1.count(), 1024);
+        assert_eq!(chunks.take(1024, 1, false).unwrap().1.count(), 1024);
     }
 }
