@@ -29,7 +29,7 @@ mod lease;
 mod loom_lease;
 #[cfg(all(test, loom))]
 mod loom_slot;
-#[cfg_attr(all(test, shuttle), path = "shuttle_memory.rs")]
+#[cfg(not(all(test, shuttle)))]
 mod memory;
 mod mutants;
 mod restore;
@@ -38,11 +38,16 @@ mod serial;
 mod shared;
 #[cfg(all(test, shuttle))]
 mod shuttle_arena;
+#[cfg(all(test, shuttle))]
+mod shuttle_memory;
 mod slot;
 mod stats;
 mod sync;
 mod token;
 mod writer;
+
+#[cfg(all(test, shuttle))]
+use shuttle_memory as memory;
 
 pub use crate::{
     arena::Arena,

@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     gate: Option<Arc<dyn MemoryGate>>,
     /// Held while a chunk's memory is taken or given back.
     commit: Mutex<()>,
+    /// Held while a chunk's free slots are in nobody's bitmap, because their memory goes back.
+    giving: Mutex<()>,
     generation_limit: AtomicU32,
     writers: Mutex<Registry>,
     pub(crate) committed_chunks: AtomicU64,
@@ -99,6 +101,7 @@ impl Shared {
             barrier: Barrier::detect(),
             gate: config.gate,
             commit: Mutex::new(()),
+            giving: Mutex::new(()),
             generation_limit: AtomicU32::new(u32::MAX),
             writers: Mutex::new(Registry::default()),
             committed_chunks: AtomicU64::new(0),
@@ -282,14 +285,22 @@ impl Shared {
         let want = want.clamp(1, LEASE_SLOTS_MAX);
         loop {
             let least = want.min(LEAST_SLOTS);
-            let sparse =
+            let any =
                 || self.chunks.take(want, 1, true).or_else(|| self.chunks.take(want, 1, false));
+            // Last with no chunk on its way back to the kernel: its free slots are somewhere.
+            let settled = || {
+                let _giving = lock(&self.giving);
+                any()
+            };
             let found = self
                 .chunks
                 .take(want, least, true)
                 .or_else(|| self.chunks.take(want, least, false))
                 .or_else(|| self.take_fresh(want))
-                .or_else(sparse);
+                .or_else(any)
+                .or_else(|| {
+                    if mutants::on("core-full-beside-a-give-back") { None } else { settled() }
+                });
             let Some((first, mask)) = found else {
                 return Err(CreateError::Full { slots: u64::from(self.slot_count) });
             };
@@ -419,6 +430,7 @@ impl Shared {
             return 0;
         }
         self.close_frontier(chunk);
+        let _giving = lock(&self.giving);
         if !self.chunks.take_whole(chunk) && !mutants::on("core-chunk-given-back-while-leased") {
             return 0;
         }

@@ -149,14 +149,19 @@ impl Writer {
     pub fn lease(&mut self, want: u32) -> Result<u32, CreateError> {
         self.hand_back();
         let (first, mask, untouched) = self.shared.take(want)?;
+        let late = mutants::on("core-lease-shared-before-it-is-faulted-in");
+        if untouched && !late {
+            self.fault_in(first, &mask);
+        }
+        // From here on anybody may take the slots back that are not begun.
         self.lease.start(first, mask);
         let header = &self.shared.chunks.headers[(first / CHUNK_SLOTS) as usize];
         self.origin = self.shared.slot(first);
         (self.first, self.mask) = (first, mask);
         self.origin_id = u64::from(header.base()) << 32 | u64::from(first);
         self.wide = header.is_wide();
-        if untouched {
-            self.fault_in();
+        if untouched && late {
+            self.fault_in(first, &mask);
         }
         self.armed = 0;
         self.stop_from = 0;
@@ -167,10 +172,10 @@ impl Writer {
 
     /// Touches each page of a lease without memory by a store. A load first would map the kernel's
     /// zero page, and the store after it would fault again.
-    fn fault_in(&self) {
+    fn fault_in(&self, first: u32, mask: &Mask) {
         // A word of the mask is 64 slots: one small page.
-        for (word, bits) in self.mask.0.iter().enumerate().filter(|(_, bits)| **bits != 0) {
-            let index = self.first + word as u32 * 64 + bits.trailing_zeros();
+        for (word, bits) in mask.0.iter().enumerate().filter(|(_, bits)| **bits != 0) {
+            let index = first + word as u32 * 64 + bits.trailing_zeros();
             self.shared.slot(index).kill(0);
         }
     }
