@@ -45,6 +45,10 @@ pub struct ArenaSection {
     pub max_slots: Option<u64>,
     /// Ask the kernel for huge pages. Default: true.
     pub huge_pages: bool,
+    /// Memory that a thread takes ahead of the sessions' creates. Unit: bytes. Range: 0 (no thread) to
+    /// 16 MiB. Counts towards the memory quota while it is ahead, and goes back before a create would be
+    /// refused because of it. See `ng_core::ArenaConfig::commit_ahead_bytes`. Default: 0.
+    pub commit_ahead_bytes: u64,
 }
 
 /// The write-ahead log.
@@ -96,7 +100,7 @@ pub struct BlackboxSection {
 
 impl Default for ArenaSection {
     fn default() -> Self {
-        ArenaSection { max_slots: None, huge_pages: true }
+        ArenaSection { max_slots: None, huge_pages: true, commit_ahead_bytes: 0 }
     }
 }
 
@@ -245,6 +249,7 @@ impl Config {
         };
         arena.max_slots = wanted.max(slots);
         arena.huge_pages = self.arena.huge_pages;
+        arena.commit_ahead_bytes = self.arena.commit_ahead_bytes;
         arena
     }
 
