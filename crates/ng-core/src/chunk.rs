@@ -6,19 +6,20 @@
 //!
 //! Free slots are bits in the chunk's bitmap. Two levels of hints above it tell where bits may be set:
 //! one bit a group of 1,024 slots in the header, one bit a chunk in the arena's summary. Setting goes
-//! upwards (bitmap, group, summary), clearing downwards and before the look, all SeqCst: so a
-//! hint may be set for nothing, but a free slot is never without its hints for longer than the call
-//! that frees it.
+//! upwards (bitmap, group, summary), clearing downwards and under a lock, with a look afterwards that
+//! sets the hint again if a slot came free meanwhile; all SeqCst. So a hint may be set for nothing,
+//! and for who has that lock a free slot is never without its hints for longer than the call that
+//! frees it. A search goes without the lock; only one that found nothing is repeated under it.
 
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::lease::{MASK_WORDS, Mask};
 use crate::mutants;
 use crate::slot::{GENERATION_MASK, Head};
-use crate::sync::OnceLock;
 use crate::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
 };
+use crate::sync::{Mutex, MutexGuard, OnceLock, lock};
 
 /// Groups of a chunk: 32 of 1,024 slots; few and small in models.
 pub(crate) const GROUPS: u32 = CHUNK_SLOTS / LEASE_SLOTS_MAX;
@@ -144,8 +145,20 @@ impl Chunk {
         self.overruns.get().is_some()
     }
 
+    /// Before the memory goes back: generations count on from `base`, which is even and above all that
+    /// were used. The caller holds every slot.
+    pub(crate) fn rebase(&self, base: u32) {
+        if !mutants::on("core-epoch-not-raised-on-give-back") {
+            self.epoch.fetch_add(1, AcqRel);
+        }
+        self.set_base(if mutants::on("core-base-not-raised") { self.base() } else { base });
+        self.floor.fetch_max(base, SeqCst);
+        self.high.fetch_max(base, SeqCst);
+        self.clear_overruns();
+    }
+
     /// Forgets all overruns; the caller holds every slot and has raised the epoch.
-    pub(crate) fn clear_overruns(&self) {
+    fn clear_overruns(&self) {
         for count in self.overruns.get().into_iter().flatten() {
             count.store(0, SeqCst);
         }
@@ -157,6 +170,8 @@ pub(crate) struct Chunks {
     pub(crate) headers: Box<[Chunk]>,
     bitmap: Box<[AtomicU64]>,
     summary: Box<[AtomicU64]>,
+    /// Held while a hint is cleared.
+    clearing: Mutex<()>,
     /// Group at which the next search for free slots begins, counted over all chunks: they are taken in
     /// rotating order. A search that came back to where slots were just freed would lease them singly.
     cursor: AtomicU32,
@@ -186,6 +201,7 @@ impl Chunks {
             headers: (0..count).map(|_| Chunk::new(base)).collect(),
             bitmap: lazy_zeroes(count * BITMAP_WORDS),
             summary: lazy_zeroes(count.div_ceil(64)),
+            clearing: Mutex::new(()),
             cursor: AtomicU32::new(0),
         }
     }
@@ -210,17 +226,58 @@ impl Chunks {
     }
 
     fn hint(&self, chunk: u32, group_bit: u32) {
-        let header = &self.headers[chunk as usize];
-        if header.groups.load(SeqCst) & group_bit == 0 && !mutants::on("core-free-without-hint") {
-            header.groups.fetch_or(group_bit, SeqCst);
-            self.summary[chunk as usize / 64].fetch_or(1 << (chunk % 64), SeqCst);
+        if mutants::on("core-free-without-hint") {
+            return;
         }
+        let header = &self.headers[chunk as usize];
+        if header.groups.load(SeqCst) & group_bit == 0 {
+            header.groups.fetch_or(group_bit, SeqCst);
+        }
+        // Looked at also where the group's hint stood: who set that may not have come to this one yet.
+        let summary = &self.summary[chunk as usize / 64];
+        if summary.load(SeqCst) & 1 << (chunk % 64) == 0 {
+            summary.fetch_or(1 << (chunk % 64), SeqCst);
+        }
+    }
+
+    /// Clears the hint of a group that was seen without free slots, and its chunk's if it was the last.
+    fn clear_hint(&self, chunk: u32, group: u32) {
+        let _clearing = lock(&self.clearing);
+        let header = &self.headers[chunk as usize];
+        header.groups.fetch_and(!(1 << group), SeqCst);
+        let first = chunk * CHUNK_SLOTS + group * LEASE_SLOTS_MAX;
+        if self.words(first).iter().any(|word| word.load(SeqCst) != 0) {
+            header.groups.fetch_or(1 << group, SeqCst);
+        }
+        if header.groups.load(SeqCst) == 0 {
+            let (summary, bit) = (&self.summary[chunk as usize / 64], 1 << (chunk % 64));
+            summary.fetch_and(!bit, SeqCst);
+            if header.groups.load(SeqCst) != 0 {
+                summary.fetch_or(bit, SeqCst);
+            }
+        }
+    }
+
+    /// While the guard lives every free slot has its hints, and searches find it.
+    pub(crate) fn settle(&self) -> Settled<'_> {
+        Settled { chunks: self, _clearing: lock(&self.clearing) }
     }
 
     /// Takes up to `want` free slots of one group; `None` if no hint leads to one. `with_memory`
     /// passes over chunks that have none. Groups with fewer free slots than `least` are passed over
     /// too, and after some of them the search ends.
     pub(crate) fn take(&self, want: u32, least: u32, with_memory: bool) -> Option<(u32, Mask)> {
+        self.search(want, least, with_memory, true)
+    }
+
+    /// [`Chunks::take`]; clears hints that led to nothing if it may.
+    fn search(
+        &self,
+        want: u32,
+        least: u32,
+        with_memory: bool,
+        clears: bool,
+    ) -> Option<(u32, Mask)> {
         let mut looks = SPARSE_LOOKS;
         let cursor = self.cursor.load(Relaxed);
         let (start, from) = (cursor / GROUPS, cursor % GROUPS);
@@ -240,7 +297,7 @@ impl Chunks {
                 }
                 // The groups before the cursor come last, when the walk is at its end.
                 let from = if step == 0 && chunk == start { from } else { 0 };
-                if let Some(taken) = self.take_in(chunk, want, from, least, &mut looks) {
+                if let Some(taken) = self.take_in(chunk, want, from, least, &mut looks, clears) {
                     self.go_on_behind(taken.0 / LEASE_SLOTS_MAX);
                     return Some(taken);
                 }
@@ -263,75 +320,68 @@ impl Chunks {
         &self,
         chunk: u32,
         want: u32,
-        mut from: u32,
+        from: u32,
         least: u32,
         looks: &mut u32,
+        clears: bool,
     ) -> Option<(u32, Mask)> {
-        let header = &self.headers[chunk as usize];
-        loop {
-            let groups = header.groups.load(SeqCst);
-            if groups == 0 {
-                let bit = 1 << (chunk % 64);
-                self.summary[chunk as usize / 64].fetch_and(!bit, SeqCst);
-                if header.groups.load(SeqCst) == 0 {
-                    return None;
-                }
-                self.summary[chunk as usize / 64].fetch_or(bit, SeqCst);
-                continue;
-            }
-            let groups = groups & ALL_GROUPS << from;
-            if groups == 0 {
-                return None;
-            }
+        let mut groups = self.headers[chunk as usize].groups.load(SeqCst) & ALL_GROUPS << from;
+        while groups != 0 {
             let group = groups.trailing_zeros();
+            groups &= groups - 1;
             let first = chunk * CHUNK_SLOTS + group * LEASE_SLOTS_MAX;
             if least > 1 && self.count_free(first) < least {
                 *looks -= 1;
-                from = group + 1;
-                if *looks == 0 || from == GROUPS {
+                if *looks == 0 {
                     return None;
                 }
                 continue;
             }
-            header.groups.fetch_and(!(1 << group), SeqCst);
             let (mask, more) = self.take_group(first, want);
-            if more {
-                self.hint(chunk, 1 << group);
+            if !more && clears {
+                self.clear_hint(chunk, group);
             }
             if mask != Mask::EMPTY {
                 return Some((first, mask));
             }
         }
+        None
+    }
+
+    /// The words of the group whose first slot this is.
+    fn words(&self, first: u32) -> &[AtomicU64] {
+        &self.bitmap[first as usize / 64..][..MASK_WORDS]
     }
 
     /// Free slots of a group; may be outdated at once.
     fn count_free(&self, first: u32) -> u32 {
-        let words = &self.bitmap[first as usize / 64..][..MASK_WORDS];
-        words.iter().map(|word| word.load(Relaxed).count_ones()).sum()
+        self.words(first).iter().map(|word| word.load(Relaxed).count_ones()).sum()
     }
 
     /// Takes up to `want` bits of a group; says whether it left any.
     fn take_group(&self, first: u32, want: u32) -> (Mask, bool) {
         let mut mask = Mask::EMPTY;
         let mut left = want;
-        let words = &self.bitmap[first as usize / 64..][..MASK_WORDS];
-        for (index, word) in words.iter().enumerate() {
-            let mut seen = word.load(SeqCst);
-            if seen == 0 {
-                continue;
-            }
-            if left == 0 {
-                return (mask, true);
-            }
-            while seen.count_ones() > left {
-                // Keep the lowest `left` bits of it.
-                seen &= !(1 << (63 - seen.leading_zeros()));
-            }
-            let taken = word.fetch_and(!seen, SeqCst) & seen;
-            mask.0[index] = taken;
-            left -= taken.count_ones();
-            if word.load(SeqCst) != 0 && left == 0 {
-                return (mask, true);
+        for (index, word) in self.words(first).iter().enumerate() {
+            // Again where another took what was seen: it may have left others.
+            loop {
+                let mut seen = word.load(SeqCst);
+                if seen == 0 {
+                    break;
+                }
+                if left == 0 {
+                    return (mask, true);
+                }
+                while seen.count_ones() > left {
+                    // Keep the lowest `left` bits of it.
+                    seen &= !(1 << (63 - seen.leading_zeros()));
+                }
+                let taken = word.fetch_and(!seen, SeqCst) & seen;
+                mask.0[index] |= taken;
+                left -= taken.count_ones();
+                if mutants::on("core-search-gives-way") {
+                    break;
+                }
             }
         }
         (mask, false)
@@ -377,6 +427,20 @@ impl Chunks {
     /// Chunks with a side table.
     pub(crate) fn wide(&self) -> u64 {
         self.headers.iter().filter(|header| header.is_wide()).count() as u64
+    }
+}
+
+/// See [`Chunks::settle`].
+pub(crate) struct Settled<'a> {
+    chunks: &'a Chunks,
+    _clearing: MutexGuard<'a, ()>,
+}
+
+impl Settled<'_> {
+    /// Takes up to `want` free slots of one group; `None` if the search met none. A slot that was freed
+    /// behind the search, just before another took the one ahead of it, is not met.
+    pub(crate) fn take(&self, want: u32) -> Option<(u32, Mask)> {
+        self.chunks.search(want, 1, false, false)
     }
 }
 

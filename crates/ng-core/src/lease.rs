@@ -199,7 +199,9 @@ impl Lease {
         let next = next.min(held.end);
         self.hot.pos.store(next, Relaxed);
         let used = held.mask.below(next);
-        let unused = held.mask.below(held.end).without(&used);
+        let whole = mutants::on("core-hand-back-doubles-the-recalled");
+        let owned = if whole { held.mask } else { held.mask.below(held.end) };
+        let unused = owned.without(&used);
         held.end = next;
         Unused { first: held.first, mask: unused }
     }

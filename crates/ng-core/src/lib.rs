@@ -39,6 +39,8 @@ mod shared;
 #[cfg(all(test, shuttle))]
 mod shuttle_arena;
 #[cfg(all(test, shuttle))]
+mod shuttle_chunk;
+#[cfg(all(test, shuttle))]
 mod shuttle_memory;
 mod slot;
 mod stats;

@@ -53,6 +53,38 @@ fn loom_a_recall_beside_an_owner_that_stops_and_goes_on_is_not_overrun() {
 }
 
 #[test]
+fn loom_a_hand_back_beside_a_recall_gives_each_slot_back_once_and_the_next_lease_is_whole() {
+    loom::model(|| {
+        let barrier = Barrier::detect();
+        let lease = Arc::new(Lease::new());
+        lease.start(0, Mask::first(2));
+        lease.arm(0, 2);
+        let recaller = {
+            let lease = Arc::clone(&lease);
+            thread::spawn(move || lease.recall(barrier))
+        };
+        // One slot used if it still is the owner's, the rest handed back, and a lease of another group taken.
+        let used = u64::from(lease.advance(0, barrier) || lease.owns(0, 0));
+        let handed_back = lease.finish(used as u32);
+        lease.start(64, Mask::first(1));
+        let armed = lease.arm(0, 1);
+        let next = u64::from(lease.advance(0, barrier) || lease.owns(0, armed));
+        let rest = lease.finish(next as u32);
+        let mut places = [used, next << 1];
+        let recalled = recaller.join().unwrap();
+        for unused in [Some(handed_back), Some(rest), recalled].into_iter().flatten() {
+            let bits = unused.mask.0[0];
+            let (index, bits) = if unused.first == 0 { (0, bits) } else { (1, bits << 1) };
+            assert_eq!(places[index] & bits, 0, "a slot went to two");
+            places[index] |= bits;
+        }
+        assert_eq!(places, [0b11, 0b10], "a slot was lost");
+        assert_eq!(lease.tally().begun, used + next);
+        assert_eq!(lease.tally().idle, 0);
+    });
+}
+
+#[test]
 fn loom_a_count_beside_creates_is_exact() {
     loom::model(|| {
         let barrier = Barrier::detect();

@@ -1,6 +1,8 @@
 //! Models of one slot: a reader accepts only words of one write, whatever is interleaved.
 
-use crate::slot::{Head, Slot};
+use crate::chunk::Chunk;
+use crate::shared::Look;
+use crate::slot::{HEAD, Head, Slot};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -89,5 +91,43 @@ fn loom_two_writers_of_one_token_take_turns() {
         let (_, seen) = try_read(&slot).unwrap();
         assert_eq!(seen[0], seen[1]);
         assert!(mine || theirs, "one of them always gets the bit");
+    });
+}
+
+#[test]
+fn loom_a_reader_beside_a_give_back_sees_the_token_of_its_generation_or_none() {
+    loom::model(|| {
+        let slot = Arc::new(Slot::boxed());
+        let chunk = Arc::new(Chunk::new(0));
+        // Of one domain and weight: so both tokens have the same head.
+        let words = |value| {
+            let mut words = words(value);
+            words[HEAD] = 0;
+            words
+        };
+        slot.fill(Head::dead(0), &words(1));
+        let giver = {
+            let (slot, chunk) = (Arc::clone(&slot), Arc::clone(&chunk));
+            thread::spawn(move || {
+                // Deleted, its chunk empty, the memory back with the kernel, and the slot used again.
+                let head = slot.head();
+                assert!(slot.begin(head));
+                slot.kill(2);
+                chunk.rebase(4);
+                slot.forget();
+                slot.fill(slot.head_relaxed(), &words(2));
+            })
+        };
+        // As `Shared::read` does it, once: the first token had generation 1.
+        let look = Look::at(&slot, &chunk);
+        if look.head.has(chunk.stamp_of(1))
+            && let Some(seen) = look.finish(&slot, &chunk)
+        {
+            assert_eq!([seen[0], seen[1]], [words(1)[0]; 2], "words of the token after it");
+        }
+        giver.join().unwrap();
+        // Under the base it has now the second token has generation 5, and no other.
+        let head = slot.head();
+        assert!(head.has(chunk.stamp_of(5)) && !head.has(chunk.stamp_of(1)));
     });
 }

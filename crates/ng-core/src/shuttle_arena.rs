@@ -9,10 +9,10 @@ use shuttle::sync::{Arc, Mutex};
 use shuttle::thread;
 use std::collections::HashSet;
 
-/// Of each model; there are five.
+/// Of each model; there are five here, and one of the hints alone.
 const SCHEDULES: usize = 21_000;
 
-fn explore(name: &str, model: fn()) {
+pub(crate) fn explore(name: &str, model: fn()) {
     let schedules = std::env::var("NG_SHUTTLE_SCHEDULES").ok();
     let schedules =
         schedules.map_or(SCHEDULES, |text| text.parse().expect("a number of schedules"));

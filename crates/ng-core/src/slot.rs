@@ -294,9 +294,11 @@ impl Slot {
         Slot { words: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
-    /// As memory that went back to the kernel reads: zero, if only because every word was not.
-    #[cfg(all(test, shuttle))]
+    /// As memory that went back to the kernel reads: zero, word by word. Who sees that sees all that was
+    /// done before: the kernel interrupts each core that may have the page.
+    #[cfg(all(test, any(loom, shuttle)))]
     pub(crate) fn forget(&self) {
+        fence(Release);
         for word in self.words.iter().filter(|word| word.load(Relaxed) != 0) {
             word.store(0, Relaxed);
         }
