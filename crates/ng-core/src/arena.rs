@@ -5,7 +5,6 @@ use crate::error::ArenaError;
 use crate::id::TokenId;
 use crate::iter::Iter;
 use crate::lease::Lease;
-use crate::memory::prefetch;
 use crate::restore::Restorer;
 use crate::shared::Shared;
 use crate::stats::ArenaStats;
@@ -15,6 +14,7 @@ use crate::sync::atomic::{
 };
 use crate::sync::{Arc, in_parallel};
 use crate::token::Token;
+use crate::view::View;
 use crate::writer::Writer;
 use std::num::NonZeroUsize;
 
@@ -24,6 +24,8 @@ const PREFETCH_IDS: usize = 16;
 /// A store of tokens in memory. A handle: clones share the same tokens.
 #[derive(Clone)]
 pub struct Arena {
+    /// The same as in `shared`, which keeps it valid.
+    view: View,
     shared: Arc<Shared>,
 }
 
@@ -32,7 +34,8 @@ impl Arena {
     ///
     /// Errors: a setting out of its range; the kernel refuses the address space.
     pub fn new(config: ArenaConfig) -> Result<Arena, ArenaError> {
-        Ok(Arena { shared: Arc::new(Shared::new(config)?) })
+        let shared = Shared::new(config)?;
+        Ok(Arena { view: shared.view, shared: Arc::new(shared) })
     }
 
     /// A writer for one thread.
@@ -48,7 +51,7 @@ impl Arena {
     /// may have changed already.
     #[inline(always)]
     pub fn get(&self, id: TokenId) -> Option<Token> {
-        self.shared.read(id)
+        self.view.read(id)
     }
 
     /// Appends what [`Arena::get`] gives for each id, in the ids' order.
@@ -56,17 +59,11 @@ impl Arena {
     /// Each token is whole; they are not of one instant. Fetches the slots of the next ids while it
     /// reads, so many ids together take less time than one by one.
     pub fn get_many(&self, ids: &[TokenId], out: &mut Vec<Option<Token>>) {
-        let slots = self.shared.memory.slots();
-        let fetch = |id: &TokenId| {
-            if id.slot() < self.shared.slot_count {
-                prefetch(slots.wrapping_add(id.slot() as usize));
-            }
-        };
-        ids.iter().take(PREFETCH_IDS).for_each(fetch);
+        ids.iter().take(PREFETCH_IDS).for_each(|id| self.view.prefetch(id.slot()));
         out.reserve(ids.len());
         out.extend(ids.iter().enumerate().map(|(index, &id)| {
             if let Some(later) = ids.get(index + PREFETCH_IDS) {
-                fetch(later);
+                self.view.prefetch(later.slot());
             }
             self.get(id)
         }));

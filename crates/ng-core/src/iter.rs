@@ -30,7 +30,7 @@ impl Iterator for Iter {
         let shared = &*self.shared;
         while self.next < self.end {
             let index = self.next;
-            let (slot, chunk) = shared.locate(index)?;
+            let (slot, chunk) = shared.view.locate(index)?;
             // Asked at a chunk's first slot only: a chunk that goes meanwhile reads as zeroes.
             if index.is_multiple_of(CHUNK_SLOTS) && !chunk.committed.load(Acquire) {
                 // Without memory it holds nothing; touching it would take memory.
@@ -38,7 +38,7 @@ impl Iterator for Iter {
                 continue;
             }
             self.next += 1;
-            if let Some(found) = shared.read_any(index, slot, chunk) {
+            if let Some(found) = shared.view.read_any(index, slot, chunk) {
                 return Some(found);
             }
         }
@@ -78,11 +78,11 @@ impl Shared {
         if !header.committed.load(Acquire) {
             return;
         }
-        for (slot, index) in self.slots(chunk).iter().zip(chunk * CHUNK_SLOTS..) {
+        for (slot, index) in self.view.slots(chunk).iter().zip(chunk * CHUNK_SLOTS..) {
             if index % CHUNK_SLOTS < from {
                 continue;
             }
-            if let Some((id, token)) = self.read_any(index, slot, header) {
+            if let Some((id, token)) = self.view.read_any(index, slot, header) {
                 visit(id, &token);
             }
         }

@@ -46,6 +46,7 @@ mod slot;
 mod stats;
 mod sync;
 mod token;
+mod view;
 mod writer;
 
 #[cfg(all(test, shuttle))]

@@ -1,8 +1,8 @@
 //! Models of one slot: a reader accepts only words of one write, whatever is interleaved.
 
 use crate::chunk::Chunk;
-use crate::shared::Look;
 use crate::slot::{HEAD, Head, Slot};
+use crate::view::Look;
 use loom::sync::Arc;
 use loom::thread;
 

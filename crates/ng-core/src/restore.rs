@@ -53,8 +53,8 @@ impl Restorer {
     ///
     /// Errors: the arena is smaller than the id; nothing changed.
     pub fn put(&mut self, id: TokenId, token: &Token) -> Result<(), NoRoom> {
-        let slots = u64::from(self.shared.slot_count);
-        let (slot, _) = self.shared.locate(id.slot()).ok_or(NoRoom { id, slots })?;
+        let slots = u64::from(self.shared.view.slot_count());
+        let (slot, _) = self.shared.view.locate(id.slot()).ok_or(NoRoom { id, slots })?;
         slot.restore_words(token.words());
         let chunk = &mut self.alive[(id.slot() / CHUNK_SLOTS) as usize];
         let generations = chunk.get_or_insert_with(|| vec![0; CHUNK_SLOTS as usize].into());
@@ -123,7 +123,7 @@ fn finish_chunk(shared: &Shared, chunk: u32, generations: &[u32], floor: u32) ->
     let mut free = Mask::EMPTY;
     for (index, &generation) in generations.iter().enumerate() {
         let index = index as u32;
-        let slot = shared.slot(chunk * CHUNK_SLOTS + index);
+        let slot = shared.view.slot(chunk * CHUNK_SLOTS + index);
         if generation == 0 {
             slot.kill(header.place(index, floor - base));
             free.0[(index % LEASE_SLOTS_MAX / 64) as usize] |= 1 << (index % 64);

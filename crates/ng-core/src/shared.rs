@@ -12,7 +12,7 @@ use crate::id::TokenId;
 use crate::lease::{Lease, Mask, Tally, Unused};
 use crate::memory::Reservation;
 use crate::mutants;
-use crate::slot::{Head, Lines, Slot};
+use crate::slot::Head;
 use crate::stats::ArenaStats;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -20,6 +20,7 @@ use crate::sync::atomic::{
 };
 use crate::sync::{Arc, Mutex, lock, pause};
 use crate::token::Token;
+use crate::view::View;
 
 /// A dead slot above this generation is not used again: its next token's id could come round.
 const GENERATION_LAST: u32 = u32::MAX - 4;
@@ -30,10 +31,10 @@ const LEAST_SLOTS: u32 = 32;
 pub(crate) struct Shared {
     /// First, so that its thread has ended before the memory goes.
     ahead: Option<Ahead>,
-    pub(crate) memory: Reservation,
+    memory: Reservation,
     pub(crate) chunks: Chunks,
-    /// Slots that have an address: the one bound that ids are checked against.
-    pub(crate) slot_count: u32,
+    /// Into the two above.
+    pub(crate) view: View,
     /// Groups that were ever leased; beyond it all slots are untouched.
     pub(crate) frontier: AtomicU32,
     pub(crate) barrier: Barrier,
@@ -58,28 +59,6 @@ struct Registry {
     ended: Tally,
 }
 
-/// What a reader saw of a slot before it copies the words; they count if it sees the same afterwards.
-#[derive(Clone, Copy)]
-pub(crate) struct Look {
-    epoch: u64,
-    pub(crate) head: Head,
-}
-
-impl Look {
-    #[inline(always)]
-    pub(crate) fn at(slot: &Slot, chunk: &Chunk) -> Look {
-        Look { epoch: chunk.epoch.load(Acquire), head: slot.head() }
-    }
-
-    /// The token, unless it changed since the look, at which nobody was writing it.
-    #[inline(always)]
-    pub(crate) fn finish(self, slot: &Slot, chunk: &Chunk) -> Option<Lines> {
-        let lines = slot.copy(self.head)?;
-        let same = chunk.epoch.load(Acquire) == self.epoch;
-        (same || mutants::on("core-look-ignores-the-epoch")).then_some(lines)
-    }
-}
-
 impl Shared {
     pub(crate) fn new(config: ArenaConfig) -> Result<Shared, ArenaError> {
         config.validate()?;
@@ -93,11 +72,12 @@ impl Shared {
             memory.chunk_memory(),
             config.gate.clone(),
         );
+        let headers = Chunks::new(chunks, 0);
         Ok(Shared {
+            view: View::new(memory.slots(), &headers.headers),
             ahead,
             memory,
-            chunks: Chunks::new(chunks, 0),
-            slot_count: chunks * CHUNK_SLOTS,
+            chunks: headers,
             frontier: AtomicU32::new(0),
             barrier: Barrier::detect(),
             gate: config.gate,
@@ -111,103 +91,6 @@ impl Shared {
             given_back_total: AtomicU64::new(0),
             recalls_total: AtomicU64::new(0),
         })
-    }
-
-    #[inline(always)]
-    pub(crate) fn slot(&self, index: u32) -> &Slot {
-        assert!(index < self.slot_count, "slot {index} of {}", self.slot_count);
-        // SAFETY: the index lies inside the reservation, which stays mapped as long as `self` lives;
-        // every access to it is atomic.
-        unsafe { &*self.memory.slots().add(index as usize) }
-    }
-
-    /// The slot and its chunk, if the index has an address.
-    #[inline(always)]
-    pub(crate) fn locate(&self, index: u32) -> Option<(&Slot, &Chunk)> {
-        if index >= self.slot_count {
-            return None;
-        }
-        // SAFETY: as in `slot`; each chunk of the reservation has its header.
-        unsafe {
-            let slot = &*self.memory.slots().add(index as usize);
-            Some((slot, self.chunks.headers.get_unchecked((index / CHUNK_SLOTS) as usize)))
-        }
-    }
-
-    /// Reads the token at `id` whole.
-    #[inline(always)]
-    pub(crate) fn read(&self, id: TokenId) -> Option<Token> {
-        let (slot, chunk) = self.locate(id.slot())?;
-        let look = Look::at(slot, chunk);
-        // One compare for generation, life and no write.
-        let fits = look.head.has(chunk.stamp_of(id.generation()))
-            || (mutants::on("core-stale-generation-accepted") && look.head.is_live());
-        let lines = match fits.then(|| look.finish(slot, chunk)).flatten() {
-            Some(lines) => lines,
-            None => self.read_closely(id)?,
-        };
-        // Both ways gave the lines as they were loaded: so they meet here in the same registers.
-        Some(Token::from_lines(lines))
-    }
-
-    /// [`Shared::read`] where there is a side table, a write in progress, or no such token.
-    #[cold]
-    #[inline(never)]
-    fn read_closely(&self, id: TokenId) -> Option<Lines> {
-        let (slot, chunk) = self.locate(id.slot())?;
-        let mut spins = 0;
-        loop {
-            let look = Look::at(slot, chunk);
-            // An id's generation is odd and the base even, so what has it is live. A head and a base
-            // from two sides of a give-back name no token of either side.
-            if chunk.generation(id.slot() % CHUNK_SLOTS, look.head) != id.generation() {
-                return None;
-            }
-            if !look.head.is_writing()
-                && let Some(lines) = look.finish(slot, chunk)
-            {
-                return Some(lines);
-            }
-            pause(spins);
-            spins += 1;
-        }
-    }
-
-    /// Reads whatever token lives in a slot of `chunk`, whole.
-    #[inline(always)]
-    pub(crate) fn read_any(
-        &self,
-        index: u32,
-        slot: &Slot,
-        chunk: &Chunk,
-    ) -> Option<(TokenId, Token)> {
-        let mut spins = 0;
-        loop {
-            let look = Look::at(slot, chunk);
-            if !look.head.is_live() {
-                return None;
-            }
-            let generation = chunk.generation(index % CHUNK_SLOTS, look.head);
-            if !look.head.is_writing()
-                && let Some(lines) = look.finish(slot, chunk)
-            {
-                return Some((TokenId::of_live(index, generation), Token::from_lines(lines)));
-            }
-            pause(spins);
-            spins += 1;
-        }
-    }
-
-    /// Slots of a chunk.
-    #[inline(always)]
-    pub(crate) fn slots(&self, chunk: u32) -> &[Slot] {
-        assert!(chunk < self.slot_count / CHUNK_SLOTS, "chunk {chunk} of {}", self.slot_count);
-        // SAFETY: the chunk lies inside the reservation, which stays mapped as long as `self` lives;
-        // every access to its slots is atomic.
-        unsafe {
-            let first = self.memory.slots().add((chunk * CHUNK_SLOTS) as usize);
-            std::slice::from_raw_parts(first, CHUNK_SLOTS as usize)
-        }
     }
 
     /// A writer begins.
@@ -303,7 +186,7 @@ impl Shared {
                 .or_else(any)
                 .or_else(settled);
             let Some((first, mask)) = found else {
-                return Err(CreateError::Full { slots: u64::from(self.slot_count) });
+                return Err(CreateError::Full { slots: u64::from(self.view.slot_count()) });
             };
             let prepared = match self.prepare(first, mask) {
                 // No memory for a fresh chunk: what lies free in the others will do.
@@ -322,7 +205,7 @@ impl Shared {
 
     /// A group that was never used; what is beyond `want` goes to its bitmap.
     fn take_fresh(&self, want: u32) -> Option<(u32, Mask)> {
-        let groups = self.slot_count / LEASE_SLOTS_MAX;
+        let groups = self.view.slot_count() / LEASE_SLOTS_MAX;
         let next = |at| if at < groups { Some(at + 1) } else { None };
         let group = self.frontier.fetch_update(AcqRel, Relaxed, next).ok()?;
         let mask = Mask::first(want);
@@ -387,7 +270,7 @@ impl Shared {
             let mut bits = *left;
             while bits != 0 {
                 let index = first + word as u32 * 64 + bits.trailing_zeros();
-                let head = self.slot(index).head_relaxed();
+                let head = self.view.slot(index).head_relaxed();
                 if header.generation(index % CHUNK_SLOTS, head) > GENERATION_LAST {
                     *left &= !(bits & bits.wrapping_neg());
                     self.retired_total.fetch_add(1, Relaxed);
@@ -443,7 +326,8 @@ impl Shared {
             // Stamps of 0 under the new base, should the kernel keep the memory.
             bytes = self.release_chunk(chunk);
             if bytes == 0 {
-                (0..CHUNK_SLOTS).for_each(|index| self.slot(chunk * CHUNK_SLOTS + index).kill(0));
+                (0..CHUNK_SLOTS)
+                    .for_each(|index| self.view.slot(chunk * CHUNK_SLOTS + index).kill(0));
             }
         }
         self.chunks.free_whole(chunk);
@@ -478,7 +362,7 @@ impl Shared {
     pub(crate) fn kill(&self, index: u32, chunk: &Chunk, dead: u32) {
         let offset = dead - chunk.base();
         let bits = chunk.place(index % CHUNK_SLOTS, offset);
-        self.slot(index).kill(bits);
+        self.view.slot(index).kill(bits);
         if chunk.high.load(Relaxed) < dead && !mutants::on("core-high-not-raised") {
             chunk.high.fetch_max(dead, SeqCst);
         }
@@ -491,7 +375,7 @@ impl Shared {
     /// Takes the writing bit of a live token and makes sure that it can be ended. Returns its head.
     #[inline]
     pub(crate) fn begin_edit(&self, id: TokenId) -> Option<Head> {
-        let (slot, chunk) = self.locate(id.slot())?;
+        let (slot, chunk) = self.view.locate(id.slot())?;
         let index = id.slot() % CHUNK_SLOTS;
         let mut spins = 0;
         loop {
@@ -573,6 +457,7 @@ pub(crate) fn next_dead(live: u32, chunk: &Chunk) -> u32 {
 mod tests {
     use super::*;
     use crate::slot::TOKEN_PART;
+    use crate::view::Look;
     use crate::writer::Writer;
 
     fn token(n: u32) -> Token {
@@ -592,7 +477,7 @@ mod tests {
 
     /// A reader looks, `between` runs, and the reader copies the words: does it accept them?
     fn accepts(shared: &Shared, id: TokenId, between: impl FnOnce()) -> bool {
-        let (slot, chunk) = shared.locate(id.slot()).unwrap();
+        let (slot, chunk) = shared.view.locate(id.slot()).unwrap();
         let look = Look::at(slot, chunk);
         assert!(look.head.is_live() && !look.head.is_writing());
         between();
@@ -605,23 +490,24 @@ mod tests {
     #[test]
     fn an_edit_that_is_dropped_leaves_the_slot_as_it_was() {
         let (shared, mut writer, id) = one_token();
-        let head = shared.slot(id.slot()).head();
+        let head = shared.view.slot(id.slot()).head();
         drop(writer.edit(id).unwrap());
-        assert_eq!(shared.slot(id.slot()).head(), head);
+        assert_eq!(shared.view.slot(id.slot()).head(), head);
         let index = id.slot() + 1;
-        let dead = shared.slot(index).head();
+        let dead = shared.view.slot(index).head();
         drop(writer.begin().unwrap());
-        assert_eq!(shared.slot(index).head(), dead);
+        assert_eq!(shared.view.slot(index).head(), dead);
     }
 
     #[test]
     fn a_reader_paused_across_exactly_one_version_wrap_starts_over() {
         let (shared, mut writer, id) = one_token();
         assert!(accepts(&shared, id, || ()), "nothing happened between");
-        let head = shared.slot(id.slot()).head();
+        let head = shared.view.slot(id.slot()).head();
         let accepted = accepts(&shared, id, || {
             (1..=128).for_each(|n| writer.update(id, &token(n)).unwrap());
-            let (old, new) = (head.0 & !TOKEN_PART, shared.slot(id.slot()).head().0 & !TOKEN_PART);
+            let (old, new) =
+                (head.0 & !TOKEN_PART, shared.view.slot(id.slot()).head().0 & !TOKEN_PART);
             assert_eq!(old, new, "128 writes bring the same version back");
         });
         assert!(!accepted, "words of the 128th write under the look of none");
@@ -632,7 +518,7 @@ mod tests {
         let (shared, mut writer, mut id) = one_token();
         // All other slots taken: each create reuses this one.
         while writer.create(&token(0)).is_ok() {}
-        let head = shared.slot(id.slot()).head();
+        let head = shared.view.slot(id.slot()).head();
         let first = id;
         let accepted = accepts(&shared, first, || {
             for _ in 0..1 << 19 {
@@ -640,7 +526,11 @@ mod tests {
                 id = writer.create(&token(0)).unwrap();
             }
             assert_eq!(id.slot(), first.slot());
-            assert_eq!(shared.slot(id.slot()).head(), head, "the same stamp, 2^20 generations on");
+            assert_eq!(
+                shared.view.slot(id.slot()).head(),
+                head,
+                "the same stamp, 2^20 generations on"
+            );
         });
         assert!(!accepted, "a token of generation {} under the look of 1", id.generation());
     }
@@ -648,14 +538,18 @@ mod tests {
     #[test]
     fn a_reader_paused_across_a_give_back_starts_over() {
         let (shared, mut writer, id) = one_token();
-        let head = shared.slot(id.slot()).head();
+        let head = shared.view.slot(id.slot()).head();
         let accepted = accepts(&shared, id, || {
             writer.delete(id).unwrap();
             writer.hand_back();
             assert!(shared.give_back(0) > 0);
             let again = writer.create(&token(0)).unwrap();
             assert_ne!(again, id);
-            assert_eq!(shared.slot(again.slot()).head(), head, "the same stamp under another base");
+            assert_eq!(
+                shared.view.slot(again.slot()).head(),
+                head,
+                "the same stamp under another base"
+            );
         });
         assert!(!accepted, "a token of the next base under the look of the first");
     }

@@ -156,7 +156,7 @@ impl Writer {
         // From here on anybody may take the slots back that are not begun.
         self.lease.start(first, mask);
         let header = &self.shared.chunks.headers[(first / CHUNK_SLOTS) as usize];
-        self.origin = self.shared.slot(first);
+        self.origin = self.shared.view.slot(first);
         (self.first, self.mask) = (first, mask);
         self.origin_id = u64::from(header.base()) << 32 | u64::from(first);
         self.wide = header.is_wide();
@@ -176,7 +176,7 @@ impl Writer {
         // A word of the mask is 64 slots: one small page.
         for (word, bits) in mask.0.iter().enumerate().filter(|(_, bits)| **bits != 0) {
             let index = first + word as u32 * 64 + bits.trailing_zeros();
-            self.shared.slot(index).kill(0);
+            self.shared.view.slot(index).kill(0);
         }
     }
 
@@ -334,7 +334,7 @@ impl<'w> Pending<'w> {
     fn new(writer: &'w mut Writer, position: u32) -> Pending<'w> {
         writer.step(position);
         let index = writer.first + position;
-        let slot = writer.shared.slot(index);
+        let slot = writer.shared.view.slot(index);
         let head = slot.head_relaxed();
         let header = &writer.shared.chunks.headers[(index / CHUNK_SLOTS) as usize];
         let generation = header.generation(index % CHUNK_SLOTS, head) + 1;
@@ -350,7 +350,7 @@ impl<'w> Pending<'w> {
     /// Makes the token visible.
     pub fn commit(mut self, token: &Token) -> TokenId {
         self.open = false;
-        let slot = self.writer.shared.slot(self.index);
+        let slot = self.writer.shared.view.slot(self.index);
         slot.fill(self.head, token.words());
         self.id()
     }
@@ -359,7 +359,7 @@ impl<'w> Pending<'w> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if self.open {
-            self.writer.shared.slot(self.index).abort(self.head);
+            self.writer.shared.view.slot(self.index).abort(self.head);
             self.writer.lease.count_aborted();
             self.writer.shared.chunks.free(self.index);
         }
@@ -382,7 +382,7 @@ impl Edit<'_> {
 
     /// The token as it is.
     pub fn current(&self) -> Token {
-        self.writer.shared.slot(self.id.slot()).current()
+        self.writer.shared.view.slot(self.id.slot()).current()
     }
 
     /// Replaces the token.
@@ -394,7 +394,7 @@ impl Edit<'_> {
             chunk.epoch.fetch_add(1, AcqRel);
             fence(Release);
         }
-        shared.slot(self.id.slot()).finish(self.head, token.words());
+        shared.view.slot(self.id.slot()).finish(self.head, token.words());
     }
 
     /// Removes the token and frees its slot.
@@ -413,7 +413,7 @@ impl Drop for Edit<'_> {
             if mutants::on("core-abort-keeps-the-bit") {
                 return;
             }
-            self.writer.shared.slot(self.id.slot()).abort(self.head);
+            self.writer.shared.view.slot(self.id.slot()).abort(self.head);
         }
     }
 }
