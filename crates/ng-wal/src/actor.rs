@@ -7,14 +7,14 @@
 //! the one before, with no timer. The first failure of a sync, and any failure that could have lost
 //! bytes, is latched and ends all three.
 
-use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::commit::{Commit, panicked};
 use crate::config::PREFILL_BYTES;
-use crate::format::{BLOCK_BYTES, SegmentHeader, Start};
+use crate::format::{BLOCK_BYTES, Start};
+use crate::janitor::{self, DISK_FULL_PAUSE, JanitorTask, Prepared};
 use crate::observer::{FullEvent, Rotated, Synced};
 use crate::recovery::Sealed;
 use crate::ring::{Consumer, INLINE_PAYLOAD_BYTES, Ring};
@@ -23,6 +23,7 @@ use crate::stats::Counters;
 use crate::storage::{LogFile, LogIo, is_retryable_write};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, OnceLock, thread};
+use crate::table::Table;
 use crate::{Durability, Failure, Lsn, SegmentId, WalConfig, WalObserver};
 
 /// One write hands over at most about this much; also what a Relaxed log may hold unwritten.
@@ -32,8 +33,6 @@ const POLL: Duration = Duration::from_millis(5);
 /// The same after a second without records: fewer wake-ups of a machine that has nothing to do.
 const POLL_IDLE: Duration = Duration::from_millis(20);
 const IDLE_AFTER: Duration = Duration::from_secs(1);
-/// Pause before a write that met a full disk is tried again.
-const DISK_FULL_PAUSE: Duration = Duration::from_millis(10);
 /// Quiet time after which what became durable is promised on disk without waiting for a record.
 const PROMISE_AFTER: Duration = Duration::from_millis(20);
 /// Relaxed: sync after this much, or this long.
@@ -48,57 +47,6 @@ const ZERO_STEP_BYTES: usize = 1 << 20;
 /// The log has failed; the failure stands in `Commit`.
 #[derive(Debug)]
 struct Latched;
-
-/// Completed segments, oldest first, and what the caller may know of them without a lock.
-#[derive(Default)]
-pub(crate) struct Table {
-    older: Mutex<VecDeque<Sealed>>,
-    older_bytes: AtomicU64,
-    older_count: AtomicU64,
-    active_bytes: AtomicU64,
-    /// First LSN kept.
-    oldest_lsn: AtomicU64,
-    /// Highest segment whose start frame a finished sync covers: older ones may be retired.
-    synced_seq: AtomicU64,
-}
-
-impl Table {
-    fn new(older: Vec<Sealed>, active: &ActiveSegment) -> Self {
-        let table = Self::default();
-        table.synced_seq.store(active.header.seq.get(), Ordering::Relaxed);
-        table.active_bytes.store(active.end(), Ordering::Relaxed);
-        table.oldest_lsn.store(active.first_lsn, Ordering::Relaxed);
-        *table.older.lock() = older.into();
-        table.recount(&table.older.lock());
-        table
-    }
-
-    fn recount(&self, older: &VecDeque<Sealed>) {
-        self.older_bytes.store(older.iter().map(|sealed| sealed.bytes).sum(), Ordering::Release);
-        self.older_count.store(older.len() as u64, Ordering::Release);
-        if let Some(oldest) = older.front() {
-            self.oldest_lsn.store(oldest.first_lsn, Ordering::Release);
-        }
-    }
-
-    fn add(&self, sealed: Sealed) {
-        let mut older = self.older.lock();
-        older.push_back(sealed);
-        self.recount(&older);
-    }
-
-    pub(crate) fn log_bytes(&self) -> u64 {
-        self.older_bytes.load(Ordering::Acquire) + self.active_bytes.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn segments(&self) -> u64 {
-        self.older_count.load(Ordering::Acquire) + 1
-    }
-
-    pub(crate) fn oldest_lsn(&self) -> u64 {
-        self.oldest_lsn.load(Ordering::Acquire)
-    }
-}
 
 /// What appenders, waiters and the three threads share.
 pub(crate) struct Shared {
@@ -125,8 +73,8 @@ pub(crate) struct Shared {
     flusher_called: Condvar,
     syncing: AtomicBool,
     synced_bytes: AtomicU64,
-    janitor: Mutex<JanitorTask>,
-    janitor_called: Condvar,
+    pub(crate) janitor: Mutex<JanitorTask>,
+    pub(crate) janitor_called: Condvar,
 }
 
 /// A sync point.
@@ -146,13 +94,6 @@ struct FlusherTask {
     stop: bool,
 }
 
-#[derive(Default)]
-struct JanitorTask {
-    prepare: Option<SegmentHeader>,
-    ready: Option<(Arc<dyn LogFile>, SegmentHeader)>,
-    stop: bool,
-}
-
 impl Shared {
     pub(crate) fn wake_writer(&self) {
         if let Some(writer) = self.writer.get() {
@@ -161,7 +102,7 @@ impl Shared {
     }
 
     /// Latches a failure: no LSN follows, all waiters learn the cause.
-    fn fail(&self, failure: Failure) {
+    pub(crate) fn fail(&self, failure: Failure) {
         let close = || {
             self.ring.close();
         };
@@ -205,40 +146,6 @@ impl Shared {
         let kept = if reserved { 0 } else { self.config.reserved_bytes };
         let used = self.table.log_bytes() + self.config.slack_bytes() + kept + large;
         used <= self.config.log_bytes_max
-    }
-
-    /// Unlinks completed segments that hold only records below `lsn`, oldest first.
-    pub(crate) fn retire_before(&self, lsn: Lsn) -> Result<u64, (String, &'static str, io::Error)> {
-        let mut older = self.table.older.lock();
-        let mut removed = 0;
-        let mut result = Ok(());
-        while let Some(oldest) = older.front() {
-            let replaced = oldest.seq.get() < self.table.synced_seq.load(Ordering::Acquire);
-            if oldest.end_lsn > lsn.get() || !replaced {
-                break;
-            }
-            let name = file_name(oldest.seq);
-            match self.io.unlink(&name) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => {
-                    result = Err((name, "unlink", e));
-                    break;
-                }
-            }
-            let next = oldest.end_lsn;
-            older.pop_front();
-            self.table.oldest_lsn.store(next, Ordering::Release);
-            removed += 1;
-        }
-        self.table.recount(&older);
-        drop(older);
-        self.counters.segments_retired.fetch_add(removed, Ordering::Relaxed);
-        if removed > 0 {
-            self.wake_writer();
-            self.io.sync_dir().map_err(|e| (".".to_string(), "fsync of the directory", e))?;
-        }
-        result.map(|()| removed)
     }
 }
 
@@ -286,7 +193,7 @@ impl Actor {
         writer.release();
         let mut actor = Self { shared: shared.clone(), threads: Mutex::new(Vec::new()) };
         actor.spawn("ng-wal-flusher", "flusher thread", flush_loop)?;
-        actor.spawn("ng-wal-janitor", "janitor thread", janitor_loop)?;
+        actor.spawn("ng-wal-janitor", "janitor thread", janitor::run)?;
         actor.spawn("ng-wal-writer", "writer thread", move |_| writer.run())?;
         // The writer is the last one spawned.
         if let Some(thread) = actor.threads.lock().last() {
@@ -368,7 +275,7 @@ fn flush(shared: &Shared, point: &SyncPoint) {
             shared.counters.sync_ns.fetch_add(ns, Ordering::Relaxed);
             shared.counters.sync_ns_max.fetch_max(ns, Ordering::Relaxed);
             shared.synced_bytes.store(point.written_bytes, Ordering::Release);
-            shared.table.synced_seq.fetch_max(point.seq.get(), Ordering::AcqRel);
+            shared.table.note_synced(point.seq.get());
             shared.commit.advance(point.lsn);
             shared.syncing.store(false, Ordering::Release);
             shared.wake_writer();
@@ -380,39 +287,6 @@ fn flush(shared: &Shared, point: &SyncPoint) {
             shared.fail(Failure::io("fdatasync", &name, point.end_offset, &e));
             shared.syncing.store(false, Ordering::Release);
             shared.wake_writer();
-        }
-    }
-}
-
-fn janitor_loop(shared: &Shared) {
-    let mut task = shared.janitor.lock();
-    loop {
-        if task.stop {
-            return;
-        }
-        let Some(header) = task.prepare else {
-            shared.janitor_called.wait(&mut task);
-            continue;
-        };
-        drop(task);
-        let prepared = segment::prepare(&*shared.io, &header, None);
-        task = shared.janitor.lock();
-        match prepared {
-            Ok(file) => {
-                task.prepare = None;
-                task.ready = Some((file, header));
-                shared.wake_writer();
-            }
-            Err(("create" | "write", e)) if is_retryable_write(&e) => {
-                shared.disk_full.store(true, Ordering::Release);
-                shared.counters.disk_full.fetch_add(1, Ordering::Relaxed);
-                shared.janitor_called.wait_for(&mut task, DISK_FULL_PAUSE);
-            }
-            Err((step, e)) => {
-                drop(task);
-                shared.fail(Failure::io(step, &file_name(header.seq), 0, &e));
-                return;
-            }
         }
     }
 }
@@ -573,7 +447,7 @@ impl Writer {
         self.shared.disk_full.store(false, Ordering::Release);
         self.written_bytes += bytes;
         self.shared.counters.written_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.shared.table.active_bytes.store(self.segment.end(), Ordering::Release);
+        self.shared.table.set_active(self.segment.file_bytes());
         Ok(())
     }
 
@@ -611,6 +485,7 @@ impl Writer {
             self.tell_full(false);
         }
         self.log_full = !ordinary;
+        self.shared.trim_if_scarce();
         self.shared.make_room_known();
     }
 
@@ -697,7 +572,7 @@ impl Writer {
         self.prepare_asked = true;
     }
 
-    fn wait_for_prepared(&mut self) -> Result<(Arc<dyn LogFile>, SegmentHeader), Latched> {
+    fn wait_for_prepared(&mut self) -> Result<Prepared, Latched> {
         if !self.prepare_asked {
             self.ask_to_prepare();
         }
@@ -705,6 +580,7 @@ impl Writer {
         loop {
             if let Some(ready) = self.shared.janitor.lock().ready.take() {
                 self.prepare_asked = false;
+                self.shared.table.set_next(0);
                 return Ok(ready);
             }
             self.pause_for_space(begun, &io::ErrorKind::StorageFull.into())?;
@@ -716,14 +592,13 @@ impl Writer {
     /// and a legal crash would look like a hole.
     fn rotate(&mut self) -> Result<(), Latched> {
         // The next one must be durable before the rotate frame names it.
-        let (file, header) = self.wait_for_prepared()?;
+        let Prepared { file, header, .. } = self.wait_for_prepared()?;
         let next_lsn = self.ring.next_lsn();
         self.wait_for_flusher()?;
         let padding = self.segment.rotate(next_lsn, self.durable_end());
         self.write()?;
         self.ask_for_sync();
         self.wait_for_flusher()?;
-        let _ = self.segment.truncate_to_end(); // only gives space back
         let start = Start {
             prev_seq: self.segment.header.seq,
             prev_end_lsn: next_lsn,
@@ -734,13 +609,13 @@ impl Writer {
             seq: self.segment.header.seq,
             first_lsn: self.segment.first_lsn,
             end_lsn: next_lsn,
-            bytes: self.segment.end(),
+            bytes: self.segment.file_bytes(),
         };
         let event =
             Rotated { sealed: sealed.seq, active: header.seq, last_lsn: Lsn::new(next_lsn - 1) };
         self.shared.table.add(sealed);
         self.segment = next;
-        self.shared.table.active_bytes.store(self.segment.end(), Ordering::Release);
+        self.shared.table.set_active(self.segment.file_bytes());
         self.prefill = true;
         let control = padding + self.segment.buffered_bytes() as u64;
         self.shared.counters.pad_bytes.fetch_add(control, Ordering::Relaxed);

@@ -45,6 +45,9 @@ pub struct WalConfig {
     /// segments and `reserved_bytes` and a ring's worth of records (validate names the sum).
     /// Default: 4 GiB.
     pub log_bytes_max: u64,
+    /// Retired segment files kept to serve again: a sync into one commits no metadata. They count
+    /// in `log_bytes_max`, and go when room is scarce. Unit: files. Range: 0 to 1,024. Default: 2.
+    pub spare_segments_max: u32,
     /// The last part of `log_bytes_max`, which only `try_append_reserved` may use, so that
     /// deletes, which make room, are possible in a full log. Unit: bytes. Range: 0 to
     /// `log_bytes_max`. Default: 2 MiB.
@@ -80,6 +83,7 @@ impl Default for WalConfig {
             sync_interval: Duration::from_millis(100),
             segment_bytes: 64 << 20,
             log_bytes_max: 4 << 30,
+            spare_segments_max: 2,
             reserved_bytes: 2 << 20,
             payload_bytes_max: 1 << 20,
             ring_slots: 16_384,
@@ -128,6 +132,7 @@ impl WalConfig {
         range("large_bytes_max", self.large_bytes_max, self.payload_bytes_max.into(), 1 << 30)?;
         let ahead = (1 << 20).max(2 * self.largest_frame_bytes());
         range("max_ahead_bytes", self.max_ahead_bytes, ahead, 1 << 30)?;
+        range("spare_segments_max", self.spare_segments_max.into(), 0, 1024)?;
         range("reserved_bytes", self.reserved_bytes, 0, self.log_bytes_max)?;
         let least = 4 * self.segment_bytes + self.reserved_bytes + self.slack_bytes();
         range("log_bytes_max", self.log_bytes_max, least, u64::MAX)?;

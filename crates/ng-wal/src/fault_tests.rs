@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use crate::format::decode_segment_header;
 use crate::memory_disk::MemoryDir;
+use crate::segment::{is_spare_name, spare_name};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Mutex, thread};
 use crate::{
-    AppendError, CloseError, Durability, Failure, Health, Lsn, OpenError, Recovery, WaitError, Wal,
-    WalConfig, WalObserver,
+    AppendError, CloseError, Durability, Failure, Health, Lsn, OpenError, Recovery, SegmentId,
+    WaitError, Wal, WalConfig, WalObserver,
 };
 
 const LONG: Duration = Duration::from_secs(30);
@@ -214,4 +216,113 @@ fn a_disk_that_cannot_be_read_is_an_io_error_and_never_a_shorter_log() {
     let error = open(&dir, config()).unwrap_err();
     assert!(matches!(error, OpenError::Io { operation: "read", .. }), "{error}");
     assert_eq!(dir.snapshot(), before);
+}
+
+/// Appends and retires until `rotations` segments were filled.
+fn go_round(wal: &Wal, rotations: u64) {
+    while wal.stats().rotations_total < rotations {
+        for i in 0..20u64 {
+            wal.append(1, &[i as u8; 700]).unwrap();
+        }
+        let durable = wal.sync().unwrap();
+        wal.retire_before(durable).unwrap();
+    }
+}
+
+#[test]
+fn retired_files_serve_again_under_another_salt_and_their_number_is_bounded() {
+    let dir = MemoryDir::new();
+    let mut salts = std::collections::BTreeMap::new();
+    let (wal, _) = open(&dir, config()).unwrap();
+    for round in 1..=30 {
+        go_round(&wal, round);
+        let files = dir.snapshot();
+        assert!(files.len() <= 2 + 1 + 3, "{:?}", files.keys());
+        assert!(files.keys().filter(|name| is_spare_name(name)).count() <= 2);
+        for header in files.values().filter_map(|bytes| decode_segment_header(bytes).ok()) {
+            let first = salts.insert(header.salt, header.seq).unwrap_or(header.seq);
+            assert_eq!(first, header.seq, "one salt for two segments");
+        }
+    }
+    let stats = wal.stats();
+    assert!(stats.segments_recycled_total >= 20, "{stats:?}");
+    let last = wal.append_durable(1, b"the last one", Durability::Strict).unwrap();
+    assert!(dir.faults.breaches.lock().is_empty(), "{:?}", dir.faults.breaches.lock());
+    // A crash now: what the active file held before is not taken for records.
+    let (again, recovery) = open(&MemoryDir::from_snapshot(&dir.snapshot()), config()).unwrap();
+    assert_eq!(recovery.last_lsn, last);
+    let replayed: Vec<_> = recovery.replay().map(|record| record.unwrap().lsn.get()).collect();
+    assert_eq!(replayed, (recovery.first_lsn.get()..=last.get()).collect::<Vec<_>>());
+    again.close().unwrap();
+}
+
+#[test]
+fn each_name_is_durable_before_the_next_one_changes_and_the_oldest_segment_goes_first() {
+    let dir = MemoryDir::new();
+    let (wal, _) = open(&dir, config()).unwrap();
+    while wal.stats().rotations_total < 5 {
+        wal.append(1, &[0; 700]).unwrap();
+    }
+    let durable = wal.sync().unwrap();
+    assert!(wal.retire_before(durable).unwrap() >= 4);
+    go_round(&wal, 9);
+    wal.close().unwrap();
+    let names = dir.faults.names.lock().clone();
+    let (mut retired, mut recycled) = (Vec::new(), 0);
+    for pair in names.windows(2).filter(|pair| pair[0] != "sync") {
+        let words: Vec<_> = pair[0].split(' ').collect();
+        if words[0] == "rename" || words[1].ends_with(".seg") {
+            assert_eq!(pair[1], "sync", "after {}", pair[0]);
+        }
+        recycled += u32::from(is_spare_name(words[1]) && words[0] == "rename");
+        if words[1].ends_with(".seg") {
+            retired.push(words[1].to_owned());
+        }
+    }
+    assert!(recycled > 0 && retired.len() >= 6);
+    assert!(retired.is_sorted(), "{retired:?}");
+}
+
+#[test]
+fn what_a_crash_left_of_recycling_serves_again_or_goes() {
+    let dir = MemoryDir::new();
+    let spare = spare_name(SegmentId::new(7));
+    dir.put(&spare, vec![9; 64 << 10]);
+    dir.put(&spare_name(SegmentId::new(8)), vec![9; 100]);
+    dir.put("wal-0000000002.seg.tmp", vec![9; 100]);
+    dir.put("notes.tmp", vec![9; 100]);
+    let (wal, recovery) = open(&dir, config()).unwrap();
+    assert_eq!(recovery.unknown_files, ["notes.tmp"]);
+    while wal.stats().rotations_total == 0 {
+        wal.append(1, &[0; 700]).unwrap();
+    }
+    assert_eq!(wal.stats().segments_recycled_total, 1);
+    wal.close().unwrap();
+    let files = dir.snapshot();
+    assert!(files.contains_key("notes.tmp"));
+    assert!(!files.keys().any(|name| is_spare_name(name)), "{:?}", files.keys());
+}
+
+#[test]
+fn the_next_segment_is_filled_with_zeroes_while_the_log_has_little_to_do() {
+    let dir = MemoryDir::new();
+    let large = WalConfig { segment_bytes: 4 << 20, ring_slots: 1024, ..config() };
+    let (wal, _) = open(&dir, large.clone()).unwrap();
+    for _ in 0..300 {
+        wal.append(1, &[1; 5_000]).unwrap();
+    }
+    wal.sync().unwrap();
+    let next = "wal-0000000002.seg";
+    let begun = std::time::Instant::now();
+    while dir.snapshot().get(next).is_none_or(|bytes| bytes.len() < 4 << 20) {
+        assert!(begun.elapsed() < LONG, "not filled");
+        thread::yield_now();
+    }
+    while wal.stats().rotations_total < 2 {
+        wal.append(1, &[1; 5_000]).unwrap();
+    }
+    let last = wal.sync().unwrap();
+    assert!(dir.faults.breaches.lock().is_empty(), "{:?}", dir.faults.breaches.lock());
+    let (_, recovery) = open(&MemoryDir::from_snapshot(&dir.snapshot()), large).unwrap();
+    assert_eq!(recovery.last_lsn, last);
 }

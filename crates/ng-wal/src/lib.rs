@@ -31,8 +31,8 @@ mod commit;
 mod config;
 mod error;
 mod format;
+mod janitor;
 mod lsn;
-#[allow(dead_code)] // the first breakages come with their rows
 mod mutants;
 mod observer;
 mod reader;
@@ -42,6 +42,7 @@ mod segment;
 mod stats;
 mod storage;
 mod sync;
+mod table;
 mod wal;
 
 #[cfg(all(test, not(loom)))]

@@ -26,6 +26,8 @@ pub(crate) struct Faults {
     pub(crate) write_at_most: AtomicU64,
     /// Reads fail with EIO.
     pub(crate) unreadable: AtomicBool,
+    /// Renames, unlinks and syncs of the directory, in order.
+    pub(crate) names: Mutex<Vec<String>>,
     /// Files with writes that no sync covers.
     pub(crate) unsynced: Mutex<BTreeSet<String>>,
     /// Breaches of the order that recovery relies on, in words.
@@ -109,22 +111,30 @@ impl LogIo for MemoryDir {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.faults.changes.fetch_add(1, Ordering::Relaxed);
+        self.faults.names.lock().push(format!("rename {from} {to}"));
         let mut files = self.files.lock();
         let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         if self.faults.unsynced.lock().contains(from) {
             self.faults.breaches.lock().push(format!("{from} got its name before a sync"));
         }
         *file.name.lock() = to.to_owned();
+        if crate::segment::is_spare_name(to) {
+            // What it held counts no longer.
+            file.written_end.store(0, Ordering::Relaxed);
+            file.synced_end.store(0, Ordering::Relaxed);
+        }
         files.insert(to.to_owned(), file);
         Ok(())
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
         self.faults.changes.fetch_add(1, Ordering::Relaxed);
+        self.faults.names.lock().push(format!("unlink {name}"));
         self.files.lock().remove(name).map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
 
     fn sync_dir(&self) -> io::Result<()> {
+        self.faults.names.lock().push("sync".into());
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, START_OFFSET, SegmentHeader, Start};
-use crate::format::{MIN_READER_VERSION, VERSION};
+use crate::format::{FRAME_ALIGN_BYTES, MIN_READER_VERSION, VERSION, has_salt};
 use crate::reader::{Islands, Reader, Stop, Walk, open_segment};
 use crate::segment::{self, ActiveSegment, file_name, parse_file_name};
 use crate::storage::{Access, LogFile, LogIo, read_full, write_full};
@@ -101,7 +101,7 @@ pub(crate) struct SegmentScan {
     pub(crate) header: Result<SegmentHeader, HeaderFault>,
     pub(crate) start: Option<Start>,
     pub(crate) start_without_header: bool,
-    /// Nothing but zeroes after the header block (no start frame), or after the last frame.
+    /// Without a start frame, and never used.
     pub(crate) blank: bool,
     pub(crate) walk: Option<WalkScan>,
 }
@@ -531,7 +531,7 @@ fn follow(
 ) -> std::io::Result<()> {
     let Ok(header) = segment.header else { return Ok(()) };
     let Some(start) = segment.start else {
-        segment.blank = is_blank(&**file, START_OFFSET, segment.bytes)?;
+        segment.blank = is_blank(&**file, header.salt, segment.bytes)?;
         return Ok(());
     };
     let mut walk = Walk::new(file.clone(), segment.bytes, header, &start, goal);
@@ -554,14 +554,19 @@ fn follow(
     Ok(())
 }
 
-fn is_blank(file: &dyn LogFile, from: u64, to: u64) -> std::io::Result<bool> {
+/// Whether a prepared segment was never used: its start block is zero, and nothing after that is of
+/// this salt. What a file that served before held is not.
+fn is_blank(file: &dyn LogFile, salt: u64, to: u64) -> std::io::Result<bool> {
     let mut buf = vec![0; 64 << 10];
-    let mut at = from;
+    let mut at = START_OFFSET;
     while at < to {
         let want = (to - at).min(buf.len() as u64) as usize;
         let read = read_full(file, &mut buf[..want], at)?;
-        if buf[..read].iter().any(|byte| *byte != 0) {
-            return Ok(false);
+        for (i, unit) in buf[..read].chunks(FRAME_ALIGN_BYTES as usize).enumerate() {
+            let in_start_block = at + i as u64 * FRAME_ALIGN_BYTES < FIRST_FRAME_OFFSET;
+            if in_start_block && unit.iter().any(|byte| *byte != 0) || has_salt(unit, salt) {
+                return Ok(false);
+            }
         }
         if read < want {
             break;

@@ -2,6 +2,11 @@
 //!
 //! A file gets its name only when its header is on stable storage (temporary name, sync, rename,
 //! sync of the directory), so a segment without a whole header is never a crash of ours.
+//!
+//! A retired file serves again: it loses its name first, gets a new header and salt under a name
+//! that is never read as a segment, and then the way of every new file. What it held stays, the
+//! salt rejects it, and its blocks are where they were: so a sync commits data and no metadata. A
+//! full segment therefore keeps its length; only a close gives back what was written ahead.
 
 use std::io;
 
@@ -9,8 +14,10 @@ use crate::format::{
     self, BLOCK_BYTES, FIRST_FRAME_OFFSET, FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX,
     FrameHeader, FrameKind, Place, START_OFFSET, SegmentHeader, Start,
 };
-use crate::storage::{LogFile, LogIo, write_full, write_rest};
-use crate::{SegmentId, sync::Arc};
+use crate::storage::{
+    Access, LogFile, LogIo, is_retryable_write, read_full, write_full, write_rest,
+};
+use crate::{SegmentId, mutants, sync::Arc};
 
 /// Name of a segment's file.
 pub(crate) fn file_name(seq: SegmentId) -> String {
@@ -23,6 +30,23 @@ pub(crate) fn parse_file_name(name: &str) -> Option<SegmentId> {
     let seq = SegmentId::new(digits.parse().ok()?);
     (seq.get() > 0 && file_name(seq) == name).then_some(seq)
 }
+
+/// Name of a retired file that waits to serve again. Never read as a segment.
+pub(crate) fn spare_name(seq: SegmentId) -> String {
+    format!("spare-{:010}{TEMPORARY}", seq.get())
+}
+
+/// Whether this is the name of such a file.
+pub(crate) fn is_spare_name(name: &str) -> bool {
+    name.starts_with("spare-") && name.ends_with(TEMPORARY)
+}
+
+fn temporary_name(seq: SegmentId) -> String {
+    format!("{}.tmp", file_name(seq))
+}
+
+/// How names of files end that hold nothing of the log, or not yet.
+pub(crate) const TEMPORARY: &str = ".seg.tmp";
 
 /// A step of a multi-step file operation, for the message when it fails.
 pub(crate) type StepResult<T> = Result<T, (&'static str, io::Error)>;
@@ -54,15 +78,73 @@ fn start_block(header: &SegmentHeader, start: &Start) -> (Vec<u8>, u64) {
 }
 
 /// Writes a segment file whole and durable under its name: header, and start frame or zeroes.
-/// Replaces a file of that name.
+/// Replaces a file of that name. On a full disk a spare serves, if there is one.
 pub(crate) fn prepare(
     io: &dyn LogIo,
     header: &SegmentHeader,
     start: Option<&Start>,
 ) -> StepResult<Arc<dyn LogFile>> {
-    let name = file_name(header.seq);
-    let temporary = format!("{name}.tmp");
+    match make(io, header, start) {
+        Err((step @ ("create" | "write"), e)) if is_retryable_write(&e) => {
+            let _ = io.unlink(&temporary_name(header.seq)); // only gives space back
+            match spares(io).first() {
+                Some(spare) => recycle(io, spare, header, start),
+                None => Err((step, e)),
+            }
+        }
+        made => made,
+    }
+}
+
+/// The same, always with a new file.
+pub(crate) fn make(
+    io: &dyn LogIo,
+    header: &SegmentHeader,
+    start: Option<&Start>,
+) -> StepResult<Arc<dyn LogFile>> {
+    let temporary = temporary_name(header.seq);
     let file = step("create", io.create(&temporary))?;
+    install(io, file, &temporary, header, start)
+}
+
+/// The same with a file that served before, and was retired under the name `spare`.
+pub(crate) fn recycle(
+    io: &dyn LogIo,
+    spare: &str,
+    header: &SegmentHeader,
+    start: Option<&Start>,
+) -> StepResult<Arc<dyn LogFile>> {
+    let file = step("open", io.open(spare, Access::ReadWrite))?;
+    install(io, file, spare, header, start)
+}
+
+/// The salt that a file was used with.
+pub(crate) fn salt_of(io: &dyn LogIo, name: &str) -> Option<u64> {
+    let mut block = [0; BLOCK_BYTES as usize];
+    read_full(&*io.open(name, Access::Read).ok()?, &mut block, 0).ok()?;
+    Some(format::decode_segment_header(&block).ok()?.salt)
+}
+
+/// Names of the files that wait to serve again, the oldest first.
+pub(crate) fn spares(io: &dyn LogIo) -> Vec<String> {
+    let entries = io.list().unwrap_or_default().into_iter();
+    let mut names: Vec<_> = entries
+        .filter(|entry| entry.regular && is_spare_name(&entry.name))
+        .map(|entry| entry.name)
+        .filter(|name| io.is_linked_elsewhere(name).is_ok_and(|linked| !linked))
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// Header and start block into `file`; durable; then the segment's name, durable too.
+fn install(
+    io: &dyn LogIo,
+    file: Arc<dyn LogFile>,
+    named: &str,
+    header: &SegmentHeader,
+    start: Option<&Start>,
+) -> StepResult<Arc<dyn LogFile>> {
     let mut image = format::encode_segment_header(header);
     match start {
         Some(start) => image.extend(start_block(header, start).0),
@@ -71,8 +153,14 @@ pub(crate) fn prepare(
     }
     step("write", write_full(&*file, &image, 0))?;
     step("fdatasync", file.sync_data())?;
-    step("rename", io.rename(&temporary, &name))?;
-    step("fsync of the directory", io.sync_dir())?;
+    step("rename", io.rename(named, &file_name(header.seq)))?;
+    let skipped = match is_spare_name(named) {
+        true => mutants::on("wal-m02-no-dir-fsync-rename"),
+        false => mutants::on("wal-m01-no-dir-fsync-new"),
+    };
+    if !skipped {
+        step("fsync of the directory", io.sync_dir())?;
+    }
     Ok(file)
 }
 
@@ -171,7 +259,8 @@ impl ActiveSegment {
 
     /// Begins with the start frame's block, which is still to be written.
     pub(crate) fn fresh(file: Arc<dyn LogFile>, header: SegmentHeader, start: &Start) -> Self {
-        let mut segment = Self::started(file, header, start, FIRST_FRAME_OFFSET);
+        let bytes = file.len().unwrap_or_default().max(FIRST_FRAME_OFFSET);
+        let mut segment = Self::started(file, header, start, bytes);
         let (block, chain) = start_block(&header, start);
         segment.frames = Frames::new(&header, START_OFFSET, chain);
         segment.frames.buf = block;
@@ -181,6 +270,11 @@ impl ActiveSegment {
     /// Offset after everything that was put in, written or not.
     pub(crate) fn end(&self) -> u64 {
         self.frames.end()
+    }
+
+    /// Bytes the file takes: what was written, ahead of the end included.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes.max(self.end())
     }
 
     pub(crate) fn chain(&self) -> u64 {
@@ -244,6 +338,9 @@ impl ActiveSegment {
     /// again. Each sync point ends in the newest promise. Returns the bytes added.
     pub(crate) fn pad(&mut self, next_lsn: u64, durable_end: u64) -> u64 {
         let before = self.end();
+        if mutants::on("wal-m20-no-pad") {
+            return 0;
+        }
         if !before.is_multiple_of(BLOCK_BYTES) || self.promised < durable_end {
             self.frames.pad_to_block(next_lsn, durable_end);
             self.promised = durable_end;
@@ -339,7 +436,14 @@ mod tests {
         let seq = SegmentId::new(12);
         assert_eq!(file_name(seq), "wal-0000000012.seg");
         assert_eq!(parse_file_name("wal-0000000012.seg"), Some(seq));
-        for junk in ["wal-12.seg", "wal-0000000012.seg.tmp", "wal-0000000000.seg", "LOCK", "core"] {
+        for junk in [
+            "wal-12.seg",
+            "wal-0000000012.seg.tmp",
+            &spare_name(seq),
+            "wal-0000000000.seg",
+            "LOCK",
+            "core",
+        ] {
             assert_eq!(parse_file_name(junk), None, "{junk}");
         }
     }

@@ -26,6 +26,8 @@ pub struct WalStats {
     pub rotations_total: u64,
     /// Segments removed by `retire_before`.
     pub segments_retired_total: u64,
+    /// Segments whose file had served before.
+    pub segments_recycled_total: u64,
     /// Appends refused with `Full`.
     pub full_total: u64,
     /// Writes that met a full disk and were tried again.
@@ -42,8 +44,10 @@ pub struct WalStats {
     pub queue_bytes: u64,
     /// Segment files of the log, the active one included.
     pub segments: u64,
-    /// Bytes of the log on disk.
+    /// Bytes of the log on disk: its segments, the prepared one and what is written ahead included.
     pub log_bytes: u64,
+    /// Bytes of retired files that wait to serve again, on top of `log_bytes`.
+    pub spare_bytes: u64,
     /// Bytes of memory the log holds for its ring.
     pub memory_bytes: u64,
     /// Age of the oldest record that is written and not yet part of a sync. Unit: nanoseconds.
@@ -64,6 +68,7 @@ pub(crate) struct Counters {
     pub(crate) sync_ns_max: AtomicU64,
     pub(crate) rotations: AtomicU64,
     pub(crate) segments_retired: AtomicU64,
+    pub(crate) segments_recycled: AtomicU64,
     pub(crate) full: AtomicU64,
     pub(crate) disk_full: AtomicU64,
     pub(crate) observer_panics: AtomicU64,

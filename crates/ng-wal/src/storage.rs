@@ -20,6 +20,11 @@ pub(crate) trait LogIo: Send + Sync {
     fn unlink(&self, name: &str) -> io::Result<()>;
     /// Makes creates, renames and unlinks of this directory durable.
     fn sync_dir(&self) -> io::Result<()>;
+    /// Whether the file has a name elsewhere too (a backup's hard link): then nobody may write
+    /// into it again.
+    fn is_linked_elsewhere(&self, _name: &str) -> io::Result<bool> {
+        Ok(false)
+    }
     /// For messages only.
     fn path(&self) -> &Path;
 }
@@ -206,6 +211,17 @@ impl LogIo for RealDir {
 
     fn sync_dir(&self) -> io::Result<()> {
         sync_directory(&self.path)
+    }
+
+    #[cfg(unix)]
+    fn is_linked_elsewhere(&self, name: &str) -> io::Result<bool> {
+        let found = std::fs::symlink_metadata(self.path.join(name))?;
+        Ok(std::os::unix::fs::MetadataExt::nlink(&found) > 1)
+    }
+
+    #[cfg(not(unix))]
+    fn is_linked_elsewhere(&self, _name: &str) -> io::Result<bool> {
+        Ok(true) // std does not tell: so no file is written again
     }
 
     fn path(&self) -> &Path {

@@ -3,7 +3,7 @@
 //! What the loom models exercise (the ring) takes its atomics and cells from [`modelled`]; the
 //! actor around it stays on real threads in every build.
 
-pub(crate) use parking_lot::{Condvar, Mutex};
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::sync::{Arc, OnceLock, atomic};
 pub(crate) use std::thread;
 

@@ -308,3 +308,26 @@ fn an_observer_that_panics_is_detached_and_the_log_lives() {
     assert_eq!(wal.stats().observer_panics_total, 1);
     wal.close().unwrap();
 }
+
+#[test]
+fn a_retired_segment_that_has_a_hard_link_elsewhere_is_not_written_into_again() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (wal, _) = Wal::open(dir.path(), config()).unwrap();
+    let fill = |rotations| {
+        while wal.stats().rotations_total < rotations {
+            wal.append(1, &[3; 200]).unwrap();
+        }
+        wal.sync().unwrap()
+    };
+    let last = fill(1);
+    let link = elsewhere.path().join("kept");
+    std::fs::hard_link(dir.path().join("wal-0000000001.seg"), &link).unwrap();
+    let before = std::fs::read(&link).unwrap();
+    assert_eq!(wal.retire_before(last).unwrap(), 1);
+    assert_eq!(wal.stats().spare_bytes, 0);
+    wal.retire_before(fill(3)).unwrap();
+    assert!(wal.stats().spare_bytes > 0);
+    fill(6);
+    assert!(wal.stats().segments_recycled_total > 0);
+    assert_eq!(std::fs::read(&link).unwrap(), before);
+}
