@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::format::decode_segment_header;
 use crate::memory_disk::MemoryDir;
+use crate::observer::{RecoveredEvent, Synced, Written};
 use crate::segment::{is_spare_name, spare_name};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Mutex, thread};
@@ -144,7 +145,7 @@ fn a_panic_in_a_thread_of_the_log_is_an_error_and_not_a_hang() {
     let error = wal.append_durable(1, b"x", Durability::Strict).unwrap_err();
     assert!(error.to_string().contains("durability is unknown"), "{error}");
     let Health::Failed(failure) = wal.health() else { panic!("{:?}", wal.health()) };
-    assert_eq!(failure.operation, "flusher thread");
+    assert_eq!(failure.operation, "leading a sync");
     assert!(wal.close().is_err());
 }
 
@@ -324,5 +325,113 @@ fn the_next_segment_is_filled_with_zeroes_while_the_log_has_little_to_do() {
     let last = wal.sync().unwrap();
     assert!(dir.faults.breaches.lock().is_empty(), "{:?}", dir.faults.breaches.lock());
     let (_, recovery) = open(&MemoryDir::from_snapshot(&dir.snapshot()), large).unwrap();
+    assert_eq!(recovery.last_lsn, last);
+}
+
+#[test]
+fn what_is_written_while_a_sync_runs_is_not_covered_by_it() {
+    let dir = MemoryDir::new();
+    let relaxed = WalConfig { durability: Durability::Relaxed, ..config() };
+    let (wal, _) = open(&dir, relaxed).unwrap();
+    let before = dir.faults.syncs.load(Ordering::Relaxed);
+    dir.faults.syncs_allowed.store(0, Ordering::Relaxed);
+    thread::scope(|scope| {
+        let strict = scope.spawn(|| wal.append_durable(1, b"first", Durability::Strict));
+        while dir.faults.syncs.load(Ordering::Relaxed) == before {
+            thread::yield_now();
+        }
+        wal.append(1, b"second").unwrap();
+        while wal.stats().written_records_total < 2 {
+            thread::yield_now();
+        }
+        assert!(wal.stats().oldest_unsynced_ns > 0);
+        dir.faults.syncs_allowed.store(1, Ordering::Relaxed);
+        assert_eq!(strict.join().unwrap(), Ok(Lsn::new(1)));
+        assert_eq!(wal.durable_lsn(), Lsn::new(1));
+    });
+    dir.faults.syncs_allowed.store(-1, Ordering::Relaxed);
+    assert_eq!(wal.sync(), Ok(Lsn::new(2)));
+    assert_eq!(wal.stats().oldest_unsynced_ns, 0);
+}
+
+#[test]
+fn an_observer_learns_what_was_recovered_written_and_synced_and_a_lone_strict_append_leads() {
+    #[derive(Default)]
+    struct Seen {
+        recovered: Mutex<Vec<RecoveredEvent>>,
+        written: Mutex<Vec<Written>>,
+        synced: Mutex<Vec<Synced>>,
+        threads: Mutex<std::collections::HashSet<thread::ThreadId>>,
+    }
+    impl WalObserver for Seen {
+        fn on_recovered(&self, event: &RecoveredEvent) {
+            self.recovered.lock().push(event.clone());
+        }
+        fn on_written(&self, event: &Written) {
+            self.written.lock().push(event.clone());
+        }
+        fn on_synced(&self, event: &Synced) {
+            self.synced.lock().push(event.clone());
+            self.threads.lock().insert(thread::current().id());
+        }
+    }
+    let dir = MemoryDir::new();
+    let (wal, _) = open(&dir, config()).unwrap();
+    for _ in 0..10 {
+        wal.append(1, b"before").unwrap();
+    }
+    wal.close().unwrap();
+    let seen = Arc::new(Seen::default());
+    let (wal, _) = open(&dir, WalConfig { observer: Some(seen.clone()), ..config() }).unwrap();
+    let recovered = seen.recovered.lock().clone();
+    assert_eq!((recovered.len(), recovered[0].records, recovered[0].last_lsn.get()), (1, 10, 10));
+    for _ in 0..100 {
+        wal.append_durable(1, b"strict", Durability::Strict).unwrap();
+    }
+    let stats = wal.stats();
+    wal.close().unwrap();
+    assert!(seen.threads.lock().contains(&thread::current().id()), "never led");
+    let written = seen.written.lock();
+    assert_eq!(written.iter().map(|event| event.records).sum::<u64>(), 100);
+    assert_eq!(written.last().unwrap().last_lsn, Lsn::new(110));
+    let synced = seen.synced.lock();
+    assert_eq!(synced.iter().map(|event| event.records).sum::<u64>(), 100);
+    assert!(synced.is_sorted_by_key(|event| event.durable_lsn));
+    assert!(synced.iter().map(|event| event.bytes).sum::<u64>() >= stats.written_bytes_total);
+}
+
+#[test]
+fn appends_go_on_while_a_full_segment_is_synced() {
+    let dir = MemoryDir::new();
+    let relaxed = WalConfig {
+        durability: Durability::Relaxed,
+        segment_bytes: 1 << 20,
+        ring_slots: 1024,
+        ..impatient()
+    };
+    let (wal, _) = open(&dir, relaxed).unwrap();
+    for _ in 0..600 {
+        wal.append(1, &[1; 1000]).unwrap();
+    }
+    let prepared = || dir.snapshot().contains_key("wal-0000000002.seg");
+    while !prepared() {
+        thread::yield_now();
+    }
+    wal.sync().unwrap();
+    dir.faults.syncs_allowed.store(0, Ordering::Relaxed);
+    // Far more than the first segment and the ring take: it gathers in memory.
+    for _ in 0..2_000 {
+        wal.append(1, &[2; 80]).unwrap();
+    }
+    for _ in 0..1_000 {
+        wal.append(1, &[1; 1000]).unwrap();
+    }
+    assert_eq!(wal.stats().rotations_total, 0);
+    dir.faults.syncs_allowed.store(-1, Ordering::Relaxed);
+    let last = wal.sync().unwrap();
+    assert_eq!(wal.stats().rotations_total, 1);
+    assert!(dir.faults.breaches.lock().is_empty(), "{:?}", dir.faults.breaches.lock());
+    wal.close().unwrap();
+    let (_, recovery) = open(&dir, config()).unwrap();
     assert_eq!(recovery.last_lsn, last);
 }

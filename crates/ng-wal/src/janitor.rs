@@ -78,6 +78,7 @@ pub(crate) fn run(shared: &Shared) {
                 Err((step, e)) => {
                     drop(task);
                     shared.fail(Failure::io(step, &file_name(header.seq), 0, &e));
+                    shared.deliver();
                     return;
                 }
             }
@@ -187,6 +188,7 @@ fn fill<'a>(
         drop(task);
         // Of the same description as the records to come: the error would not be told again.
         shared.fail(Failure::io("fdatasync", &file_name(seq), end, &e));
+        shared.deliver();
         return None;
     }
     Some(task)
@@ -263,6 +265,7 @@ impl Shared {
         if let Err(e) = self.io.sync_dir() {
             // Which names the disk has is unknown from now on.
             self.fail(Failure::io("fsync of the directory", ".", 0, &e));
+            self.deliver();
             return Err((".".into(), "fsync of the directory", e));
         }
         self.table.remove(sealed);

@@ -27,6 +27,7 @@
 #![deny(missing_docs)]
 
 mod actor;
+mod backup;
 mod commit;
 mod config;
 mod error;
@@ -43,23 +44,28 @@ mod stats;
 mod storage;
 mod sync;
 mod table;
+mod waiters;
 mod wal;
+mod writer;
 
 #[cfg(all(test, not(loom)))]
 mod fault_tests;
 #[cfg(all(test, loom))]
 mod loom_ring;
+#[cfg(all(test, loom))]
+mod loom_waiters;
 #[cfg(all(test, not(loom)))]
 mod memory_disk;
 #[cfg(all(test, not(loom)))]
 mod recovery_tests;
 
+pub use crate::backup::BackupError;
 pub use crate::config::{Durability, WalConfig};
 pub use crate::error::{
     AppendError, CloseError, ConfigError, Failure, OpenError, ReadError, RetireError, WaitError,
 };
 pub use crate::lsn::{Lsn, SegmentId};
-pub use crate::observer::{FullEvent, Rotated, Synced, WalObserver};
+pub use crate::observer::{FullEvent, RecoveredEvent, Rotated, Synced, WalObserver, Written};
 pub use crate::reader::{Reader, Record};
 pub use crate::recovery::{Recovery, Tail};
 pub use crate::stats::WalStats;

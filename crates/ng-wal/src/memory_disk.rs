@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::format::{BLOCK_BYTES, START_OFFSET};
 use crate::storage::{Access, DirEntry, LogFile, LogIo};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, thread};
 
 /// Faults of a disk; all off at first.
 #[derive(Default)]
@@ -17,6 +17,8 @@ pub(crate) struct Faults {
     pub(crate) full: AtomicBool,
     /// Syncs of files until one fails with EIO; negative: none does.
     pub(crate) syncs_left: AtomicI64,
+    /// Syncs of files that may end, each when it has begun; negative: all.
+    pub(crate) syncs_allowed: AtomicI64,
     /// A sync panics: a bug of ours, as seen by the log.
     pub(crate) sync_panics: AtomicBool,
     /// Everything that would change a byte, a name or a length.
@@ -53,6 +55,7 @@ impl MemoryDir {
     pub(crate) fn new() -> Arc<Self> {
         let dir = Self::default();
         dir.faults.syncs_left.store(-1, Ordering::Relaxed);
+        dir.faults.syncs_allowed.store(-1, Ordering::Relaxed);
         Arc::new(dir)
     }
 
@@ -196,6 +199,10 @@ impl LogFile for MemoryFile {
     fn sync_data(&self) -> io::Result<()> {
         self.faults.syncs.fetch_add(1, Ordering::Relaxed);
         assert!(!self.faults.sync_panics.load(Ordering::Relaxed), "a panic on demand");
+        while self.faults.syncs_allowed.load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
+        self.faults.syncs_allowed.fetch_sub(1, Ordering::Relaxed);
         if self.faults.syncs_left.load(Ordering::Relaxed) >= 0
             && self.faults.syncs_left.fetch_sub(1, Ordering::Relaxed) == 0
         {

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 
 use crate::format::record_bytes;
+use crate::mutants;
 use crate::sync::Arc;
 use crate::sync::modelled::UnsafeCell;
 use crate::sync::modelled::atomic::{AtomicU64, Ordering};
@@ -132,6 +133,13 @@ impl Ring {
         self.claim.load(Ordering::Acquire) & !CLOSED
     }
 
+    /// Slots that can be claimed now: ordinary ones, and with the reserved ones.
+    pub(crate) fn room(&self) -> (u64, u64) {
+        let next = self.next_lsn();
+        let room = |limit: &AtomicU64| limit.load(Ordering::Acquire).saturating_sub(next);
+        (room(&self.limits[0]), room(&self.limits[1]))
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.claim.load(Ordering::Acquire) & CLOSED != 0
     }
@@ -151,7 +159,8 @@ impl Ring {
                 return Err(Refused::Closed);
             }
             // Acquire: the consumer is done with the slots below the limit.
-            if word + n > limit.load(Ordering::Acquire) {
+            let limit = limit.load(Ordering::Acquire);
+            if word + n > limit && !mutants::on("wal-m22-fetch-add-claim") {
                 return Err(Refused::Full);
             }
             match self.claim.compare_exchange_weak(
@@ -199,7 +208,11 @@ impl Ring {
                 }
             }
         });
-        slot.stamp.store(lsn, Ordering::Release);
+        let order = match mutants::on("wal-m23-publish-relaxed") {
+            true => Ordering::Relaxed,
+            false => Ordering::Release,
+        };
+        slot.stamp.store(lsn, order);
     }
 
     /// Appends one record whose payload lies inline. Caller checks its length.

@@ -1,6 +1,9 @@
 //! The log in numbers: plain values, read field by field, so sums may miss what is in flight.
 
-use crate::{Lsn, sync::atomic::AtomicU64};
+use std::time::Duration;
+
+use crate::Lsn;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What the log did since it was opened. Names in `_total` only grow; the others are levels.
 #[non_exhaustive]
@@ -50,8 +53,13 @@ pub struct WalStats {
     pub spare_bytes: u64,
     /// Bytes of memory the log holds for its ring.
     pub memory_bytes: u64,
-    /// Age of the oldest record that is written and not yet part of a sync. Unit: nanoseconds.
+    /// Age of the oldest record that the writer took and no finished sync covers; 0 if there is
+    /// none. Unit: nanoseconds.
     pub oldest_unsynced_ns: u64,
+    /// How long a record that was claimed and is not yet complete, its appender having lost its
+    /// processor, has held up those behind it, as far as the writer saw; 0 if none does. Unit:
+    /// nanoseconds.
+    pub claim_gap_ns: u64,
     /// 1 after a sticky failure, else 0.
     pub failed: u64,
 }
@@ -72,6 +80,20 @@ pub(crate) struct Counters {
     pub(crate) full: AtomicU64,
     pub(crate) disk_full: AtomicU64,
     pub(crate) observer_panics: AtomicU64,
-    /// Nanoseconds since the log's birth at which the oldest unsynced record came; 0 = none.
-    pub(crate) oldest_unsynced_at: AtomicU64,
+    /// Nanoseconds since the log's birth at which the oldest record came that no sync was asked
+    /// for; 0 = none.
+    pub(crate) oldest_unasked_at: AtomicU64,
+    /// The same of the sync in flight.
+    pub(crate) oldest_syncing_at: AtomicU64,
+    /// The same of a record that holds up others.
+    pub(crate) claim_gap_at: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add_sync(&self, duration: Duration) {
+        let ns = duration.as_nanos() as u64;
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.sync_ns.fetch_add(ns, Ordering::Relaxed);
+        self.sync_ns_max.fetch_max(ns, Ordering::Relaxed);
+    }
 }

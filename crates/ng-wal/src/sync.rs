@@ -1,7 +1,7 @@
 //! The only file that names `std::sync`, `std::thread` or `loom`.
 //!
-//! What the loom models exercise (the ring) takes its atomics and cells from [`modelled`]; the
-//! actor around it stays on real threads in every build.
+//! What the loom models exercise (the ring, the waiters, the durable mark) takes its types from
+//! [`modelled`]; the actor around it stays on real threads in every build.
 
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::sync::{Arc, OnceLock, atomic};
@@ -10,9 +10,44 @@ pub(crate) use std::thread;
 /// Types that loom replaces in its own test build.
 pub(crate) mod modelled {
     #[cfg(all(test, loom))]
-    pub(crate) use loom::{cell::UnsafeCell, sync::atomic};
+    pub(crate) use loom::{
+        cell::UnsafeCell,
+        sync::atomic,
+        thread::{Thread, current},
+    };
     #[cfg(not(all(test, loom)))]
-    pub(crate) use std::sync::atomic;
+    pub(crate) use std::{
+        sync::atomic,
+        thread::{Thread, current, park_timeout},
+    };
+
+    #[cfg(not(all(test, loom)))]
+    pub(crate) use parking_lot::Mutex;
+
+    /// No time passes in a model: a wake-up that is lost there is a deadlock, and found.
+    #[cfg(all(test, loom))]
+    pub(crate) fn park_timeout(_: std::time::Duration) {
+        loom::thread::park();
+    }
+
+    /// loom's, with the methods of parking_lot's.
+    #[cfg(all(test, loom))]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    #[cfg(all(test, loom))]
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().unwrap()
+        }
+
+        pub(crate) fn try_lock(&self) -> Option<loom::sync::MutexGuard<'_, T>> {
+            self.0.try_lock().ok()
+        }
+    }
 
     /// `std`'s cell with loom's access methods, so that the ring is written once.
     #[cfg(not(all(test, loom)))]

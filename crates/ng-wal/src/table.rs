@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use crate::SegmentId;
 use crate::mutants;
 use crate::recovery::Sealed;
 use crate::segment::ActiveSegment;
@@ -53,6 +54,12 @@ impl Table {
         let mut older = self.older.lock();
         older.push_back(sealed);
         self.recount(&older);
+    }
+
+    /// Numbers of the completed segments before `seq`, oldest first.
+    pub(crate) fn completed_before(&self, seq: SegmentId) -> Vec<SegmentId> {
+        let older = self.older.lock();
+        older.iter().map(|sealed| sealed.seq).filter(|found| *found < seq).collect()
     }
 
     /// The first completed segment, if the log works as well without it: it has a synced

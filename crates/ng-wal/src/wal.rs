@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::actor::{Actor, Shared};
+use crate::actor::{Actor, Event, Shared};
+use crate::backup::backup;
 use crate::format::{FRAME_PAYLOAD_BYTES_MAX, record_bytes};
+use crate::observer::RecoveredEvent;
 use crate::recovery::{Recovered, recover};
 use crate::ring::{Class, Entry, INLINE_PAYLOAD_BYTES, Refused};
 use crate::storage::{DirLock, LogIo, RealDir};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::{
-    AppendError, CloseError, Durability, Failure, Lsn, OpenError, Recovery, RetireError, WaitError,
-    WalConfig, WalStats,
+    AppendError, BackupError, CloseError, Durability, Failure, Lsn, OpenError, Recovery,
+    RetireError, WaitError, WalConfig, WalStats,
 };
 
 /// Whether the log can do its work.
@@ -83,6 +85,16 @@ impl Wal {
         let next_lsn = recovery.last_lsn.next().get();
         let actor = Actor::start(io.clone(), config, active, older, next_lsn)
             .map_err(|e| OpenError::io("start of a thread", io.path(), e))?;
+        actor.shared.tell(|| {
+            Event::Recovered(RecoveredEvent {
+                records: recovery.records,
+                last_lsn: recovery.last_lsn,
+                torn_bytes: recovery.torn_bytes,
+                segments: recovery.segments,
+                duration: recovery.elapsed,
+            })
+        });
+        actor.shared.deliver();
         Ok((Wal { actor, _lock: lock }, recovery))
     }
 
@@ -105,7 +117,8 @@ impl Wal {
         payload: &[u8],
         level: Durability,
     ) -> Result<Lsn, AppendError> {
-        let lsn = self.until_room(|| self.push(kind, payload, Class::Ordinary))?;
+        let need = u64::from(payload.len() <= INLINE_PAYLOAD_BYTES);
+        let lsn = self.until_room(need, || self.push(kind, payload, Class::Ordinary))?;
         self.reach(lsn, level)
     }
 
@@ -113,7 +126,9 @@ impl Wal {
     ///
     /// Returns the LSN of the last one; they are numbered in a row. Blocks as [`Wal::append`].
     pub fn append_batch(&self, records: &[(u8, &[u8])]) -> Result<Lsn, AppendError> {
-        let lsn = self.until_room(|| self.push_batch(records))?;
+        let is_large = |(_, payload): &(u8, &[u8])| payload.len() > INLINE_PAYLOAD_BYTES;
+        let need = if records.iter().any(is_large) { 0 } else { records.len() as u64 };
+        let lsn = self.until_room(need, || self.push_batch(records))?;
         self.reach(lsn, self.shared().config.durability)
     }
 
@@ -158,16 +173,13 @@ impl Wal {
         Lsn::new(self.shared().table.oldest_lsn())
     }
 
-    /// Waits until `lsn` is durable, at most `timeout`. Asks for a sync now, whatever the level.
+    /// Waits until `lsn` is durable, at most `timeout`. Asks for a sync now, whatever the level; if
+    /// nobody is at it, this thread writes and syncs itself (then `timeout` does not cut that short).
     pub fn wait_durable(&self, lsn: Lsn, timeout: Duration) -> Result<(), WaitError> {
         if lsn > self.last_lsn() {
             return Err(WaitError::NotAppended { lsn, last_lsn: self.last_lsn() });
         }
-        if lsn > self.durable_lsn() {
-            self.shared().commit.ask(lsn.get());
-            self.shared().wake_writer();
-        }
-        self.shared().commit.wait(lsn.get(), timeout)
+        self.shared().commit.wait(lsn.get(), timeout, || self.actor.lead(lsn.get()))
     }
 
     /// Makes everything durable that was appended before the call; returns the last of it.
@@ -200,6 +212,18 @@ impl Wal {
         })
     }
 
+    /// Copies the log as it is on stable storage into `dest`, which is made, or is empty; returns the
+    /// last record in the copy, [`Wal::durable_lsn`] at some moment of the call.
+    ///
+    /// The log goes on meanwhile. Complete segments become hard links (copies where that cannot be,
+    /// as on another file system), the active one is copied up to its last sync; neither log writes
+    /// into a file that the other one has too. Open the copy as any log, in another place or
+    /// process: it recovers exactly the records up to the returned one, from [`Wal::oldest_lsn`] on.
+    /// Blocks on the disk, and holds up `retire_before`.
+    pub fn backup(&self, dest: impl AsRef<Path>) -> Result<Lsn, BackupError> {
+        backup(self.shared(), dest.as_ref())
+    }
+
     /// The log in numbers. Does not block.
     pub fn stats(&self) -> WalStats {
         let shared = self.shared();
@@ -207,8 +231,10 @@ impl Wal {
         let read = |cell: &crate::sync::atomic::AtomicU64| cell.load(Ordering::Relaxed);
         let written = read(&counters.written_records);
         let appended = shared.ring.next_lsn().saturating_sub(shared.first_lsn);
-        let age = read(&counters.oldest_unsynced_at);
         let now = shared.born.elapsed().as_nanos() as u64;
+        let age = |at: u64| if at == 0 { 0 } else { now.saturating_sub(at) };
+        let syncing = read(&counters.oldest_syncing_at);
+        let oldest = if syncing > 0 { syncing } else { read(&counters.oldest_unasked_at) };
         WalStats {
             appends_total: appended,
             written_records_total: written,
@@ -232,7 +258,8 @@ impl Wal {
             log_bytes: shared.table.log_bytes(),
             spare_bytes: shared.table.spare_bytes(),
             memory_bytes: shared.ring.memory_bytes() + read(&shared.large_bytes),
-            oldest_unsynced_ns: if age == 0 { 0 } else { now.saturating_sub(age) },
+            oldest_unsynced_ns: age(oldest),
+            claim_gap_ns: age(read(&counters.claim_gap_at)),
             failed: u64::from(shared.commit.failure().is_some()),
         }
     }
@@ -392,23 +419,31 @@ impl Wal {
         error
     }
 
-    /// Tries until there is room or `full_timeout` is over.
+    /// Tries until there is room or `full_timeout` is over. `need` is in slots; 0: not in slots
+    /// alone.
     fn until_room(
         &self,
+        need: u64,
         mut push: impl FnMut() -> Result<Lsn, AppendError>,
     ) -> Result<Lsn, AppendError> {
-        let mut begun = None;
+        match push() {
+            Err(AppendError::Full { .. }) => {}
+            other => return other,
+        }
+        let shared = self.shared();
+        let begun = Instant::now();
         loop {
+            let ticket = shared.room.enter(need);
             let full = match push() {
                 Err(full @ AppendError::Full { .. }) => full,
                 other => return other,
             };
-            let begun = *begun.get_or_insert_with(Instant::now);
-            let left = self.shared().config.full_timeout.saturating_sub(begun.elapsed());
+            let left = shared.config.full_timeout.saturating_sub(begun.elapsed());
             if left.is_zero() {
                 return Err(self.counted(full));
             }
-            self.shared().wait_for_room(left);
+            shared.wake_writer();
+            ticket.park(left);
         }
     }
 

@@ -1,0 +1,185 @@
+//! Models of waiting: for room, for durability, for a leader's turn; sticky failure; close. A lost
+//! wake-up is a deadlock here, and found. Run with
+//! `RUSTFLAGS="--cfg loom" cargo test -p ng-wal --release --lib loom_`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::WaitError;
+use crate::commit::{Commit, panicked};
+use crate::ring::{Class, Refused, Ring};
+use crate::sync::modelled::Mutex;
+use crate::waiters::Waiters;
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use loom::thread;
+
+const LONG: Duration = Duration::from_secs(3600);
+
+/// All orders with at most so many switches that no thread asked for.
+fn model(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(body);
+}
+
+/// As `Wal::append` waits.
+fn push_when_there_is_room(ring: &Ring, room: &Waiters, kind: u8) -> Result<u64, Refused> {
+    loop {
+        match ring.push_inline(kind, &[kind], Class::Ordinary) {
+            Err(Refused::Full) => {}
+            other => return other,
+        }
+        let ticket = room.enter(1);
+        match ring.push_inline(kind, &[kind], Class::Ordinary) {
+            Err(Refused::Full) => ticket.park(LONG),
+            other => return other,
+        }
+    }
+}
+
+#[test]
+fn an_appender_that_waits_for_room_is_woken_when_there_is_some() {
+    model(3, || {
+        let (ring, mut consumer) = Ring::new(1, 1);
+        let room = Arc::new(Waiters::new());
+        ring.push_inline(0, &[0], Class::Ordinary).unwrap();
+        let appenders = [1u8, 2].map(|kind| {
+            let (ring, room) = (ring.clone(), room.clone());
+            thread::spawn(move || push_when_there_is_room(&ring, &room, kind))
+        });
+        let mut seen = 0;
+        while seen < 3 {
+            while consumer.peek().is_some() {
+                consumer.take(|_, _| ());
+                seen += 1;
+            }
+            consumer.release(true, true);
+            let (ordinary, reserved) = ring.room();
+            room.wake_for_room(ordinary, reserved);
+            if seen < 3 {
+                thread::yield_now();
+            }
+        }
+        for appender in appenders {
+            assert!(appender.join().unwrap().is_ok());
+        }
+    });
+}
+
+#[test]
+fn an_appender_that_waits_for_room_learns_of_a_close() {
+    model(3, || {
+        let (ring, _consumer) = Ring::new(1, 1);
+        let room = Arc::new(Waiters::new());
+        ring.push_inline(0, &[0], Class::Ordinary).unwrap();
+        let appender = {
+            let (ring, room) = (ring.clone(), room.clone());
+            thread::spawn(move || push_when_there_is_room(&ring, &room, 1))
+        };
+        assert_eq!(ring.close(), 2);
+        room.wake(|_| true);
+        assert_eq!(appender.join().unwrap(), Err(Refused::Closed));
+    });
+}
+
+/// A disk and the way to it, as `Actor::lead`, `flush` and the writer thread go it.
+struct Work {
+    commit: Commit,
+    appended: AtomicU64,
+    /// Highest LSN written, under the writer's lock.
+    written: Mutex<u64>,
+    syncing: AtomicBool,
+}
+
+impl Work {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            commit: Commit::new(0),
+            appended: AtomicU64::new(0),
+            written: Mutex::new(0),
+            syncing: AtomicBool::new(false),
+        })
+    }
+
+    fn lead(&self) -> bool {
+        if self.syncing.load(Ordering::SeqCst) {
+            return false;
+        }
+        let Some(mut written) = self.written.try_lock() else { return false };
+        if self.syncing.load(Ordering::SeqCst) {
+            return false;
+        }
+        *written = self.appended.load(Ordering::Acquire);
+        let lsn = *written;
+        self.syncing.store(true, Ordering::SeqCst);
+        drop(written);
+        self.commit.raise(lsn);
+        self.syncing.store(false, Ordering::SeqCst);
+        self.commit.tell();
+        true
+    }
+
+    /// A round of the writer thread that finds nothing due.
+    fn look(&self) {
+        drop(self.written.lock());
+        if !self.syncing.load(Ordering::SeqCst) {
+            self.commit.call_leader();
+        }
+    }
+
+    fn append_durable(&self) -> Result<(), WaitError> {
+        let lsn = self.appended.fetch_add(1, Ordering::AcqRel) + 1;
+        self.commit.wait(lsn, LONG, || self.lead())
+    }
+}
+
+#[test]
+fn each_strict_append_becomes_durable_whoever_leads() {
+    model(3, || {
+        let work = Work::new();
+        let appenders = [0; 2].map(|_| {
+            let work = work.clone();
+            thread::spawn(move || work.append_durable())
+        });
+        work.look();
+        for appender in appenders {
+            assert_eq!(appender.join().unwrap(), Ok(()));
+        }
+        assert_eq!(work.commit.durable(), 2);
+    });
+}
+
+#[test]
+fn a_failure_reaches_each_waiter_and_nobody_appends_after_learning_of_it() {
+    model(3, || {
+        let (ring, _consumer) = Ring::new(4, 1);
+        let commit = Arc::new(Commit::new(0));
+        let appenders = [0; 2].map(|_| {
+            let (ring, commit) = (ring.clone(), commit.clone());
+            thread::spawn(move || {
+                let knew = commit.failure().is_some();
+                match ring.push_inline(1, &[1], Class::Ordinary) {
+                    Ok(lsn) => {
+                        assert!(!knew, "appended after the failure was known");
+                        let outcome = commit.wait(lsn, LONG, || false);
+                        assert_eq!(outcome, Err(WaitError::Failed(panicked("first"))));
+                    }
+                    Err(refused) => {
+                        assert_eq!(refused, Refused::Closed);
+                        assert!(commit.settled_failure().is_some(), "refused without a cause");
+                    }
+                }
+            })
+        });
+        let close = || {
+            ring.close();
+        };
+        assert!(commit.fail(panicked("first"), close));
+        assert!(!commit.fail(panicked("second"), || ()));
+        commit.raise(9);
+        assert_eq!(commit.durable(), 0);
+        for appender in appenders {
+            appender.join().unwrap();
+        }
+    });
+}
