@@ -447,4 +447,22 @@ mod tests {
             assert_eq!(parse_file_name(junk), None, "{junk}");
         }
     }
+
+    #[cfg(not(loom))]
+    #[test]
+    fn a_sync_point_ends_a_block_and_carries_the_newest_promise() {
+        let dir = crate::memory_disk::MemoryDir::new();
+        let header = new_header(SegmentId::new(1), 7, 64 << 10, 1 << 20);
+        let start = Start { prev_seq: SegmentId::default(), prev_end_lsn: 1, prev_chain: 0 };
+        let file = prepare(&*dir, &header, Some(&start)).unwrap();
+        let mut segment = ActiveSegment::started(file, header, &start, FIRST_FRAME_OFFSET);
+        segment.begin_frame(1);
+        segment.push(1, b"a record");
+        segment.end_frame(1);
+        assert!(segment.pad(2, 1) > 0);
+        assert_eq!(segment.end(), FIRST_FRAME_OFFSET + BLOCK_BYTES);
+        assert_eq!(segment.pad(2, 1), 0);
+        assert_eq!(segment.pad(2, 2), BLOCK_BYTES);
+        assert_eq!(segment.promised(), 2);
+    }
 }
