@@ -11,7 +11,7 @@ use crate::{ConfigError, WalObserver, sync::Arc};
 ///
 /// | level | returns | survives a killed process | survives power loss |
 /// |---|---|---|---|
-/// | `Relaxed` | when queued | up to the last write (5 ms, 20 ms after a long pause) | up to the last sync (8 MiB, segment end, or a second) |
+/// | `Relaxed` | when queued | up to the last write (5 ms, 20 ms after a long pause, two syncs at a segment's end) | up to the last sync (8 MiB, segment end, or a second) |
 /// | `Balanced` | when queued | as above | all but the last 100 ms and what came during two syncs |
 /// | `Strict` | when a covering fdatasync returned | everything | everything |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
