@@ -6,6 +6,11 @@ mod create_2t;
 mod delete;
 mod get;
 mod iterate;
+mod log_bytes;
+mod wal_append;
+mod wal_durable;
+mod wal_queue;
+mod wal_replay;
 
 use crate::row::Group;
 
@@ -18,29 +23,38 @@ pub(crate) fn all() -> Vec<Group> {
         delete::group(),
         iterate::group(),
         churn::group(),
+        wal_append::group(),
+        wal_durable::one_thread(),
+        wal_durable::eight_threads(),
+        wal_replay::group(),
+        log_bytes::group(),
+        wal_queue::group(),
     ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::Work;
+    use crate::row::{On, Work};
 
     #[test]
     fn every_row_of_every_group_does_what_it_is_timed_for() {
-        let work = Work { tokens: 70_000, seed: 3, verify: true, churn: 20_000 };
+        let work = Work { tokens: 70_000, churn: 20_000, ..Work::small() };
         for group in all() {
             for mut row in group.rows {
                 let sample = (row.measure)(&work)
                     .unwrap_or_else(|failure| panic!("{} {}: {failure}", group.id, row.name));
-                assert!(sample.operations >= 2_000, "{} {}", group.id, row.name);
+                let least = if group.on == On::Disk { 1 } else { 2_000 };
+                assert!(sample.operations >= least, "{} {}", group.id, row.name);
             }
         }
     }
 
     #[test]
     fn each_bar_compares_rows_of_its_group_or_peers() {
-        let peers = ["slotmap", "slotmap+thp", "sharded-slab"];
+        let arenas = ["slotmap", "slotmap+thp", "sharded-slab"];
+        let logs = ["okaywal", "raft-engine", "commitlog", "ArrayQueue"];
+        let peers = [&arenas[..], &logs].concat();
         for group in all() {
             for name in group.bars.iter().flat_map(|bar| [bar.over, bar.under]) {
                 let known = group.rows.iter().any(|row| row.name == name);

@@ -30,14 +30,22 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: meminfo("MemTotal").unwrap_or(0),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-            filesystem: dir
-                .canonicalize()
-                .ok()
-                .and_then(|dir| mount_type(&read("/proc/self/mountinfo"), &dir))
-                .unwrap_or_else(|| "unknown".into()),
+            filesystem: filesystem(dir),
             thp: chosen(&read("/sys/kernel/mm/transparent_hugepage/enabled")),
         }
     }
+}
+
+fn filesystem(dir: &Path) -> String {
+    dir.canonicalize()
+        .ok()
+        .and_then(|dir| mount_type(&read("/proc/self/mountinfo"), &dir))
+        .unwrap_or_else(|| "unknown".into())
+}
+
+/// Whether a sync of files in `dir` can mean that they are on a disk of this machine.
+pub(crate) fn has_disk(dir: &Path) -> bool {
+    !matches!(&*filesystem(dir), "tmpfs" | "ramfs" | "overlay" | "9p" | "proc" | "unknown")
 }
 
 /// The first line that a program prints, if it is there and succeeds.

@@ -5,10 +5,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
 
 mod child;
+mod files;
 mod groups;
+mod log;
 mod machine;
 mod mapping;
+mod payload;
 mod peers;
+mod peers_wal;
 mod report;
 mod rounds;
 mod row;
@@ -61,6 +65,12 @@ struct Args {
     /// Pairs of a delete and a create in each round of the group `churn`; as many as tokens where not given
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1000..=10_000_000_000))]
     churn_operations: Option<u64>,
+    /// Records a round of the groups of the log; below 3,000,000 none of their bars is judged
+    #[arg(long, value_name = "N", default_value_t = row::RECORDS_TO_JUDGE, value_parser = value_parser!(u64).range(10_000..=100_000_000))]
+    records: u64,
+    /// Folder in which those groups make their files, in a fresh folder that goes again; nothing else in it is touched
+    #[arg(long, value_name = "PATH", default_value = "target/bench-report/data")]
+    dir: PathBuf,
     /// Only the group of this id
     #[arg(long, value_name = "ID")]
     group: Option<String>,
@@ -82,7 +92,8 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Failure> {
     let churn = args.churn_operations.unwrap_or(args.tokens);
-    let work = Work { tokens: args.tokens, seed: args.seed, verify: true, churn };
+    let (tokens, seed, records) = (args.tokens, args.seed, args.records);
+    let mut work = Work { tokens, seed, verify: true, churn, records, dir: Path::new("") };
     if args.serve_rows {
         return child::serve(groups::all(), work);
     }
@@ -91,6 +102,9 @@ fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::Input(format!("no group {group:?}; there are {}", ids.join(", "))));
     }
     enough_memory(&work)?;
+    let data = files::Data::make(&args.dir)?;
+    data.go_when_interrupted()?;
+    work.dir = data.dir();
     let started = SystemTime::now();
     let out = args.out.clone().unwrap_or_else(|| default_out(started));
     fs::create_dir_all(&out).map_err(|error| cannot_write(&out, &error))?;
@@ -159,7 +173,7 @@ mod tests {
 
     #[test]
     fn more_tokens_than_memory_is_refused_before_anything_is_measured() {
-        let work = Work { tokens: u64::MAX / 1024, seed: 1, verify: false, churn: 1 };
+        let work = Work { tokens: u64::MAX / 1024, ..Work::small() };
         let failure = enough_memory(&work).unwrap_err();
         assert_eq!(failure.exit_code(), 3);
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     machine::{self, Machine},
-    row::{Bar, Failure, Kind, Side, TOKENS_TO_JUDGE, Work},
+    row::{Bar, Failure, Kind, On, RECORDS_TO_JUDGE, Side, TOKENS_TO_JUDGE, Work},
 };
 
 #[derive(Debug, Serialize)]
@@ -29,6 +29,7 @@ pub(crate) struct Report {
 #[derive(Debug, Serialize)]
 struct Settings {
     tokens: u64,
+    records: u64,
     seed: u64,
     rounds: usize,
 }
@@ -39,6 +40,11 @@ pub(crate) struct GroupReport {
     pub(crate) title: &'static str,
     pub(crate) unit: &'static str,
     pub(crate) rows: Vec<RowReport>,
+    /// Sentences for whoever reads the rows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
+    #[serde(skip)]
+    pub(crate) on: On,
     #[serde(skip)]
     pub(crate) bars: Vec<Bar>,
 }
@@ -74,6 +80,8 @@ struct BarReport {
 /// A floor does the same work each round. Where its 90th percentile is further than this from its 10th, something else
 /// had the machine, and a ratio of medians says little. On an idle machine the two lie within 1.2.
 const FLOOR_SPREAD_MAX: f64 = 1.5;
+/// The same for a floor that syncs: a disk alone on an idle machine was seen to vary by 2 within a minute.
+const DISK_SPREAD_MAX: f64 = 3.0;
 
 impl Report {
     pub(crate) fn new(
@@ -91,7 +99,12 @@ impl Report {
             rustc: machine::first_line("rustc", &["--version"]),
             started: humantime::format_rfc3339_seconds(started).to_string(),
             machine,
-            config: Settings { tokens: work.tokens, seed: work.seed, rounds },
+            config: Settings {
+                tokens: work.tokens,
+                records: work.records,
+                seed: work.seed,
+                rounds,
+            },
             groups,
             bars,
         }
@@ -119,7 +132,7 @@ impl Report {
     fn facts(&self) -> [String; 2] {
         let Machine { cpu, cores, memory_bytes, kernel, filesystem, thp } = &self.machine;
         let gib = *memory_bytes as f64 / f64::from(1 << 30);
-        let Settings { tokens, seed, rounds } = self.config;
+        let Settings { tokens, records, seed, rounds } = self.config;
         let unknown = || "unknown".to_owned();
         let rustc = self.rustc.clone().unwrap_or_else(unknown);
         let git = self.git.clone().unwrap_or_else(unknown);
@@ -128,7 +141,7 @@ impl Report {
                 "{cpu}, {cores} cores, {gib:.1} GiB, kernel {kernel}, {filesystem}, huge pages {thp}"
             ),
             format!(
-                "{tokens} tokens, seed {seed}, {rounds} rounds, {}, {rustc}, commit {git}",
+                "{tokens} tokens, {records} records, seed {seed}, {rounds} rounds, {}, {rustc}, commit {git}",
                 self.started
             ),
         ]
@@ -154,13 +167,7 @@ impl GroupReport {
     }
 
     fn bars(&self, work: &Work) -> impl Iterator<Item = BarReport> {
-        let doubt = if work.tokens < TOKENS_TO_JUDGE {
-            Some("not judged: too few tokens")
-        } else if self.is_noisy() {
-            Some("not judged: machine too noisy")
-        } else {
-            None
-        };
+        let doubt = self.doubt(work);
         self.bars.iter().map(move |&Bar { id, over, under, side, bar, goal }| {
             let value = self.median(over).zip(self.median(under)).map(|(over, under)| over / under);
             let not_judged = if value.is_none() { Some("not measured") } else { doubt };
@@ -172,12 +179,25 @@ impl GroupReport {
         })
     }
 
+    /// Why no bar of this group is judged, if none is.
+    fn doubt(&self, work: &Work) -> Option<&'static str> {
+        let too_few = match self.on {
+            On::Memory => (work.tokens < TOKENS_TO_JUDGE).then_some("not judged: too few tokens"),
+            On::Disk => (work.records < RECORDS_TO_JUDGE).then_some("not judged: too few records"),
+        };
+        let no_disk = self.on == On::Disk && !machine::has_disk(work.dir);
+        too_few
+            .or_else(|| no_disk.then_some("not judged: no disk behind the files"))
+            .or_else(|| self.is_noisy().then_some("not judged: machine too noisy"))
+    }
+
     fn is_noisy(&self) -> bool {
+        let spread_max = if self.on == On::Disk { DISK_SPREAD_MAX } else { FLOOR_SPREAD_MAX };
         self.rows
             .iter()
             .filter(|row| row.kind == Kind::Floor)
             .filter_map(|row| Some(row.high? / row.low?))
-            .any(|spread| spread > FLOOR_SPREAD_MAX)
+            .any(|spread| spread > spread_max)
     }
 }
 
@@ -221,6 +241,8 @@ mod tests {
             id: "create",
             title: "Create & keep",
             unit: "ns/op",
+            on: On::Memory,
+            notes: vec!["A note & more".into()],
             rows: vec![row("ours", Kind::Ours, ours), row("floor<x>", Kind::Floor, 4.0)],
             bars: vec![
                 bar("P1", "ours", Side::AtMost),
@@ -228,7 +250,7 @@ mod tests {
                 bar("P3", "absent", Side::AtMost),
             ],
         };
-        let work = Work { tokens, seed: 1, verify: true, churn: 1 };
+        let work = Work { tokens, ..Work::small() };
         Report::new(Machine::default(), SystemTime::UNIX_EPOCH, &work, 31, vec![group])
     }
 
@@ -250,10 +272,24 @@ mod tests {
     }
 
     #[test]
+    fn bars_on_files_need_a_disk_and_enough_records() {
+        let mut report = report(6.5, TOKENS_TO_JUDGE);
+        let group = &mut report.groups[0];
+        group.on = On::Disk;
+        let few = Work { records: RECORDS_TO_JUDGE - 1, ..Work::small() };
+        assert_eq!(group.doubt(&few), Some("not judged: too few records"));
+        let dir = std::path::Path::new("/proc");
+        let in_memory = Work { records: RECORDS_TO_JUDGE, dir, ..Work::small() };
+        assert_eq!(group.doubt(&in_memory), Some("not judged: no disk behind the files"));
+        group.on = On::Memory;
+        assert_eq!(group.doubt(&Work { tokens: TOKENS_TO_JUDGE, ..in_memory }), None);
+    }
+
+    #[test]
     fn on_a_noisy_machine_nothing_is_judged() {
         let mut report = report(6.5, TOKENS_TO_JUDGE);
         let group = &mut report.groups[0];
-        let work = Work { tokens: TOKENS_TO_JUDGE, seed: 1, verify: false, churn: 1 };
+        let work = Work { tokens: TOKENS_TO_JUDGE, ..Work::small() };
         assert!(group.bars(&work).next().is_some_and(|bar| bar.pass.is_some()));
         group.rows[1].high = group.rows[1].low.map(|low| low * FLOOR_SPREAD_MAX * 1.01);
         assert!(group.bars(&work).all(|bar| bar.pass.is_none()));
@@ -284,7 +320,7 @@ mod tests {
         let report = report(6.5, TOKENS_TO_JUDGE);
         let (html, markdown) = (html::page(&report), report.markdown());
         for page in [&html, &markdown] {
-            for word in ["ours", "P1", "P3", "missed", "not measured"] {
+            for word in ["ours", "P1", "P3", "missed", "not measured", "A note"] {
                 assert!(page.contains(word), "{word}");
             }
         }

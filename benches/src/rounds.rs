@@ -1,13 +1,16 @@
 //! Measures the rows of a group in interleaved rounds, the order turned round each time, so that what drifts on the
 //! machine hits all alike. The first round is thrown away: the host may not have backed the memory before it.
 
-use std::io::{self, IsTerminal};
+use std::{
+    fs::File,
+    io::{self, IsTerminal},
+};
 
 use crate::{
     child::HugeHeap,
     mapping::Mapping,
     report::{GroupReport, RowReport},
-    row::{Failure, Group, Row, Work},
+    row::{Failure, Group, On, Row, Work},
 };
 
 /// Reading back takes as long as a round, so it follows the first, this many others, and the last.
@@ -29,10 +32,8 @@ pub(crate) fn measure(
             if watched {
                 eprint!("\r\x1b[K{}: round {round} of {rounds}, {}", group.id, row.name);
             }
-            // Memory of the whole guest: it serves the child as well.
-            Mapping::back(work.tokens).map_err(|error| {
-                Failure::Environment(format!("cannot map {} tokens: {error}", work.tokens))
-            })?;
+            settle(group.on, work)?;
+            let row = &mut group.rows[index];
             let sample = match child.as_mut().filter(|_| row.huge_heap) {
                 Some(child) => child.measure(group.id, row.name, verify)?,
                 None => (row.measure)(&Work { verify, ..*work })?,
@@ -46,7 +47,27 @@ pub(crate) fn measure(
         eprint!("\r\x1b[K");
     }
     let rows = group.rows.iter().zip(samples).map(|(row, samples)| summary(row, samples)).collect();
-    Ok(GroupReport { id: group.id, title: group.title, unit: "ns/op", rows, bars: group.bars })
+    let Group { id, title, unit, on, bars, notes, .. } = group;
+    Ok(GroupReport { id, title, unit, on, rows, bars, notes: notes() })
+}
+
+/// Before each row alike: the host backs as much memory as a row takes, in a group on disk for the page cache, and what
+/// the row before has left to be written is on the disk.
+fn settle(on: On, work: &Work) -> Result<(), Failure> {
+    let tokens = match on {
+        On::Memory => work.tokens,
+        On::Disk => work.records,
+    };
+    // Memory of the whole guest: it serves the child as well.
+    Mapping::back(tokens)
+        .map_err(|error| Failure::Environment(format!("cannot map {tokens} tokens: {error}")))?;
+    if on == On::Disk {
+        let synced = File::open(work.dir).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
+        synced.map_err(|error| {
+            Failure::Environment(format!("cannot sync {}: {error}", work.dir.display()))
+        })?;
+    }
+    Ok(())
 }
 
 /// Forwards and backwards in turn.
@@ -92,8 +113,8 @@ mod tests {
                 Ok(Sample { elapsed_ns, operations: 10 })
             })
         };
-        let group = Group { id: "g", title: "", rows: vec![row("a"), row("b")], bars: vec![] };
-        let work = Work { tokens: 10, seed: 1, verify: false, churn: 1 };
+        let group = Group::in_memory("g", "", vec![row("a"), row("b")], vec![]);
+        let work = Work { verify: false, ..Work::small() };
         let report = measure(group, &work, 3).unwrap();
         assert_eq!(*calls.borrow(), "abbaabba");
         assert_eq!((report.rows[0].median, report.rows[0].samples), (Some(2.0), 3));
@@ -113,7 +134,7 @@ mod tests {
     #[test]
     fn a_failed_check_ends_the_run() {
         let row = Row::new("a", Kind::Ours, "", |_: &Work| Err(Failure::Check("lost".into())));
-        let group = Group { id: "g", title: "", rows: vec![row], bars: vec![] };
-        assert!(measure(group, &Work { tokens: 1, seed: 1, verify: true, churn: 1 }, 1).is_err());
+        let group = Group::in_memory("g", "", vec![row], vec![]);
+        assert!(measure(group, &Work::small(), 1).is_err());
     }
 }

@@ -1,9 +1,11 @@
 //! What a group of rows is made of: names, kinds, how to measure one round, and the bars between rows.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 /// Fewer tokens fit in caches and warm up too little for a ratio to mean anything.
 pub(crate) const TOKENS_TO_JUDGE: u64 = 9_500_000;
+/// Fewer records of a log do not fill three segments of the default size.
+pub(crate) const RECORDS_TO_JUDGE: u64 = 3_000_000;
 
 /// What every row does in one round.
 #[derive(Clone, Copy, Debug)]
@@ -15,11 +17,25 @@ pub(crate) struct Work {
     pub(crate) verify: bool,
     /// Pairs of a delete and a create in a round of churn.
     pub(crate) churn: u64,
+    /// Records a round of the groups of the log. Rows that are slower by their nature take a stated part of them.
+    pub(crate) records: u64,
+    /// Where those groups make their files; made for this run, and gone after it.
+    pub(crate) dir: &'static Path,
+}
+
+#[cfg(test)]
+impl Work {
+    /// Too little to judge, and enough for every row to do all that it does.
+    pub(crate) fn small() -> Work {
+        let dir = std::env::temp_dir().leak();
+        Work { tokens: 1000, seed: 3, verify: true, churn: 1000, records: 30_000, dir }
+    }
 }
 
 /// One timed round of one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sample {
+    /// Or bytes, in a group whose unit they are.
     pub(crate) elapsed_ns: u64,
     pub(crate) operations: u64,
 }
@@ -72,8 +88,46 @@ impl Row {
 pub(crate) struct Group {
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
+    pub(crate) unit: &'static str,
+    /// What it measures: memory, or files.
+    pub(crate) on: On,
     pub(crate) rows: Vec<Row>,
     pub(crate) bars: Vec<Bar>,
+    /// Asked after the last round: what the rows saw and a reader should know.
+    pub(crate) notes: Notes,
+}
+
+pub(crate) type Notes = Box<dyn Fn() -> Vec<String>>;
+
+impl Group {
+    /// A group that measures memory, in nanoseconds.
+    pub(crate) fn in_memory(
+        id: &'static str,
+        title: &'static str,
+        rows: Vec<Row>,
+        bars: Vec<Bar>,
+    ) -> Group {
+        let notes = Box::new(Vec::new);
+        Group { id, title, unit: "ns/op", on: On::Memory, rows, bars, notes }
+    }
+
+    /// A group that measures files, in nanoseconds.
+    pub(crate) fn on_disk(
+        id: &'static str,
+        title: &'static str,
+        rows: Vec<Row>,
+        bars: Vec<Bar>,
+    ) -> Group {
+        Group { on: On::Disk, ..Group::in_memory(id, title, rows, bars) }
+    }
+}
+
+/// What a group measures. It decides what is done before each row, and when its bars are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    Memory,
+    /// Files of which a sync is part of the figure: only on a disk does that mean anything.
+    Disk,
 }
 
 /// A ratio of two rows' medians and what it must reach.

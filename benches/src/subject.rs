@@ -115,7 +115,7 @@ mod tests {
             let sample = |elapsed_ns| Sample { elapsed_ns, operations: 1 };
             Ok([sample(10 * counted.get()), sample(10 * counted.get() + 1)])
         });
-        let work = Work { tokens: 1, seed: 1, verify: false, churn: 1 };
+        let work = Work::small();
         assert_eq!(first(&work).unwrap().elapsed_ns, 10);
         assert_eq!(last(&work).unwrap().elapsed_ns, 11);
         assert_eq!(last(&work).unwrap().elapsed_ns, 21);
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_row_that_lost_a_token_fails_its_check() {
-        let work = Work { tokens: 1000, seed: 3, verify: true, churn: 1 };
+        let work = Work::small();
         let lost = || tokens::checksum(work.seed, 0..999);
         assert_eq!(check(&work, "x", lost).unwrap_err().exit_code(), 1);
         assert!(check(&Work { verify: false, ..work }, "x", lost).is_ok());

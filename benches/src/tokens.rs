@@ -75,17 +75,24 @@ pub(crate) struct Checksum {
     xor: u64,
 }
 
+impl Checksum {
+    pub(crate) fn add(&mut self, words: &Words) {
+        let pairs = [GOLDEN, PI, E, GOLDEN ^ PI];
+        let hash = words
+            .chunks_exact(2)
+            .zip(pairs)
+            .fold(0, |hash, (pair, key)| fold(pair[0] ^ key ^ hash, pair[1] ^ key.rotate_left(32)));
+        self.count += 1;
+        self.sum = self.sum.wrapping_add(hash);
+        self.xor ^= hash;
+    }
+}
+
 impl FromIterator<Words> for Checksum {
     fn from_iter<I: IntoIterator<Item = Words>>(tokens: I) -> Checksum {
         let mut checksum = Checksum::default();
         for words in tokens {
-            let pairs = [GOLDEN, PI, E, GOLDEN ^ PI];
-            let hash = words.chunks_exact(2).zip(pairs).fold(0, |hash, (pair, key)| {
-                fold(pair[0] ^ key ^ hash, pair[1] ^ key.rotate_left(32))
-            });
-            checksum.count += 1;
-            checksum.sum = checksum.sum.wrapping_add(hash);
-            checksum.xor ^= hash;
+            checksum.add(&words);
         }
         checksum
     }

@@ -22,7 +22,7 @@ pub(crate) fn group() -> Group {
         slotmap::SlotMap<slotmap::DefaultKey, crate::peers::Plain>));
     let (over, under) = ("neurograph:last_tenth", "neurograph:first_tenth");
     let bars = vec![Bar { id: "churn", over, under, side: Side::AtMost, bar: 1.2, goal: 1.0 }];
-    Group { id: "churn", title: "Delete and create at 90 % full, a pair", rows, bars }
+    Group::in_memory("churn", "Delete and create at 90 % full, a pair", rows, bars)
 }
 
 fn ours(work: &Work) -> Result<[Sample; 2], Failure> {

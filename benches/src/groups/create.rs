@@ -65,7 +65,7 @@ pub(crate) fn group() -> Group {
         ),
         bar("linear:size", "neurograph", "neurograph:1M", Side::AtMost, 1.05, 1.0),
     ];
-    Group { id: "create", title: "Create tokens one by one", rows, bars }
+    Group::in_memory("create", "Create tokens one by one", rows, bars)
 }
 
 fn fresh(work: &Work, change: impl FnOnce(&mut ArenaConfig)) -> Result<Sample, Failure> {

@@ -15,7 +15,7 @@ pub(crate) fn group() -> Group {
     ];
     let (over, under) = ("floor:rewrite", "neurograph:warm");
     let bars = vec![Bar { id: "P9", over, under, side: Side::AtLeast, bar: 0.65, goal: 0.8 }];
-    Group { id: "create_2t", title: "Create tokens one by one, two threads", rows, bars }
+    Group::in_memory("create_2t", "Create tokens one by one, two threads", rows, bars)
 }
 
 /// Runs `work` of both halves at once, each on a thread; the time of the slower.

@@ -15,7 +15,7 @@ pub(crate) fn group() -> Group {
         slab::Slab<crate::peers::Plain>,
         slotmap::SlotMap<slotmap::DefaultKey, crate::peers::Plain>,
         thunderdome::Arena<crate::peers::Plain>));
-    Group { id: "delete", title: "Delete tokens by id, in random order", rows, bars: vec![] }
+    Group::in_memory("delete", "Delete tokens by id, in random order", rows, vec![])
 }
 
 fn ours(work: &Work) -> Result<Sample, Failure> {

@@ -34,7 +34,7 @@ pub(crate) fn group() -> Group {
         goal: 1.2,
     };
     let bars = vec![bar("get", "neurograph"), bar("get:many", "neurograph:many")];
-    Group { id: "get", title: "Read tokens by id, in random order", rows, bars }
+    Group::in_memory("get", "Read tokens by id, in random order", rows, bars)
 }
 
 fn read(work: &Work, how: fn(&Arena, &[TokenId]) -> Option<u64>) -> Result<Sample, Failure> {

@@ -28,7 +28,7 @@ pub(crate) fn group() -> Group {
         thunderdome::Arena<crate::peers::Plain>));
     let (over, under) = ("floor:read", "neurograph");
     let bars = vec![Bar { id: "iterate", over, under, side: Side::AtLeast, bar: 0.8, goal: 0.9 }];
-    Group { id: "iterate", title: "Read all tokens in the order of their slots", rows, bars }
+    Group::in_memory("iterate", "Read all tokens in the order of their slots", rows, bars)
 }
 
 fn read(work: &Work, walk: fn(&Arena) -> u64) -> Result<Sample, Failure> {

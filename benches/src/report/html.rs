@@ -64,8 +64,8 @@ fn table(group: &GroupReport) -> String {
         );
     }
     out.push_str("</table>");
-    if let Some(prose) = group.faster() {
-        put(&mut out, &format!("<p>{}</p>", escape(&prose)));
+    for prose in group.faster().iter().chain(&group.notes) {
+        put(&mut out, &format!("<p>{}</p>", escape(prose)));
     }
     out
 }

@@ -24,7 +24,7 @@ pub(super) fn page(report: &Report) -> String {
                 ),
             );
         }
-        if let Some(prose) = group.faster() {
+        for prose in group.faster().iter().chain(&group.notes) {
             line(&mut page, format_args!("\n{prose}"));
         }
     }
