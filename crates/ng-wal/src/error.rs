@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Lsn, SegmentId};
+use crate::{Lsn, Row, SegmentId};
 
 /// A setting outside its allowed range.
 #[non_exhaustive]
@@ -29,8 +29,8 @@ pub enum OpenError {
     /// Damage to records that were proven durable, or damage no single crash can cause.
     #[error(
         "wal {}: corrupt: {file} at offset {offset} (LSN {lsn}): {found} (expected {expected}); \
-         proven durable below LSN {durable_below}; nothing was changed",
-        dir.display()
+         proven durable below LSN {durable_below}; nothing was changed. {}",
+        dir.display(), advice(dir)
     )]
     #[allow(missing_docs)] // the fields are the sentence above
     Corrupt {
@@ -41,16 +41,22 @@ pub enum OpenError {
         found: Box<str>,
         expected: Box<str>,
         durable_below: Lsn,
+        row: Row,
     },
-    /// A segment file is absent from the middle of the log.
-    #[error("wal {}: missing: segment {segment} is absent: {found}; nothing was changed", dir.display())]
+    /// A segment file that must be there is absent.
+    #[error(
+        "wal {}: missing: segment {segment} is absent: {found}; nothing was changed. {}",
+        dir.display(), advice(dir)
+    )]
     Missing {
         /// Directory of the log.
         dir: PathBuf,
         /// Number of the absent segment.
         segment: SegmentId,
-        /// What the neighbours say.
+        /// What the neighbours, or the owner's checkpoint, say.
         found: Box<str>,
+        /// The state in the recovery table.
+        row: Row,
     },
     /// Another handle, in this process or another, has the log open.
     #[error("wal {}: locked: held by {holder}", dir.display())]
@@ -71,6 +77,8 @@ pub enum OpenError {
         found: Box<str>,
         /// The formats this build reads.
         readable: Box<str>,
+        /// The state in the recovery table.
+        row: Row,
     },
     /// A file with a segment's name that is not a segment of this log.
     #[error("wal {}: foreign: {file}: {found} (expected {expected}); nothing was changed", dir.display())]
@@ -83,6 +91,8 @@ pub enum OpenError {
         found: Box<str>,
         /// What it should be.
         expected: Box<str>,
+        /// The state in the recovery table.
+        row: Row,
     },
     /// The directory or a file of it cannot be written.
     #[error("wal {}: read-only: {operation} failed", path.display())]
@@ -108,7 +118,26 @@ pub enum OpenError {
     },
 }
 
+/// What an operator can do about damage.
+fn advice(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "Inspect: ng wal verify {dir}. Keep the readable prefix: ng wal salvage {dir} --to <dir2>"
+    )
+}
+
 impl OpenError {
+    /// The state of the recovery table, if it was the files' state that was refused.
+    pub fn row(&self) -> Option<Row> {
+        match self {
+            Self::Corrupt { row, .. }
+            | Self::Missing { row, .. }
+            | Self::Version { row, .. }
+            | Self::Foreign { row, .. } => Some(*row),
+            Self::Config(_) | Self::Locked { .. } | Self::ReadOnly { .. } | Self::Io { .. } => None,
+        }
+    }
+
     pub(crate) fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();
         match source.kind() {

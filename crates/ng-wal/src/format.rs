@@ -15,6 +15,8 @@ pub(crate) const FRAME_ALIGN_BYTES: u64 = 64;
 pub(crate) const FRAME_HEADER_BYTES: u64 = 64;
 /// Largest payload of a frame with more than one record: 64 KiB with the header.
 pub(crate) const FRAME_PAYLOAD_BYTES_MAX: usize = 65_536 - 64;
+/// Largest payload of a record.
+pub(crate) const RECORD_PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// Bytes before a record's payload.
 pub(crate) const RECORD_HEADER_BYTES: usize = 4;
 /// Where the start frame stands: the block after the header.
@@ -291,11 +293,21 @@ pub(crate) fn decode_frame_header(bytes: &[u8], place: Place) -> HeaderRead {
         && header.durable_end <= header.base_lsn
         && (header.kind == FrameKind::Data) == (header.count > 0)
         && u64::from(header.count) * 8 <= u64::from(header.payload_bytes).max(8)
-        && header.base_lsn < 1 << 62;
+        && header.base_lsn < 1 << 62
+        && u64::from(header.payload_bytes) <= payload_bytes_max(&header);
     if !sound {
         return HeaderRead::Malformed;
     }
     HeaderRead::Valid(header, chain_value(stored, header.payload_crc))
+}
+
+/// Most that a frame of this kind holds: nobody reserves memory for more.
+fn payload_bytes_max(header: &FrameHeader) -> u64 {
+    match (header.kind, header.count) {
+        (FrameKind::Data, 1) => record_bytes(RECORD_PAYLOAD_BYTES_MAX) as u64,
+        (FrameKind::Data, _) => FRAME_PAYLOAD_BYTES_MAX as u64,
+        _ => BLOCK_BYTES,
+    }
 }
 
 /// Checksum of what follows a frame's header: payload and padding, so that no byte of a frame is

@@ -30,6 +30,7 @@ mod actor;
 mod backup;
 mod commit;
 mod config;
+mod decide;
 mod error;
 mod format;
 mod janitor;
@@ -39,6 +40,8 @@ mod observer;
 mod reader;
 mod recovery;
 mod ring;
+mod row;
+mod scan;
 mod segment;
 mod stats;
 mod storage;
@@ -48,6 +51,8 @@ mod waiters;
 mod wal;
 mod writer;
 
+#[cfg(all(test, not(loom)))]
+mod decide_tests;
 #[cfg(all(test, not(loom)))]
 mod fault_tests;
 #[cfg(all(test, loom))]
@@ -60,7 +65,7 @@ mod memory_disk;
 mod recovery_tests;
 
 pub use crate::backup::BackupError;
-pub use crate::config::{Durability, WalConfig};
+pub use crate::config::{Durability, Needs, WalConfig};
 pub use crate::error::{
     AppendError, CloseError, ConfigError, Failure, OpenError, ReadError, RetireError, WaitError,
 };
@@ -68,6 +73,7 @@ pub use crate::lsn::{Lsn, SegmentId};
 pub use crate::observer::{FullEvent, RecoveredEvent, Rotated, Synced, WalObserver, Written};
 pub use crate::reader::{Reader, Record};
 pub use crate::recovery::{Recovery, Tail};
+pub use crate::row::Row;
 pub use crate::stats::WalStats;
 pub use crate::wal::{Health, Wal};
 

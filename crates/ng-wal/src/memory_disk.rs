@@ -15,6 +15,8 @@ use crate::sync::{Arc, Mutex, thread};
 pub(crate) struct Faults {
     /// Writes fail with "no space left".
     pub(crate) full: AtomicBool,
+    /// Bytes by which files may still grow; negative: any. A file that shrinks gives back.
+    pub(crate) growth_left: AtomicI64,
     /// Syncs of files until one fails with EIO; negative: none does.
     pub(crate) syncs_left: AtomicI64,
     /// Syncs of files that may end, each when it has begun; negative: all.
@@ -56,6 +58,7 @@ impl MemoryDir {
         let dir = Self::default();
         dir.faults.syncs_left.store(-1, Ordering::Relaxed);
         dir.faults.syncs_allowed.store(-1, Ordering::Relaxed);
+        dir.faults.growth_left.store(-1, Ordering::Relaxed);
         Arc::new(dir)
     }
 
@@ -90,6 +93,20 @@ impl Faults {
         if self.full.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        Ok(())
+    }
+}
+
+impl Faults {
+    fn grow(&self, bytes: usize) -> io::Result<()> {
+        let left = self.growth_left.load(Ordering::Relaxed);
+        if left < 0 {
+            return Ok(());
+        }
+        if left < bytes as i64 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.growth_left.fetch_sub(bytes as i64, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -178,6 +195,7 @@ impl LogFile for MemoryFile {
         let mut bytes = self.bytes.lock();
         let end = offset as usize + data.len();
         if bytes.len() < end {
+            self.faults.grow(end - bytes.len())?;
             bytes.resize(end, 0);
         }
         self.watch(data, offset, &bytes[offset as usize..end]);
@@ -216,7 +234,12 @@ impl LogFile for MemoryFile {
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.faults.changes.fetch_add(1, Ordering::Relaxed);
-        self.bytes.lock().resize(bytes as usize, 0);
+        let mut held = self.bytes.lock();
+        if self.faults.growth_left.load(Ordering::Relaxed) >= 0 {
+            let freed = held.len() as i64 - bytes as i64;
+            self.faults.growth_left.fetch_add(freed, Ordering::Relaxed);
+        }
+        held.resize(bytes as usize, 0);
         Ok(())
     }
 

@@ -81,8 +81,8 @@ pub(crate) struct Opened {
     pub(crate) bytes: u64,
     pub(crate) header: Result<SegmentHeader, HeaderFault>,
     pub(crate) start: Option<Start>,
-    /// The header is damaged, but a start frame of this segment stands in its place.
-    pub(crate) start_without_header: bool,
+    /// Zeroes up to the end of the start frame's block (or of the file).
+    pub(crate) start_is_blank: bool,
 }
 
 pub(crate) fn open_segment(
@@ -97,18 +97,74 @@ pub(crate) fn open_segment(
     blocks.truncate(read);
     let header = format::decode_segment_header(&blocks);
     let start_bytes = blocks.get(START_OFFSET as usize..).unwrap_or_default();
-    let salt = match &header {
-        Ok(header) => header.salt,
-        Err(_) => format::claimed_salt(start_bytes),
-    };
-    let start = decode_start_frame(start_bytes, Place { salt, seq, offset: START_OFFSET });
-    Ok(Opened {
-        file,
-        bytes,
-        start_without_header: header.is_err() && start.is_some() && salt != 0,
-        start: start.filter(|_| header.is_ok()),
-        header,
-    })
+    let start = header.as_ref().ok().and_then(|header| {
+        decode_start_frame(start_bytes, Place { salt: header.salt, seq, offset: START_OFFSET })
+    });
+    let start_is_blank = start_bytes.iter().all(|byte| *byte == 0);
+    Ok(Opened { file, bytes, start, start_is_blank, header })
+}
+
+/// Whether a frame of segment `seq` stands anywhere in a file whose header is damaged: each place
+/// is asked with the salt that stands there.
+pub(crate) fn stray_frame(file: &dyn LogFile, seq: SegmentId, bytes: u64) -> io::Result<bool> {
+    let mut found = false;
+    each_unit(file, START_OFFSET, bytes, |offset, unit| {
+        let salt = format::claimed_salt(unit);
+        let place = Place { salt, seq, offset };
+        found |=
+            salt != 0 && matches!(format::decode_frame_header(unit, place), HeaderRead::Valid(..));
+        !found
+    })?;
+    Ok(found)
+}
+
+/// Header-valid frames of the segment from `from` on.
+pub(crate) fn islands(
+    file: &dyn LogFile,
+    segment: &SegmentHeader,
+    from: u64,
+    limit: u64,
+) -> io::Result<Islands> {
+    let mut islands = Islands::default();
+    each_unit(file, from, limit, |offset, unit| {
+        if unit.iter().any(|byte| *byte != 0) {
+            islands.dirty_end = offset + unit.len() as u64;
+        }
+        let place = Place { salt: segment.salt, seq: segment.seq, offset };
+        if format::has_salt(unit, segment.salt) {
+            islands.salted = true;
+            if let HeaderRead::Valid(header, _) = format::decode_frame_header(unit, place) {
+                islands.add(offset, &header);
+            }
+        }
+        true
+    })?;
+    Ok(islands)
+}
+
+/// Shows each place where a frame could begin, until `see` says that it is enough.
+fn each_unit(
+    file: &dyn LogFile,
+    from: u64,
+    limit: u64,
+    mut see: impl FnMut(u64, &[u8]) -> bool,
+) -> io::Result<()> {
+    let mut buf = vec![0; CHUNK_BYTES.min(limit.saturating_sub(from) as usize)];
+    let mut offset = from;
+    while offset < limit {
+        let want = (limit - offset).min(CHUNK_BYTES as u64) as usize;
+        let read = read_full(file, &mut buf[..want], offset)?;
+        for (i, unit) in buf[..read].chunks(format::FRAME_ALIGN_BYTES as usize).enumerate() {
+            if !see(offset + i as u64 * format::FRAME_ALIGN_BYTES, unit) {
+                return Ok(());
+            }
+        }
+        if read < want {
+            break;
+        }
+        offset += read as u64;
+    }
+    Ok(())
 }
 
 fn decode_start_frame(bytes: &[u8], place: Place) -> Option<Start> {
@@ -267,31 +323,7 @@ impl Walk {
 
     /// What stands beyond the place where the walk stopped.
     pub(crate) fn islands(&self) -> io::Result<Islands> {
-        let mut islands = Islands::default();
-        let mut buf = vec![0; CHUNK_BYTES];
-        let mut offset = self.pos;
-        while offset < self.limit {
-            let want = (self.limit - offset).min(CHUNK_BYTES as u64) as usize;
-            let read = read_full(&*self.file, &mut buf[..want], offset)?;
-            for (i, unit) in buf[..read].chunks(format::FRAME_ALIGN_BYTES as usize).enumerate() {
-                let at = offset + i as u64 * format::FRAME_ALIGN_BYTES;
-                if unit.iter().any(|byte| *byte != 0) {
-                    islands.dirty_end = at + unit.len() as u64;
-                }
-                if !format::has_salt(unit, self.header.salt) {
-                    continue;
-                }
-                let place = Place { offset: at, ..self.place() };
-                if let HeaderRead::Valid(header, _) = format::decode_frame_header(unit, place) {
-                    islands.add(at, &header);
-                }
-            }
-            if read < want {
-                break;
-            }
-            offset += read as u64;
-        }
-        Ok(islands)
+        islands(&*self.file, &self.header, self.pos, self.limit)
     }
 }
 
@@ -300,10 +332,16 @@ impl Walk {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Islands {
     pub(crate) frames: u64,
+    /// Those with records.
+    pub(crate) data_frames: u64,
     pub(crate) last_offset: u64,
     /// Highest promise among them, and where it stands.
     pub(crate) promise: u64,
     pub(crate) promise_offset: u64,
+    /// What the last seal promises; 0 without one.
+    pub(crate) seal: u64,
+    /// The segment's salt stands there, in a whole header or a torn one.
+    pub(crate) salted: bool,
     /// End of the last 64 bytes that are not zero; 0 if all are.
     pub(crate) dirty_end: u64,
 }
@@ -311,7 +349,11 @@ pub(crate) struct Islands {
 impl Islands {
     fn add(&mut self, offset: u64, header: &FrameHeader) {
         self.frames += 1;
+        self.data_frames += u64::from(header.count > 0);
         self.last_offset = offset;
+        if header.kind == FrameKind::Seal {
+            self.seal = header.durable_end;
+        }
         if header.durable_end > self.promise {
             self.promise = header.durable_end;
             self.promise_offset = offset;
@@ -376,7 +418,7 @@ impl Reader {
             let opened = open_segment(&*io, seq, Access::Read)
                 .map_err(|(step, e)| OpenError::io(step, &io.path().join(file_name(seq)), e))?;
             if let Err(fault) = opened.header {
-                return Err(crate::recovery::header_error(io.path(), &file_name(seq), &fault));
+                return Err(crate::recovery::header_error(io.path(), seq, &fault));
             }
         }
         Ok(Self::at(io, first, None))

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::format::{self, FIRST_FRAME_OFFSET, Start};
+use crate::decide::{Asked, decide};
+use crate::format::{self, FIRST_FRAME_OFFSET, START_OFFSET, Start};
 use crate::memory_disk::MemoryDir;
 use crate::reader::Reader;
-use crate::recovery::{Recovered, Recovery, Tail, decide, recover, scan};
+use crate::recovery::{Recovered, Recovery, Tail, recover};
+use crate::scan::scan;
 use crate::segment::{self, ActiveSegment, file_name};
 use crate::storage::LogIo;
 use crate::sync::Arc;
@@ -349,6 +351,34 @@ fn a_complete_segment_with_damage_or_cut_at_a_frame_is_refused() {
 }
 
 #[test]
+fn a_damaged_start_frame_does_not_hide_the_durable_records_behind_it() {
+    let mut log = Log::new();
+    log.frame(2);
+    log.rotate();
+    log.frame(2);
+    log.synced();
+    let files = log.files();
+    for at in (START_OFFSET as usize..START_OFFSET as usize + 128).step_by(5) {
+        let mut torn = files.clone();
+        torn.get_mut(&name(2)).unwrap()[at] ^= 1;
+        // Only the pad stands behind; it promises what the segment before holds.
+        assert_eq!(check_open(&torn).0, 3, "byte {at}");
+    }
+    log.frame(1); // attests the two
+    let files = log.files();
+    for at in (START_OFFSET as usize..START_OFFSET as usize + 128).step_by(5) {
+        let mut files = files.clone();
+        files.get_mut(&name(2)).unwrap()[at] ^= 1;
+        let error = refuse(&files);
+        let OpenError::Corrupt { file, offset, lsn, durable_below, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!((file.as_str(), *offset), (name(2).as_str(), START_OFFSET));
+        assert_eq!((lsn.get(), durable_below.get()), (3, 5));
+    }
+}
+
+#[test]
 fn a_half_prepared_successor_is_put_aside_and_a_named_one_is_refused() {
     let mut log = Log::new();
     log.frame(2);
@@ -440,9 +470,9 @@ fn damage_wider_than_one_crash_can_cause_is_refused() {
     let walk = far.segments[0].walk.as_mut().unwrap();
     walk.islands.frames = 1;
     walk.islands.last_offset = walk.end_offset + 2 * (1 << 20);
-    assert!(decide(&far, None).is_ok());
+    assert!(decide(&far, &Asked::default()).is_ok());
     far.segments[0].walk.as_mut().unwrap().islands.last_offset += 64;
-    assert!(decide(&far, None).is_err());
+    assert!(decide(&far, &Asked::default()).is_err());
 }
 
 #[test]
@@ -453,10 +483,10 @@ fn a_promise_is_exclusive_so_the_first_lost_record_may_be_the_promised_end() {
     let mut scanned = scan(&*log.dir).unwrap();
     for promise in 0..=5 {
         scanned.segments[0].walk.as_mut().unwrap().promise = promise;
-        assert!(decide(&scanned, None).is_ok(), "{promise}");
+        assert!(decide(&scanned, &Asked::default()).is_ok(), "{promise}");
     }
     scanned.segments[0].walk.as_mut().unwrap().promise = 6;
-    assert!(decide(&scanned, None).is_err());
+    assert!(decide(&scanned, &Asked::default()).is_err());
 }
 
 #[test]
@@ -476,6 +506,31 @@ fn a_cut_is_durable_and_the_unproven_records_are_written_again_before_open_retur
         // And the next open makes good.
         assert_eq!(check_open(&dir.snapshot()).0, 4);
     }
+}
+
+#[test]
+fn a_full_disk_opens_with_the_room_that_the_old_end_or_a_prepared_segment_gives() {
+    use crate::sync::atomic::Ordering;
+    let mut log = Log::new();
+    log.frame(3);
+    let mut ahead = log.files();
+    let written = ahead.get_mut(&name(1)).unwrap();
+    let end = written.len();
+    written.resize(end + 20_000, 0);
+    let dir = MemoryDir::from_snapshot(&ahead);
+    dir.faults.growth_left.store(0, Ordering::Relaxed);
+    let recovered = recover(dir.clone(), &config()).unwrap();
+    assert_eq!(check_prefix(&recovered.recovery), 4);
+    assert_eq!(dir.snapshot()[&name(1)].len(), end);
+    dir.faults.growth_left.store(-1, Ordering::Relaxed);
+    assert_eq!(check_open(&dir.snapshot()).0, 4);
+
+    let header = segment::new_header(SegmentId::new(2), 7, 64 << 10, 1 << 20);
+    segment::prepare(&*log.dir, &header, None).unwrap();
+    let dir = MemoryDir::from_snapshot(&log.files());
+    dir.faults.growth_left.store(0, Ordering::Relaxed);
+    let recovered = recover(dir.clone(), &config()).unwrap();
+    assert_eq!(check_prefix(&recovered.recovery), 4);
 }
 
 #[test]
@@ -545,143 +600,5 @@ fn random_damage_never_panics_and_never_invents_a_record() {
         } else {
             assert_eq!(dir.snapshot(), files, "NG_SEED={seed} round {round}");
         }
-    }
-}
-
-/// One state of a log's end, as predicates; every combination is asked.
-#[derive(Clone, Copy, Debug)]
-struct State {
-    records: bool,
-    end_proven_beyond: bool,
-    unproven: bool,
-    hole: bool,
-    sealed: bool,
-    rotated: bool,
-    spare: Option<Spare>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Spare {
-    Usable,
-    Dirty,
-    BadHeader,
-    HeaderlessStart,
-}
-
-impl State {
-    fn all() -> impl Iterator<Item = State> {
-        (0..64 * 5u32).map(|i| State {
-            records: i & 1 != 0,
-            end_proven_beyond: i & 2 != 0,
-            unproven: i & 4 != 0,
-            hole: i & 8 != 0,
-            sealed: i & 16 != 0,
-            rotated: i & 32 != 0,
-            spare: [
-                None,
-                Some(Spare::Usable),
-                Some(Spare::Dirty),
-                Some(Spare::BadHeader),
-                Some(Spare::HeaderlessStart),
-            ][(i / 64) as usize],
-        })
-    }
-
-    fn scan(self) -> crate::recovery::Scan {
-        use crate::format::HeaderFault;
-        use crate::reader::{Islands, Stop};
-        use crate::recovery::{Scan, SegmentScan, WalkScan};
-        let end_lsn = if self.records { 10 } else { 5 };
-        let end_offset = FIRST_FRAME_OFFSET + if self.records { 640 } else { 0 };
-        let promise = match (self.end_proven_beyond, self.unproven && self.records) {
-            (true, _) => end_lsn + 1,
-            (false, true) => 7,
-            (false, false) => end_lsn,
-        };
-        let islands = Islands {
-            frames: self.hole.into(),
-            last_offset: end_offset + 640,
-            promise: if self.hole { promise } else { 0 },
-            promise_offset: end_offset + 640,
-            dirty_end: if self.hole { end_offset + 704 } else { 0 },
-        };
-        let header = |seq| segment::new_header(SegmentId::new(seq), 7, 64 << 10, 1 << 20);
-        let start = Start { prev_seq: SegmentId::new(3), prev_end_lsn: 5, prev_chain: 1 };
-        let segment = |seq| SegmentScan {
-            seq: SegmentId::new(seq),
-            regular: true,
-            bytes: 64 << 10,
-            header: Ok(header(seq)),
-            start: None,
-            start_without_header: false,
-            blank: true,
-            walk: None,
-        };
-        let mut last = segment(4);
-        last.start = Some(start);
-        last.walk = Some(WalkScan {
-            end_lsn,
-            end_offset,
-            chain: 2,
-            // A promise in an island alone must count as much as one before the hole.
-            promise: if self.hole { 5 } else { promise },
-            stop: Stop::Zero,
-            sealed: self.sealed,
-            rotate_to: self.rotated.then_some(SegmentId::new(5)),
-            islands,
-        });
-        let mut segments = vec![last];
-        if let Some(spare) = self.spare {
-            let mut next = segment(5);
-            next.blank = spare == Spare::Usable;
-            if matches!(spare, Spare::BadHeader | Spare::HeaderlessStart) {
-                next.header = Err(HeaderFault::Checksum { stored: 1, computed: 2 });
-            }
-            next.start_without_header = spare == Spare::HeaderlessStart;
-            segments.push(next);
-        }
-        Scan { segments, unknown_files: Vec::new() }
-    }
-}
-
-#[test]
-fn each_combination_of_predicates_has_the_outcome_that_the_table_gives_it() {
-    use crate::recovery::{Refusal, Successor};
-    for state in State::all() {
-        let decided = decide(&state.scan(), Some(7));
-        let context = format!("{state:?}: {decided:?}");
-        // Refusals, in words of the recovery table.
-        let header_of_used_segment = state.spare == Some(Spare::HeaderlessStart);
-        let below_a_promise = state.end_proven_beyond;
-        let named_and_absent = state.rotated && state.spare.is_none();
-        let named_and_damaged = state.rotated && state.spare == Some(Spare::BadHeader);
-        if header_of_used_segment || below_a_promise || named_and_damaged {
-            assert!(matches!(decided, Err(Refusal::Corrupt { .. })), "{context}");
-            continue;
-        }
-        if named_and_absent {
-            assert!(matches!(decided, Err(Refusal::Missing { .. })), "{context}");
-            continue;
-        }
-        let plan = decided.unwrap_or_else(|_| panic!("{context}"));
-        assert_eq!(plan.rewrite.is_some(), state.records && state.unproven, "{context}");
-        assert_eq!(plan.seq.get(), if state.records { 5 } else { 4 }, "{context}");
-        assert_eq!(plan.start.prev_end_lsn, if state.records { 10 } else { 5 }, "{context}");
-        let untouched = !state.hole && !state.sealed && !state.rotated;
-        let successor = match (state.records, untouched, state.spare) {
-            (false, true, _) => Successor::Keep,
-            (true, _, Some(Spare::Usable)) => Successor::Adopt,
-            _ => Successor::Make,
-        };
-        assert_eq!(plan.successor, successor, "{context}");
-        let aside = matches!(state.spare, Some(Spare::Dirty | Spare::BadHeader));
-        assert_eq!(plan.quarantine.is_some(), aside, "{context}");
-        let tail = match (state.sealed, state.hole) {
-            (true, _) => Tail::Sealed,
-            (false, true) => Tail::Torn,
-            (false, false) => Tail::Zero,
-        };
-        assert_eq!(plan.tail, tail, "{context}");
-        assert_eq!(plan.dropped_frames, u64::from(tail == Tail::Torn), "{context}");
     }
 }

@@ -28,7 +28,8 @@ pub(crate) fn file_name(seq: SegmentId) -> String {
 pub(crate) fn parse_file_name(name: &str) -> Option<SegmentId> {
     let digits = name.strip_prefix("wal-")?.strip_suffix(".seg")?;
     let seq = SegmentId::new(digits.parse().ok()?);
-    (seq.get() > 0 && file_name(seq) == name).then_some(seq)
+    // No number so high that the next one would not exist.
+    ((1..1 << 62).contains(&seq.get()) && file_name(seq) == name).then_some(seq)
 }
 
 /// Name of a retired file that waits to serve again. Never read as a segment.
@@ -443,6 +444,7 @@ mod tests {
             "wal-0000000000.seg",
             "LOCK",
             "core",
+            "wal-18446744073709551615.seg",
         ] {
             assert_eq!(parse_file_name(junk), None, "{junk}");
         }

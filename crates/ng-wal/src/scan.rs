@@ -1,0 +1,234 @@
+//! Looking at a log's directory: headers, start frames, how far frames can be followed, and what
+//! stands beyond. Changes nothing, judges nothing.
+//!
+//! Segments are looked through on several threads; each holds one chunk and one open file, so
+//! memory and descriptors do not grow with the log.
+
+use std::io;
+
+use crate::format::{HeaderFault, START_OFFSET, SegmentHeader, Start};
+use crate::reader::{Islands, Stop, Walk, islands, open_segment, stray_frame};
+use crate::segment::{file_name, parse_file_name};
+use crate::storage::{Access, LogFile, LogIo, read_full};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Arc, Mutex, thread};
+use crate::{OpenError, SegmentId};
+
+/// Below this a second thread costs more than it brings.
+const BYTES_PER_THREAD: u64 = 4 << 20;
+/// Reading gains nothing from more.
+const THREADS_MAX: usize = 16;
+
+/// One file with a segment's name, as found.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentScan {
+    pub(crate) seq: SegmentId,
+    pub(crate) regular: bool,
+    pub(crate) bytes: u64,
+    pub(crate) header: Result<SegmentHeader, HeaderFault>,
+    pub(crate) start: Option<Start>,
+    /// The header is damaged, but a frame of this segment stands in the file.
+    pub(crate) frames_without_header: bool,
+    /// Nothing but zeroes where the start frame's block is.
+    pub(crate) start_is_blank: bool,
+    /// What stands in a segment without a start frame.
+    pub(crate) islands: Islands,
+    pub(crate) walk: Option<WalkScan>,
+}
+
+/// How far a segment's frames can be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WalkScan {
+    pub(crate) end_lsn: u64,
+    pub(crate) end_offset: u64,
+    pub(crate) chain: u64,
+    pub(crate) promise: u64,
+    pub(crate) stop: Stop,
+    pub(crate) sealed: bool,
+    pub(crate) rotate_to: Option<SegmentId>,
+    pub(crate) islands: Islands,
+    /// Frames followed, the start frame included.
+    pub(crate) frames: u64,
+}
+
+/// Everything that `decide` needs to know.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scan {
+    /// By number, ascending.
+    pub(crate) segments: Vec<SegmentScan>,
+    pub(crate) unknown_files: Vec<String>,
+}
+
+/// Names a failed step and its file.
+pub(crate) fn io_error(
+    io: &dyn LogIo,
+    name: &str,
+    (step, source): (&'static str, io::Error),
+) -> OpenError {
+    OpenError::io(step, &io.path().join(name), source)
+}
+
+/// Reads the directory. Changes nothing.
+pub(crate) fn scan(io: &dyn LogIo) -> Result<Scan, OpenError> {
+    let mut scan = Scan::default();
+    let mut found = Vec::new();
+    for entry in io.list().map_err(|e| OpenError::io("list", io.path(), e))? {
+        match parse_file_name(&entry.name) {
+            Some(seq) => found.push((seq, entry.regular)),
+            None if entry.name == "LOCK" || entry.name.ends_with(".seg.tmp") => {}
+            None => scan.unknown_files.push(entry.name),
+        }
+    }
+    found.sort_unstable();
+    scan.unknown_files.sort_unstable();
+    for (seq, regular) in found {
+        let segment =
+            look(io, seq, regular).map_err(|failed| io_error(io, &file_name(seq), failed))?;
+        scan.segments.push(segment);
+    }
+    follow_all(io, &mut scan.segments)?;
+    Ok(scan)
+}
+
+/// Header and start frame of one segment file.
+fn look(
+    io: &dyn LogIo,
+    seq: SegmentId,
+    regular: bool,
+) -> Result<SegmentScan, (&'static str, io::Error)> {
+    let mut segment = SegmentScan {
+        seq,
+        regular,
+        bytes: 0,
+        header: Err(HeaderFault::Zero),
+        start: None,
+        frames_without_header: false,
+        start_is_blank: false,
+        islands: Islands::default(),
+        walk: None,
+    };
+    if !regular {
+        return Ok(segment); // a pipe with this name would hold us up for ever
+    }
+    let opened = open_segment(io, seq, Access::Read)?;
+    segment.bytes = opened.bytes;
+    segment.header = opened.header;
+    segment.start = opened.start;
+    segment.start_is_blank = opened.start_is_blank;
+    Ok(segment)
+}
+
+/// What a follower of one segment found out.
+struct Followed {
+    walk: Option<WalkScan>,
+    islands: Islands,
+    frames_without_header: bool,
+}
+
+/// Follows every segment, on as many threads as the log is worth.
+fn follow_all(io: &dyn LogIo, segments: &mut [SegmentScan]) -> Result<(), OpenError> {
+    let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    let worth = usize::try_from(bytes / BYTES_PER_THREAD).unwrap_or(usize::MAX).max(1);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let threads = worth.min(cores).min(THREADS_MAX).min(segments.len());
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    let seen: &[SegmentScan] = segments;
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(segment) = seen.get(at) else { return };
+            let goal = seen.get(at + 1).filter(|next| next.seq == segment.seq.next());
+            let followed = follow(io, segment, goal.and_then(|next| next.start).as_ref());
+            done.lock().push((at, followed));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work); // without a thread, the others do its share
+        }
+        work();
+    });
+    let mut done = done.into_inner();
+    done.sort_unstable_by_key(|(at, _)| *at);
+    for (at, followed) in done {
+        let segment = &mut segments[at];
+        let followed = followed.map_err(|e| io_error(io, &file_name(segment.seq), ("read", e)))?;
+        segment.walk = followed.walk;
+        segment.islands = followed.islands;
+        segment.frames_without_header = followed.frames_without_header;
+    }
+    Ok(())
+}
+
+/// Walks the segment's frames and looks beyond their end.
+fn follow(io: &dyn LogIo, segment: &SegmentScan, goal: Option<&Start>) -> io::Result<Followed> {
+    let mut followed =
+        Followed { walk: None, islands: Islands::default(), frames_without_header: false };
+    if !segment.regular {
+        return Ok(followed);
+    }
+    let file = io.open(&file_name(segment.seq), Access::Read)?;
+    match (&segment.header, &segment.start) {
+        (Err(_), _) => {
+            followed.frames_without_header = stray_frame(&*file, segment.seq, segment.bytes)?;
+        }
+        (Ok(header), None) => {
+            let limit = segment.bytes.min(header.segment_bytes);
+            followed.islands = islands(&*file, header, START_OFFSET, limit)?;
+        }
+        (Ok(header), Some(start)) => {
+            followed.walk = Some(walk(file, segment.bytes, *header, start, goal)?);
+        }
+    }
+    Ok(followed)
+}
+
+fn walk(
+    file: Arc<dyn LogFile>,
+    bytes: u64,
+    header: SegmentHeader,
+    start: &Start,
+    goal: Option<&Start>,
+) -> io::Result<WalkScan> {
+    let mut walk = Walk::new(file, bytes, header, start, goal);
+    let mut frames = 0;
+    let stop = loop {
+        match walk.next()? {
+            Ok(_) => frames += 1,
+            Err(stop) => break stop,
+        }
+    };
+    let islands = if stop == Stop::Goal { Islands::default() } else { walk.islands()? };
+    Ok(WalkScan {
+        end_lsn: walk.lsn,
+        end_offset: walk.pos,
+        chain: walk.chain,
+        promise: walk.promise,
+        sealed: walk.sealed,
+        rotate_to: walk.rotate_to,
+        stop,
+        islands,
+        frames,
+    })
+}
+
+/// Copies `bytes` bytes at `from` of one file to the same place of another, or over themselves.
+pub(crate) fn copy_range(
+    source: &dyn LogFile,
+    target: &dyn LogFile,
+    mut from: u64,
+    end: u64,
+) -> Result<(), (&'static str, io::Error)> {
+    let mut buf = vec![0; 1 << 20];
+    while from < end {
+        let part = (end - from).min(buf.len() as u64) as usize;
+        let read = read_full(source, &mut buf[..part], from).map_err(|e| ("read", e))?;
+        if read < part {
+            return Err(("read", io::ErrorKind::UnexpectedEof.into()));
+        }
+        crate::storage::write_full(target, &buf[..part], from).map_err(|e| ("write", e))?;
+        from += part as u64;
+    }
+    Ok(())
+}
