@@ -383,6 +383,12 @@ pub(crate) fn decode_rotate(payload: &[u8]) -> SegmentId {
     SegmentId::new(u64_at(payload, 0))
 }
 
+/// The bytes of a segment header's checksum, over a header that a test changed.
+#[cfg(test)]
+pub(crate) fn crc_of_header(block: &[u8]) -> [u8; 4] {
+    crc32c::crc32c(&block[..HEADER_CRC_OFFSET]).to_le_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,6 +33,7 @@ mod config;
 mod decide;
 mod error;
 mod format;
+mod inspect;
 mod janitor;
 mod lsn;
 mod mutants;
@@ -47,6 +48,7 @@ mod stats;
 mod storage;
 mod sync;
 mod table;
+mod verify;
 mod waiters;
 mod wal;
 mod writer;
@@ -55,6 +57,8 @@ mod writer;
 mod decide_tests;
 #[cfg(all(test, not(loom)))]
 mod fault_tests;
+#[cfg(all(test, not(loom)))]
+mod golden_tests;
 #[cfg(all(test, loom))]
 mod loom_ring;
 #[cfg(all(test, loom))]
@@ -69,12 +73,16 @@ pub use crate::config::{Durability, Needs, WalConfig};
 pub use crate::error::{
     AppendError, CloseError, ConfigError, Failure, OpenError, ReadError, RetireError, WaitError,
 };
+pub use crate::inspect::{
+    ContentsInspection, HeaderInspection, Inspection, SegmentInspection, inspect,
+};
 pub use crate::lsn::{Lsn, SegmentId};
 pub use crate::observer::{FullEvent, RecoveredEvent, Rotated, Synced, WalObserver, Written};
 pub use crate::reader::{Reader, Record};
 pub use crate::recovery::{Recovery, Tail};
 pub use crate::row::Row;
 pub use crate::stats::WalStats;
+pub use crate::verify::{Readable, Verification, verify, verify_for};
 pub use crate::wal::{Health, Wal};
 
 #[cfg(doctest)]

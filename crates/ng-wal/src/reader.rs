@@ -118,7 +118,7 @@ pub(crate) fn stray_frame(file: &dyn LogFile, seq: SegmentId, bytes: u64) -> io:
     Ok(found)
 }
 
-/// Header-valid frames of the segment from `from` on.
+/// Header-valid frames of the segment from `from` on, where a walk stopped.
 pub(crate) fn islands(
     file: &dyn LogFile,
     segment: &SegmentHeader,
@@ -134,7 +134,7 @@ pub(crate) fn islands(
         if format::has_salt(unit, segment.salt) {
             islands.salted = true;
             if let HeaderRead::Valid(header, _) = format::decode_frame_header(unit, place) {
-                islands.add(offset, &header);
+                islands.add(offset, &header, offset > from);
             }
         }
         true
@@ -347,10 +347,13 @@ pub(crate) struct Islands {
 }
 
 impl Islands {
-    fn add(&mut self, offset: u64, header: &FrameHeader) {
-        self.frames += 1;
-        self.data_frames += u64::from(header.count > 0);
-        self.last_offset = offset;
+    /// The frame that stopped the walk promises too, but is behind no hole.
+    fn add(&mut self, offset: u64, header: &FrameHeader, behind: bool) {
+        if behind {
+            self.frames += 1;
+            self.data_frames += u64::from(header.count > 0);
+            self.last_offset = offset;
+        }
         if header.kind == FrameKind::Seal {
             self.seal = header.durable_end;
         }
