@@ -31,6 +31,7 @@ mod backup;
 mod commit;
 mod config;
 mod decide;
+mod dump;
 mod error;
 mod format;
 mod inspect;
@@ -42,6 +43,7 @@ mod reader;
 mod recovery;
 mod ring;
 mod row;
+mod salvage;
 mod scan;
 mod segment;
 mod stats;
@@ -70,6 +72,7 @@ mod recovery_tests;
 
 pub use crate::backup::BackupError;
 pub use crate::config::{Durability, Needs, WalConfig};
+pub use crate::dump::{Dump, Dumped, DumpedFrame, dump};
 pub use crate::error::{
     AppendError, CloseError, ConfigError, Failure, OpenError, ReadError, RetireError, WaitError,
 };
@@ -81,6 +84,7 @@ pub use crate::observer::{FullEvent, RecoveredEvent, Rotated, Synced, WalObserve
 pub use crate::reader::{Reader, Record};
 pub use crate::recovery::{Recovery, Tail};
 pub use crate::row::Row;
+pub use crate::salvage::{DroppedRange, PrefixEnd, SalvageError, SalvageReport, salvage};
 pub use crate::stats::WalStats;
 pub use crate::verify::{Readable, Verification, verify, verify_for};
 pub use crate::wal::{Health, Wal};

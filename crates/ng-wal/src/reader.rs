@@ -104,18 +104,30 @@ pub(crate) fn open_segment(
     Ok(Opened { file, bytes, start, start_is_blank, header })
 }
 
-/// Whether a frame of segment `seq` stands anywhere in a file whose header is damaged: each place
-/// is asked with the salt that stands there.
-pub(crate) fn stray_frame(file: &dyn LogFile, seq: SegmentId, bytes: u64) -> io::Result<bool> {
-    let mut found = false;
+/// The salt of the first frame of segment `seq` that stands in a file whose header is damaged: each
+/// place is asked with the salt that stands there.
+pub(crate) fn stray_frame(
+    file: &dyn LogFile,
+    seq: SegmentId,
+    bytes: u64,
+) -> io::Result<Option<u64>> {
+    let mut found = None;
     each_unit(file, START_OFFSET, bytes, |offset, unit| {
         let salt = format::claimed_salt(unit);
         let place = Place { salt, seq, offset };
-        found |=
+        let valid =
             salt != 0 && matches!(format::decode_frame_header(unit, place), HeaderRead::Valid(..));
-        !found
+        found = valid.then_some(salt);
+        !valid
     })?;
     Ok(found)
+}
+
+/// The start frame of a file whose header is damaged, by the salt of its frames.
+pub(crate) fn start_of(file: &dyn LogFile, seq: SegmentId, salt: u64) -> io::Result<Option<Start>> {
+    let mut block = vec![0; format::BLOCK_BYTES as usize];
+    let read = read_full(file, &mut block, START_OFFSET)?;
+    Ok(decode_start_frame(&block[..read], Place { salt, seq, offset: START_OFFSET }))
 }
 
 /// Header-valid frames of the segment from `from` on, where a walk stopped.
@@ -183,6 +195,21 @@ pub(crate) struct Frame {
     pub(crate) header: FrameHeader,
     pub(crate) offset: u64,
     pub(crate) payload: Bytes,
+}
+
+impl Frame {
+    /// Its records, and where in the payload each begins.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (usize, Record)> {
+        let (mut at, mut lsn) = (0, self.header.base_lsn);
+        (0..self.header.count).map_while(move |_| {
+            let (kind, length) = format::decode_record(&self.payload, at)?;
+            let (here, from) = (at, at + format::RECORD_HEADER_BYTES);
+            at += format::record_bytes(length);
+            lsn += 1;
+            let payload = self.payload.slice(from..from + length);
+            Some((here, Record { lsn: Lsn::new(lsn - 1), kind, payload }))
+        })
+    }
 }
 
 /// Walks the frames of one segment, from its start frame on.
@@ -319,6 +346,27 @@ impl Walk {
             FrameKind::Start | FrameKind::Pad | FrameKind::Promise => {}
         }
         Ok(Ok(Frame { header, offset, payload }))
+    }
+
+    /// Goes on at the next frame header of this segment behind the place where the walk stopped,
+    /// whatever its LSN; `false` if there is none. Only for looking: recovery never does.
+    pub(crate) fn skip_to_island(&mut self) -> io::Result<bool> {
+        let from = self.pos + format::FRAME_ALIGN_BYTES;
+        let segment = self.place();
+        let mut found = None;
+        each_unit(&*self.file, from, self.limit, |offset, unit| {
+            if format::has_salt(unit, segment.salt)
+                && let HeaderRead::Valid(header, _) =
+                    format::decode_frame_header(unit, Place { offset, ..segment })
+            {
+                found = Some((offset, header));
+            }
+            found.is_none()
+        })?;
+        let Some((offset, header)) = found else { return Ok(false) };
+        (self.pos, self.lsn, self.chain) = (offset, header.base_lsn, header.chain);
+        self.goal = None;
+        Ok(true)
     }
 
     /// What stands beyond the place where the walk stopped.

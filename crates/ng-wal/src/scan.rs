@@ -171,7 +171,8 @@ fn follow(io: &dyn LogIo, segment: &SegmentScan, goal: Option<&Start>) -> io::Re
     let file = io.open(&file_name(segment.seq), Access::Read)?;
     match (&segment.header, &segment.start) {
         (Err(_), _) => {
-            followed.frames_without_header = stray_frame(&*file, segment.seq, segment.bytes)?;
+            followed.frames_without_header =
+                stray_frame(&*file, segment.seq, segment.bytes)?.is_some();
         }
         (Ok(header), None) => {
             let limit = segment.bytes.min(header.segment_bytes);
