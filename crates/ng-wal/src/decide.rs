@@ -9,7 +9,7 @@ use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, START_OFFSET, Start};
 use crate::reader::{Islands, Stop};
 use crate::recovery::Tail;
 use crate::scan::{Scan, SegmentScan, WalkScan};
-use crate::{Needs, Row, SegmentId};
+use crate::{Needs, Row, SegmentId, mutants};
 
 /// What the owner of the log says about it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -374,6 +374,9 @@ impl<'a> View<'a> {
             view.facts.end = end(walk);
             view.facts.islands = walk.islands.frames > 0 || view.dropped_behind() > 0;
             view.facts.attested = attested(walk.end_lsn, promised, needs, &islands);
+            if mutants::on("wal-m27-zero-is-end") && walk.stop == Stop::Zero {
+                view.facts.attested = Attested::Nobody;
+            }
             view.facts.far = far(last, walk, view.spare);
             view.facts.rotated = walk.rotate_to.is_some();
         }
@@ -598,6 +601,8 @@ impl<'a> View<'a> {
             (false, _, Spare::Usable) => Successor::Adopt,
             (false, ..) => Successor::Make,
         };
+        let lsn_restarts = empty && mutants::on("wal-m25-lsn-restart");
+        let start = if lsn_restarts { Start { prev_end_lsn: 1, ..start } } else { start };
         let after =
             Start { prev_seq: last.seq, prev_end_lsn: walk.end_lsn, prev_chain: walk.chain };
         let torn = tail == Tail::Torn;
@@ -690,8 +695,12 @@ fn older(segment: &SegmentScan, next: &SegmentScan) -> Older {
 /// P as the files attest it. Frames behind a cut that is already durable promise nothing new.
 fn promised_end(scan: &Scan) -> u64 {
     let walks = scan.segments.iter().filter_map(|segment| segment.walk.as_ref());
-    let promises = walks.map(|walk| walk.promise.max(walk.islands.promise));
-    let unstarted = scan.segments.iter().map(|segment| segment.islands.promise);
+    let beyond = |islands: &Islands| match mutants::on("wal-m14-promise-prefix-only") {
+        true => 0,
+        false => islands.promise,
+    };
+    let promises = walks.map(|walk| walk.promise.max(beyond(&walk.islands)));
+    let unstarted = scan.segments.iter().map(|segment| beyond(&segment.islands));
     let starts = scan.segments.iter().filter_map(|segment| segment.start);
     promises
         .chain(unstarted)
@@ -718,7 +727,11 @@ fn end(walk: &WalkScan) -> End {
 
 fn attested(end: u64, promised: u64, needs: u64, islands: &[(&SegmentScan, &Islands)]) -> Attested {
     let sealed = islands.iter().any(|(_, islands)| islands.seal > end);
-    match (end < promised, end < needs) {
+    let inclusive = u64::from(mutants::on("wal-m31-promise-inclusive"));
+    if mutants::on("wal-m13-island-refuse") && islands.iter().any(|(_, found)| found.frames > 0) {
+        return Attested::Frame;
+    }
+    match (end < promised + inclusive, end < needs) {
         (true, _) if sealed => Attested::Seal,
         (true, _) => Attested::Frame,
         (false, true) => Attested::Checkpoint,

@@ -5,7 +5,7 @@
 //! number and the frame's own offset. So a frame is valid at home only: what a recycled file held,
 //! a misdirected write, or a payload that imitates a header fails everywhere else.
 
-use crate::SegmentId;
+use crate::{SegmentId, mutants};
 
 /// Unit of a sync: a block that was synced is never written again. Also the size of block 0.
 pub(crate) const BLOCK_BYTES: u64 = 4096;
@@ -204,7 +204,9 @@ pub(crate) struct Place {
 impl Place {
     fn seed(self) -> u32 {
         let mut bytes = [0; 24];
-        put(&mut bytes, 0, &self.salt.to_le_bytes());
+        if !mutants::on("wal-m08-salt-unbound") {
+            put(&mut bytes, 0, &self.salt.to_le_bytes());
+        }
         put(&mut bytes, 8, &self.seq.get().to_le_bytes());
         put(&mut bytes, 16, &self.offset.to_le_bytes());
         crc32c::crc32c(&bytes)
@@ -261,13 +263,15 @@ pub(crate) fn decode_frame_header(bytes: &[u8], place: Place) -> HeaderRead {
     let Some(bytes) = bytes.get(..FRAME_HEADER_BYTES as usize) else {
         return HeaderRead::Stale;
     };
-    if !has_salt(bytes, place.salt) {
+    let is_ours =
+        has_salt(bytes, place.salt) || mutants::on("wal-m08-salt-unbound") && u64_at(bytes, 0) != 0;
+    if !is_ours {
         let zero = bytes.iter().all(|byte| *byte == 0);
         return if zero { HeaderRead::Zero } else { HeaderRead::Stale };
     }
     let stored = u32_at(bytes, FRAME_CRC_OFFSET);
     let computed = crc32c::crc32c_append(place.seed(), &bytes[..FRAME_CRC_OFFSET]);
-    if stored != computed {
+    if stored != computed && !mutants::on("wal-m09-no-header-crc") {
         return HeaderRead::Torn { stored, computed };
     }
     let kind = match u32_at(bytes, 44) {

@@ -28,6 +28,8 @@ pub(crate) struct Faults {
     pub(crate) syncs: AtomicU64,
     /// Bytes one call writes at most; 0: no bound.
     pub(crate) write_at_most: AtomicU64,
+    /// Reads that reach beyond this offset fail with EIO; 0: none does.
+    pub(crate) unreadable_from: AtomicU64,
     /// Reads fail with EIO.
     pub(crate) unreadable: AtomicBool,
     /// Renames, unlinks and syncs of the directory, in order.
@@ -205,6 +207,10 @@ impl LogFile for MemoryFile {
 
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
         if self.faults.unreadable.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        let from = self.faults.unreadable_from.load(Ordering::Relaxed);
+        if from > 0 && offset + out.len() as u64 > from {
             return Err(io::Error::from_raw_os_error(5));
         }
         let bytes = self.bytes.lock();

@@ -16,7 +16,7 @@ use crate::format::{
 };
 use crate::segment::{file_name, parse_file_name};
 use crate::storage::{Access, LogFile, LogIo, RealDir, read_full};
-use crate::{Lsn, OpenError, ReadError, SegmentId, sync::Arc};
+use crate::{Lsn, OpenError, ReadError, SegmentId, mutants, sync::Arc};
 
 /// Unit of reading. Large enough to make the system call cheap, small enough for a second-level
 /// cache, where the checksum then finds it.
@@ -154,6 +154,12 @@ pub(crate) fn islands(
     Ok(islands)
 }
 
+/// An unreadable sector is no torn write: its error goes up.
+fn read_chunk(file: &dyn LogFile, out: &mut [u8], offset: u64) -> io::Result<usize> {
+    let read = read_full(file, out, offset);
+    if mutants::on("wal-m30-eio-read-as-torn") { Ok(read.unwrap_or(0)) } else { read }
+}
+
 /// Shows each place where a frame could begin, until `see` says that it is enough.
 fn each_unit(
     file: &dyn LogFile,
@@ -165,7 +171,7 @@ fn each_unit(
     let mut offset = from;
     while offset < limit {
         let want = (limit - offset).min(CHUNK_BYTES as u64) as usize;
-        let read = read_full(file, &mut buf[..want], offset)?;
+        let read = read_chunk(file, &mut buf[..want], offset)?;
         for (i, unit) in buf[..read].chunks(format::FRAME_ALIGN_BYTES as usize).enumerate() {
             if !see(offset + i as u64 * format::FRAME_ALIGN_BYTES, unit) {
                 return Ok(());
@@ -282,7 +288,7 @@ impl Walk {
         let mut buf =
             std::mem::take(&mut self.chunk).try_into_mut().unwrap_or_else(|_| BytesMut::new());
         buf.resize(bytes, 0);
-        let read = read_full(&*self.file, &mut buf, self.pos)?;
+        let read = read_chunk(&*self.file, &mut buf, self.pos)?;
         buf.truncate(read);
         self.chunk = buf.freeze();
         self.chunk_at = self.pos;
@@ -295,7 +301,8 @@ impl Walk {
 
     /// The next frame, or why there is none. After a stop the walk stays where it is.
     pub(crate) fn next(&mut self) -> io::Result<Result<Frame, Stop>> {
-        if self.goal == Some((self.lsn, self.chain)) {
+        let loose = mutants::on("wal-m11-no-chain");
+        if self.goal.is_some_and(|(lsn, chain)| lsn == self.lsn && (loose || chain == self.chain)) {
             return Ok(Err(Stop::Goal));
         }
         let have = self.fill(FRAME_HEADER_BYTES)?;
@@ -315,7 +322,7 @@ impl Walk {
             }
             HeaderRead::Malformed => return Ok(Err(Stop::Malformed)),
         };
-        if header.base_lsn != self.lsn || header.chain != self.chain {
+        if header.base_lsn != self.lsn || header.chain != self.chain && !loose {
             return Ok(Err(Stop::OutOfPlace { found_lsn: header.base_lsn }));
         }
         let (payload_at, span) = (FRAME_HEADER_BYTES, header.span_bytes());
@@ -328,7 +335,7 @@ impl Walk {
         let at = (self.pos - self.chunk_at + payload_at) as usize;
         let payload = self.chunk.slice(at..at + header.payload_bytes as usize);
         let computed = format::payload_crc(&self.chunk[at..at + (span - payload_at) as usize]);
-        if computed != header.payload_crc {
+        if computed != header.payload_crc && !mutants::on("wal-m10-no-payload-crc") {
             return Ok(Err(Stop::TornPayload { stored: header.payload_crc, computed }));
         }
         if header.kind == FrameKind::Data && !format::records_fit(&header, &payload) {

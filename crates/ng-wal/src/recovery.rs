@@ -15,8 +15,8 @@ use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, MIN_READER_VERSION, VERSION
 use crate::reader::{Reader, Walk, open_segment};
 use crate::scan::{Scan, copy_range, io_error, scan};
 use crate::segment::{self, ActiveSegment, file_name};
-use crate::storage::{Access, LogIo, is_retryable_write};
-use crate::{Lsn, OpenError, Row, SegmentId, WalConfig, sync::Arc};
+use crate::storage::{Access, LogIo, is_retryable_write, write_full};
+use crate::{Lsn, OpenError, Row, SegmentId, WalConfig, mutants, sync::Arc};
 
 /// What the end of the log looked like.
 #[non_exhaustive]
@@ -247,7 +247,9 @@ fn prove(
             break;
         }
     }
-    copy_range(&*opened.file, &*opened.file, from, end_offset)?;
+    if !mutants::on("wal-m19-no-tail-rewrite") {
+        copy_range(&*opened.file, &*opened.file, from, end_offset)?;
+    }
     opened.file.sync_data().map_err(|e| ("fdatasync", e))
 }
 
@@ -288,6 +290,24 @@ fn begin(
     store_uuid: u128,
     config: &WalConfig,
 ) -> segment::StepResult<ActiveSegment> {
+    #[cfg(mutants)]
+    if mutants::on("wal-m16-append-recovered")
+        && let Some(last) = scan.segments.iter().find(|segment| segment.seq.next() == plan.seq)
+        && let (Ok(header), Some(start), Some(walk)) = (&last.header, last.start, &last.walk)
+    {
+        let file = open_segment(io, last.seq, Access::ReadWrite)?.file;
+        let at = (walk.end_offset, walk.chain);
+        return Ok(ActiveSegment::resumed(file, *header, &start, at));
+    }
+    if mutants::on("wal-m15-cut-not-durable") {
+        let header =
+            segment::new_header(plan.seq, store_uuid, config.segment_bytes, config.max_ahead_bytes);
+        let file = io.create(&file_name(plan.seq)).map_err(|e| ("create", e))?;
+        let mut active = ActiveSegment::fresh(file.clone(), header, &plan.start);
+        let block = crate::format::encode_segment_header(&header);
+        write_full(&*file, &block, 0).map_err(|e| ("write", e))?;
+        return active.flush().map(|()| active).map_err(|e| ("write", e));
+    }
     if plan.successor == Successor::Make {
         let (bytes, ahead) = (config.segment_bytes, config.max_ahead_bytes);
         let header = segment::new_header(plan.seq, store_uuid, bytes, ahead);

@@ -534,6 +534,68 @@ fn a_full_disk_opens_with_the_room_that_the_old_end_or_a_prepared_segment_gives(
 }
 
 #[test]
+fn a_successor_that_continues_another_frame_is_refused() {
+    let mut log = Log::new();
+    log.frame(2);
+    log.rotate();
+    log.frame(2);
+    let mut other = Log::new();
+    other.frame(1); // the same LSNs, in other frames
+    other.frame(1);
+    other.rotate();
+    other.frame(2);
+    let mut files = log.files();
+    files.insert(name(2), other.files()[&name(2)].clone());
+    let error = refuse(&files);
+    assert!(matches!(&error, OpenError::Corrupt { file, .. } if *file == name(1)), "{error}");
+}
+
+#[test]
+fn an_unreadable_sector_refuses_the_open_wherever_it_is() {
+    use crate::sync::atomic::Ordering;
+    let log = {
+        let mut log = Log::new();
+        log.frame(3);
+        log
+    };
+    for from in [100, 5000, FIRST_FRAME_OFFSET, FIRST_FRAME_OFFSET + 100] {
+        let dir = MemoryDir::from_snapshot(&log.files());
+        dir.faults.unreadable_from.store(from, Ordering::Relaxed);
+        let error = recover(dir.clone(), &config()).map(|_| ()).unwrap_err();
+        assert!(matches!(error, OpenError::Io { operation: "read", .. }), "{from}: {error}");
+        assert_eq!(dir.snapshot(), log.files());
+    }
+}
+
+#[test]
+fn numbers_go_on_when_every_record_was_retired() {
+    let mut log = Log::new();
+    log.frame(4);
+    log.rotate();
+    let mut files = log.files();
+    files.remove(&name(1));
+    let (mut log, recovery) = Log::open(&MemoryDir::from_snapshot(&files));
+    assert_eq!((recovery.records, recovery.last_lsn.get()), (0, 4));
+    log.frame(1);
+    let (_, recovery) = Log::open(&MemoryDir::from_snapshot(&log.files()));
+    assert_eq!((recovery.first_lsn.get(), recovery.last_lsn.get()), (5, 5));
+}
+
+#[test]
+fn records_that_no_promise_covers_are_written_again_and_others_are_not() {
+    use crate::sync::atomic::Ordering;
+    let mut log = Log::new();
+    log.frame(3);
+    let changes = |upto| {
+        let dir = MemoryDir::from_snapshot(&log.files());
+        let needs = Some(crate::Needs { from: Lsn::new(1), upto: Lsn::new(upto) });
+        recover(dir.clone(), &WalConfig { needs, ..config() }).unwrap();
+        dir.faults.changes.load(Ordering::Relaxed)
+    };
+    assert_eq!(changes(1), changes(4) + 1);
+}
+
+#[test]
 fn a_file_longer_than_its_segment_is_read_only_up_to_its_size() {
     let mut log = Log::new();
     log.frame(2);

@@ -258,6 +258,19 @@ impl ActiveSegment {
         }
     }
 
+    /// Goes on behind what is there already: a breakage.
+    #[cfg(mutants)]
+    pub(crate) fn resumed(
+        file: Arc<dyn LogFile>,
+        header: SegmentHeader,
+        start: &Start,
+        (end, chain): (u64, u64),
+    ) -> Self {
+        let mut segment = Self::started(file, header, start, end);
+        segment.frames = Frames::new(&header, end, chain);
+        segment
+    }
+
     /// Begins with the start frame's block, which is still to be written.
     pub(crate) fn fresh(file: Arc<dyn LogFile>, header: SegmentHeader, start: &Start) -> Self {
         let bytes = file.len().unwrap_or_default().max(FIRST_FRAME_OFFSET);
