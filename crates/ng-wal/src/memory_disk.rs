@@ -15,6 +15,8 @@ use crate::sync::{Arc, Mutex, thread};
 pub(crate) struct Faults {
     /// Writes fail with "no space left".
     pub(crate) full: AtomicBool,
+    /// Everything that would change something fails with EROFS.
+    pub(crate) read_only: AtomicBool,
     /// Bytes by which files may still grow; negative: any. A file that shrinks gives back.
     pub(crate) growth_left: AtomicI64,
     /// Syncs of files until one fails with EIO; negative: none does.
@@ -94,6 +96,9 @@ impl Faults {
         self.changes.fetch_add(1, Ordering::Relaxed);
         if self.full.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
+        }
+        if self.read_only.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(30));
         }
         Ok(())
     }

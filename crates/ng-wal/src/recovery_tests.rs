@@ -568,6 +568,21 @@ fn an_unreadable_sector_refuses_the_open_wherever_it_is() {
 }
 
 #[test]
+fn a_read_only_log_is_refused_as_such_and_can_still_be_read_and_verified() {
+    use crate::sync::atomic::Ordering;
+    let mut log = Log::new();
+    log.frame(3);
+    let dir = MemoryDir::from_snapshot(&log.files());
+    dir.faults.read_only.store(true, Ordering::Relaxed);
+    let error = recover(dir.clone(), &config()).map(|_| ()).unwrap_err();
+    assert!(matches!(error, OpenError::ReadOnly { .. }), "{error}");
+    assert_eq!(Reader::over(dir.clone()).unwrap().count(), 3);
+    let verified = crate::verify::verify_over(&*dir, None).unwrap();
+    // Readable, and no promise covers them.
+    assert_eq!(verified.outcome.unwrap().proven_lsn, Lsn::NONE);
+}
+
+#[test]
 fn numbers_go_on_when_every_record_was_retired() {
     let mut log = Log::new();
     log.frame(4);
