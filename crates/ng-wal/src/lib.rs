@@ -27,6 +27,7 @@
 #![deny(missing_docs)]
 
 mod actor;
+mod ahead;
 mod backup;
 mod commit;
 mod config;

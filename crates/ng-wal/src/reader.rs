@@ -5,11 +5,13 @@
 //! the chain from the frame before, payload checksum, record lengths. It stops at the first that
 //! does not; what such a stop means is for `recovery` to say.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::ahead::Ahead;
 use crate::format::{
     self, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeaderFault, HeaderRead, Place, START_OFFSET,
     SegmentHeader, Start,
@@ -21,6 +23,11 @@ use crate::{Lsn, OpenError, ReadError, SegmentId, mutants, sync::Arc};
 /// Unit of reading. Large enough to make the system call cheap, small enough for a second-level
 /// cache, where the checksum then finds it.
 const CHUNK_BYTES: usize = 256 << 10;
+
+/// Chunks that wait to be used again, at most: what a reader ahead has in flight.
+const CHUNKS_KEPT: usize = 8;
+/// A reader of more than this reads ahead on a thread: below, starting one costs more.
+const AHEAD_FROM_BYTES: u64 = 1 << 20;
 
 /// Why a walk ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,6 +230,8 @@ pub(crate) struct Walk {
     file: Arc<dyn LogFile>,
     pub(crate) header: SegmentHeader,
     chunk: Bytes,
+    /// Chunks before, oldest first, to be used again.
+    used: VecDeque<Bytes>,
     chunk_at: u64,
     /// Bytes of the file that count: none beyond the segment's size.
     limit: u64,
@@ -254,6 +263,7 @@ impl Walk {
             file,
             header,
             chunk: Bytes::new(),
+            used: VecDeque::new(),
             chunk_at: 0,
             limit: file_bytes.min(header.segment_bytes),
             pos: START_OFFSET,
@@ -284,9 +294,15 @@ impl Walk {
             return Ok(have);
         }
         let bytes = left.min(need.max(CHUNK_BYTES as u64)) as usize;
-        // When no record of the last chunk is kept by anybody, its memory serves again.
-        let mut buf =
-            std::mem::take(&mut self.chunk).try_into_mut().unwrap_or_else(|_| BytesMut::new());
+        // The memory of a chunk of which no record is kept by anybody serves again.
+        self.used.push_back(std::mem::take(&mut self.chunk));
+        let oldest = self.used.pop_front().unwrap_or_default();
+        let mut buf = oldest.try_into_mut().unwrap_or_else(|kept| {
+            if self.used.len() < CHUNKS_KEPT {
+                self.used.push_front(kept);
+            }
+            BytesMut::new()
+        });
         buf.resize(bytes, 0);
         let read = read_chunk(&*self.file, &mut buf, self.pos)?;
         buf.truncate(read);
@@ -431,77 +447,35 @@ pub struct Record {
     pub payload: Bytes,
 }
 
-/// Replays a log in LSN order, from files alone: no lock, no repair.
-///
-/// Beside a live writer it yields what has been written by the time it gets there, and ends. Past
-/// the end of a torn log it yields nothing. After an error it ends.
-pub struct Reader {
+/// The frames of a log in LSN order, segment after segment. It ends where nothing more is written;
+/// after an error too.
+pub(crate) struct Frames {
     io: Arc<dyn LogIo>,
     /// The segment to open next.
     next_seq: Option<SegmentId>,
     walk: Option<Walk>,
-    frame: Bytes,
-    /// Where in `frame` the next record is, its LSN, and how many are left.
-    frame_at: usize,
-    frame_lsn: u64,
-    frame_left: u32,
-    /// Records below this are passed over.
+    /// Segments that hold only records below this are passed over.
     from: u64,
     /// First LSN not to be yielded, when the end is known.
     until: Option<u64>,
     expected: Option<(u64, u64)>,
 }
 
-impl std::fmt::Debug for Reader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("next_seq", &self.next_seq).finish_non_exhaustive()
-    }
+/// What follows where a walk stopped.
+enum Follows {
+    Segment,
+    Frame(Frame),
+    Nothing,
 }
 
-impl Reader {
-    /// Reads the log in `dir` from its oldest record on. Takes no lock, changes nothing.
-    ///
-    /// Errors: the directory cannot be listed, or its oldest segment is none of ours. May block
-    /// on the disk.
-    pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let dir = dir.as_ref();
-        let io = RealDir::existing(dir).map_err(|e| OpenError::io("list", dir, e))?;
-        Self::over(Arc::new(io))
+impl Frames {
+    pub(crate) fn io(&self) -> Arc<dyn LogIo> {
+        self.io.clone()
     }
 
-    pub(crate) fn over(io: Arc<dyn LogIo>) -> Result<Self, OpenError> {
-        let entries = io.list().map_err(|e| OpenError::io("list", io.path(), e))?;
-        let first = entries.iter().filter_map(|entry| parse_file_name(&entry.name)).min();
-        if let Some(seq) = first {
-            let opened = open_segment(&*io, seq, Access::Read)
-                .map_err(|(step, e)| OpenError::io(step, &io.path().join(file_name(seq)), e))?;
-            if let Err(fault) = opened.header {
-                return Err(crate::recovery::header_error(io.path(), seq, &fault));
-            }
-        }
-        Ok(Self::at(io, first, None))
-    }
-
-    /// From `first` on, up to `until` (exclusive), which must be there.
-    pub(crate) fn at(io: Arc<dyn LogIo>, first: Option<SegmentId>, until: Option<u64>) -> Self {
-        Self {
-            io,
-            next_seq: first,
-            walk: None,
-            frame: Bytes::new(),
-            frame_at: 0,
-            frame_lsn: 0,
-            frame_left: 0,
-            from: 0,
-            until,
-            expected: None,
-        }
-    }
-
-    /// Passes over the records below `lsn`; segments that hold nothing else are not read.
-    pub fn starting_at(mut self, lsn: Lsn) -> Self {
-        self.from = lsn.get();
-        self
+    /// A source of nothing.
+    pub(crate) fn ended(io: Arc<dyn LogIo>) -> Self {
+        Self { io, next_seq: None, walk: None, from: 0, until: None, expected: None }
     }
 
     fn read_error(
@@ -565,8 +539,8 @@ impl Reader {
         }
     }
 
-    /// The walk stopped: `true` if there is more to read after all, in it or in a successor.
-    fn follow(&mut self, mut walk: Walk, stop: Stop) -> Result<bool, ReadError> {
+    /// The walk stopped: is there more to read after all, in it or in a successor?
+    fn follow(&mut self, mut walk: Walk, stop: Stop) -> Result<Follows, ReadError> {
         let seq = walk.header.seq;
         let here = (walk.lsn, walk.chain);
         if let Some((_, _, start)) = self.open_started(seq.next())?
@@ -574,12 +548,12 @@ impl Reader {
         {
             self.expected = Some(here);
             self.next_seq = Some(seq.next());
-            return Ok(true);
+            return Ok(Follows::Segment);
         }
         let read = |e| self.read_error(seq, ("read", e));
         let attested = self.attested_end(&walk).map_err(read)?;
         if attested <= walk.lsn {
-            return Ok(false);
+            return Ok(Follows::Nothing);
         }
         // A live writer may have completed, between our two looks, what we took for a hole.
         walk.refresh().map_err(read)?;
@@ -587,8 +561,7 @@ impl Reader {
         match again {
             Ok(frame) => {
                 self.walk = Some(walk);
-                self.show(frame);
-                Ok(true)
+                Ok(Follows::Frame(frame))
             }
             Err(stop) => Err(ReadError::Corrupt {
                 file: file_name(seq),
@@ -612,14 +585,118 @@ impl Reader {
         Ok(islands.max(successor).max(self.until.unwrap_or(0)))
     }
 
-    fn show(&mut self, frame: Frame) {
-        self.frame_left = frame.header.count;
-        self.frame_lsn = frame.header.base_lsn;
-        self.frame_at = 0;
-        self.frame = frame.payload;
+    /// The next frame with records.
+    pub(crate) fn next(&mut self) -> Result<Option<Frame>, ReadError> {
+        loop {
+            let Some(mut walk) = self.walk.take() else {
+                if self.enter()? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            if self.until.is_some_and(|until| walk.lsn >= until) {
+                return Ok(None);
+            }
+            let seq = walk.header.seq;
+            let frame = match walk.next().map_err(|e| self.read_error(seq, ("read", e)))? {
+                Ok(frame) => {
+                    self.walk = Some(walk);
+                    frame
+                }
+                Err(stop) => match self.follow(walk, stop)? {
+                    Follows::Segment => continue,
+                    Follows::Frame(frame) => frame,
+                    Follows::Nothing => return Ok(None),
+                },
+            };
+            if frame.header.count > 0 {
+                return Ok(Some(frame));
+            }
+        }
+    }
+}
+
+/// Where a reader's frames come from.
+enum Source {
+    Here(Box<Frames>),
+    Ahead(Ahead),
+    Ended,
+}
+
+/// Replays a log in LSN order, from files alone: no lock, no repair.
+///
+/// Beside a live writer it yields what has been written by the time it gets there, and ends. Past
+/// the end of a torn log it yields nothing. After an error it ends. Payloads are views into what
+/// was read, nothing is copied. In a log of more than a megabyte, reading and checking go on ahead
+/// on a thread of its own, by some two megabytes at most, and end with the reader.
+pub struct Reader {
+    source: Source,
+    /// Bytes read so far without a thread.
+    read_here_bytes: u64,
+    frame: Bytes,
+    /// Where in `frame` the next record is, its LSN, and how many are left.
+    frame_at: usize,
+    frame_lsn: u64,
+    frame_left: u32,
+    /// Records below this are passed over.
+    from: u64,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("next_lsn", &self.frame_lsn).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Reads the log in `dir` from its oldest record on. Takes no lock, changes nothing.
+    ///
+    /// Errors: the directory cannot be listed, or its oldest segment is none of ours. May block
+    /// on the disk.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let dir = dir.as_ref();
+        let io = RealDir::existing(dir).map_err(|e| OpenError::io("list", dir, e))?;
+        Self::over(Arc::new(io))
+    }
+
+    pub(crate) fn over(io: Arc<dyn LogIo>) -> Result<Self, OpenError> {
+        let entries = io.list().map_err(|e| OpenError::io("list", io.path(), e))?;
+        let first = entries.iter().filter_map(|entry| parse_file_name(&entry.name)).min();
+        if let Some(seq) = first {
+            let opened = open_segment(&*io, seq, Access::Read)
+                .map_err(|(step, e)| OpenError::io(step, &io.path().join(file_name(seq)), e))?;
+            if let Err(fault) = opened.header {
+                return Err(crate::recovery::header_error(io.path(), seq, &fault));
+            }
+        }
+        Ok(Self::at(io, first, None))
+    }
+
+    /// From `first` on, up to `until` (exclusive), which must be there.
+    pub(crate) fn at(io: Arc<dyn LogIo>, first: Option<SegmentId>, until: Option<u64>) -> Self {
+        let frames = Frames { next_seq: first, until, ..Frames::ended(io) };
+        Self {
+            source: Source::Here(Box::new(frames)),
+            read_here_bytes: 0,
+            frame: Bytes::new(),
+            frame_at: 0,
+            frame_lsn: 0,
+            frame_left: 0,
+            from: 0,
+        }
+    }
+
+    /// Passes over the records below `lsn`; segments that hold nothing else are not read.
+    pub fn starting_at(mut self, lsn: Lsn) -> Self {
+        self.from = lsn.get();
+        if let Source::Here(frames) = &mut self.source {
+            frames.from = self.from;
+        }
+        self
     }
 
     /// The next record of the frame at hand.
+    #[inline]
     fn next_in_frame(&mut self) -> Option<Record> {
         while self.frame_left > 0 {
             let (kind, length) = format::decode_record(&self.frame, self.frame_at)?;
@@ -636,46 +713,56 @@ impl Reader {
         None
     }
 
-    fn next_record(&mut self) -> Result<Option<Record>, ReadError> {
-        loop {
-            if let Some(record) = self.next_in_frame() {
-                return Ok(Some(record));
-            }
-            self.frame = Bytes::new(); // lets the walk use the chunk's memory again
-            let Some(mut walk) = self.walk.take() else {
-                if self.enter()? {
-                    continue;
-                }
-                return Ok(None);
+    #[cold]
+    fn next_frame(&mut self) -> Result<bool, ReadError> {
+        self.frame = Bytes::new(); // lets the walk use the chunk's memory again
+        if self.read_here_bytes >= AHEAD_FROM_BYTES {
+            self.read_here_bytes = 0;
+            self.source = match std::mem::replace(&mut self.source, Source::Ended) {
+                Source::Here(frames) => match Ahead::start(frames) {
+                    Ok(ahead) => Source::Ahead(ahead),
+                    Err(frames) => Source::Here(frames),
+                },
+                other => other,
             };
-            if self.until.is_some_and(|until| walk.lsn >= until) {
-                return Ok(None);
-            }
-            let seq = walk.header.seq;
-            match walk.next().map_err(|e| self.read_error(seq, ("read", e)))? {
-                Ok(frame) => {
-                    self.walk = Some(walk);
-                    self.show(frame);
-                }
-                Err(stop) => {
-                    if !self.follow(walk, stop)? {
-                        return Ok(None);
-                    }
-                }
-            }
         }
+        let frame = match &mut self.source {
+            Source::Here(frames) => frames.next()?,
+            Source::Ahead(ahead) => ahead.next()?,
+            Source::Ended => None,
+        };
+        let Some(frame) = frame else { return Ok(false) };
+        if matches!(self.source, Source::Here(_)) {
+            self.read_here_bytes += frame.header.span_bytes();
+        }
+        self.frame_left = frame.header.count;
+        self.frame_lsn = frame.header.base_lsn;
+        self.frame_at = 0;
+        self.frame = frame.payload;
+        Ok(true)
     }
 }
 
 impl Iterator for Reader {
     type Item = Result<Record, ReadError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let item = self.next_record().transpose();
-        if matches!(item, None | Some(Err(_))) {
-            self.walk = None;
-            self.next_seq = None;
+        loop {
+            if let Some(record) = self.next_in_frame() {
+                return Some(Ok(record));
+            }
+            match self.next_frame() {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.source = Source::Ended;
+                    return None;
+                }
+                Err(e) => {
+                    self.source = Source::Ended;
+                    return Some(Err(e));
+                }
+            }
         }
-        item
     }
 }

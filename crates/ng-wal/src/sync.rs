@@ -4,7 +4,7 @@
 //! [`modelled`]; the actor around it stays on real threads in every build.
 
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-pub(crate) use std::sync::{Arc, OnceLock, atomic};
+pub(crate) use std::sync::{Arc, OnceLock, atomic, mpsc};
 pub(crate) use std::thread;
 
 /// Types that loom replaces in its own test build.

@@ -265,6 +265,52 @@ fn opening_and_closing_again_and_again_uses_nothing_up() {
 }
 
 #[test]
+fn a_reader_of_a_large_log_reads_ahead_and_may_stop_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, recovery) = Wal::open(dir.path(), config()).unwrap();
+    assert_eq!(recovery.replay().count(), 0);
+    const RECORDS: u64 = 60_000;
+    for i in 1..=RECORDS {
+        wal.append(i as u8, &i.to_le_bytes().repeat(8)).unwrap();
+    }
+    wal.close().unwrap();
+    let check = |(lsn, record): (u64, Result<ng_wal::Record, ng_wal::ReadError>)| {
+        let record = record.unwrap();
+        assert_eq!((record.lsn, record.kind), (Lsn::new(lsn), lsn as u8));
+        assert_eq!(record.payload, lsn.to_le_bytes().repeat(8));
+        record.payload
+    };
+    // Payloads that are kept stay what they were.
+    let kept: Vec<_> = (1..).zip(Reader::open(dir.path()).unwrap()).map(check).collect();
+    assert_eq!(kept.len() as u64, RECORDS);
+    for (lsn, payload) in (1..).zip(&kept) {
+        assert_eq!(*payload, u64::to_le_bytes(lsn).repeat(8));
+    }
+    for stop in [1, 20_000, 40_000, 59_999] {
+        let reader = Reader::open(dir.path()).unwrap();
+        assert_eq!((1..).zip(reader).take(stop).map(check).count(), stop);
+    }
+    let later = Reader::open(dir.path()).unwrap().starting_at(Lsn::new(30_001));
+    assert_eq!((30_001..).zip(later).map(check).count(), 30_000);
+    // Damage found ahead is told at its place, after every record before it.
+    let file = dir.path().join("wal-0000000050.seg");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[9000] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let mut seen = 0;
+    let mut end = None;
+    for record in Reader::open(dir.path()).unwrap() {
+        match record {
+            Ok(_) => seen += 1,
+            Err(e) => end = Some(e),
+        }
+    }
+    let Some(ng_wal::ReadError::Corrupt { file, lsn, .. }) = end else { panic!("{end:?}") };
+    assert_eq!((file.as_str(), lsn.get()), ("wal-0000000050.seg", seen + 1));
+    assert!(seen > 20_000, "{seen}");
+}
+
+#[test]
 fn a_reader_beside_a_live_writer_sees_a_prefix_and_never_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, _) = Wal::open(dir.path(), config()).unwrap();

@@ -1,0 +1,114 @@
+//! Reading ahead: a thread reads and checks frames while their records are used. It holds a few
+//! batches at most, and ends with the reader.
+
+use std::io;
+
+use crate::ReadError;
+use crate::reader::{Frame, Frames};
+use crate::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use crate::sync::{Arc, Mutex, thread};
+
+/// Frames are handed over in batches of about this, so that small ones cost no wake-up each.
+const BATCH_BYTES: u64 = 256 << 10;
+const BATCH_FRAMES: usize = 1024;
+/// Batches that wait, beside the one being filled and the one being used.
+const BATCHES: usize = 2;
+
+/// Some frames; then more to come, the end, or what went wrong.
+struct Batch {
+    frames: std::vec::IntoIter<Frame>,
+    then: Then,
+}
+
+enum Then {
+    More,
+    End,
+    Failed(ReadError),
+}
+
+pub(crate) struct Ahead {
+    /// `None` when nothing more will come.
+    batches: Option<Receiver<Batch>>,
+    current: Batch,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Ahead {
+    /// Goes on with `frames` on a thread; gives them back where there is no second core or thread.
+    pub(crate) fn start(frames: Box<Frames>) -> Result<Self, Box<Frames>> {
+        if thread::available_parallelism().map_or(1, usize::from) < 2 {
+            return Err(frames);
+        }
+        let io = frames.io();
+        let (sender, receiver) = sync_channel(BATCHES);
+        let handed = Arc::new(Mutex::new(Some(frames)));
+        let taken = handed.clone();
+        let body = move || {
+            let frames = taken.lock().take();
+            if let Some(frames) = frames {
+                run(*frames, &sender);
+            }
+        };
+        match thread::Builder::new().name("ng-wal-reader".into()).spawn(body) {
+            Ok(thread) => Ok(Self {
+                batches: Some(receiver),
+                current: Batch { frames: Vec::new().into_iter(), then: Then::More },
+                thread: Some(thread),
+            }),
+            // Never started, so nobody took them.
+            Err(_) => Err(handed.lock().take().unwrap_or_else(|| Box::new(Frames::ended(io)))),
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Result<Option<Frame>, ReadError> {
+        loop {
+            if let Some(frame) = self.current.frames.next() {
+                return Ok(Some(frame));
+            }
+            match std::mem::replace(&mut self.current.then, Then::End) {
+                Then::End => return Ok(None),
+                Then::Failed(e) => return Err(e),
+                Then::More => {}
+            }
+            let batch = self.batches.as_ref().and_then(|batches| batches.recv().ok());
+            // A thread that ends without a word has panicked: not the end of the log.
+            self.current = batch.ok_or_else(|| ReadError::Io {
+                operation: "reading ahead",
+                file: ".".into(),
+                source: io::Error::other("the reader's thread panicked"),
+            })?;
+        }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.batches = None; // its next hand-over fails, and it ends
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(mut source: Frames, sender: &SyncSender<Batch>) {
+    loop {
+        let (mut frames, mut bytes) = (Vec::new(), 0);
+        let then = loop {
+            match source.next() {
+                Ok(Some(frame)) => {
+                    bytes += frame.header.span_bytes();
+                    frames.push(frame);
+                    if bytes >= BATCH_BYTES || frames.len() >= BATCH_FRAMES {
+                        break Then::More;
+                    }
+                }
+                Ok(None) => break Then::End,
+                Err(e) => break Then::Failed(e),
+            }
+        };
+        let last = !matches!(then, Then::More);
+        if sender.send(Batch { frames: frames.into_iter(), then }).is_err() || last {
+            return;
+        }
+    }
+}
