@@ -115,13 +115,16 @@ impl Default for WalConfig {
 /// writer adds between two of its idle moments, small beside a segment.
 pub(crate) const PREFILL_BYTES: u64 = 2 << 20;
 
+/// Smaller with the simulated disk, so that its tests meet a segment's end after few records.
+const SEGMENT_BYTES_MIN: u64 = if cfg!(feature = "sim") { 20 << 10 } else { 64 << 10 };
+
 impl WalConfig {
     /// Checks every field. Errors: the first bad field, its value and what is allowed.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let ms = Duration::from_millis(1);
         range("sync_records", self.sync_records, 1, 1_000_000_000)?;
         times("sync_interval", self.sync_interval, ms, Duration::from_secs(60))?;
-        range("segment_bytes", self.segment_bytes, 64 << 10, 1 << 30)?;
+        range("segment_bytes", self.segment_bytes, SEGMENT_BYTES_MIN, 1 << 30)?;
         check(
             "segment_bytes",
             self.segment_bytes,

@@ -43,7 +43,8 @@ pub(crate) struct Plan {
     pub(crate) start: Start,
     /// Durable end before the open.
     pub(crate) proven: u64,
-    /// Segment whose records from `proven` on must be written again, and the end offset.
+    /// Segment whose frames from `proven` on must be written again, and the end offset. Control
+    /// frames too: the successor names the chain after the last of them.
     pub(crate) rewrite: Option<(SegmentId, u64)>,
     pub(crate) torn_bytes: u64,
     pub(crate) dropped_frames: u64,
@@ -329,11 +330,16 @@ impl<'a> View<'a> {
         let last = last_at.map(|at| &segments[at]);
         let before = &segments[..last_at.unwrap_or(0)];
         let behind = &segments[last_at.map_or(0, |at| at + 1)..];
-        // At most one file may follow, and no frame may stand in it without a header.
+        // No frame may stand in the file behind it without a header. Those after that were prepared
+        // when it had begun to fill, and of that nothing was synced: a crash took its start frame.
+        // No byte of ours is in them by then.
         let headless = match (last, behind) {
             (None, behind) => behind.first(),
-            (Some(_), [spare]) => Some(spare).filter(|spare| spare.frames_without_header),
-            (Some(_), behind) => behind.first(),
+            (Some(_), []) => None,
+            (Some(_), [next, unused @ ..]) => Some(next).filter(|next| {
+                let unused = unused.iter().all(|segment| spare(Some(segment)) == Spare::Usable);
+                next.frames_without_header || !unused
+            }),
         };
         let headless = before.iter().find(|segment| segment.start.is_none()).or(headless);
         let incomplete = last_at.and_then(|at| {
@@ -589,10 +595,8 @@ impl<'a> View<'a> {
             _ => Tail::Torn,
         };
         let empty = walk.end_lsn == start.prev_end_lsn;
-        let dirty = walk.islands.dirty_end > walk.end_offset && self.facts.end != End::Stale;
         let untouched = !walk.sealed
-            && !dirty
-            && walk.islands.frames == 0
+            && !walk.islands.salted
             && walk.end_offset == FIRST_FRAME_OFFSET
             && walk.rotate_to.is_none();
         let successor = match (empty, untouched, self.facts.spare) {
@@ -617,7 +621,7 @@ impl<'a> View<'a> {
             seq: if empty { last.seq } else { last.seq.next() },
             start: if empty { start } else { after },
             proven: self.proven.min(walk.end_lsn),
-            rewrite: (self.proven < walk.end_lsn).then_some((last.seq, walk.end_offset)),
+            rewrite: (!empty).then_some((last.seq, walk.end_offset)),
             torn_bytes: if torn { here + behind } else { 0 },
             dropped_frames: if torn { walk.islands.frames + self.dropped_behind() } else { 0 },
             quarantine: spare

@@ -348,6 +348,40 @@ pub(crate) fn records_fit(header: &FrameHeader, payload: &[u8]) -> bool {
     at == payload.len()
 }
 
+/// Lengths of the payloads in the data frame that `bytes` begin with, if it is whole.
+#[cfg(feature = "sim")]
+pub(crate) fn decode_frame(bytes: &[u8], place: Place) -> Option<Vec<usize>> {
+    let HeaderRead::Valid(header, _) = decode_frame_header(bytes, place) else { return None };
+    let rest =
+        bytes.get(FRAME_HEADER_BYTES as usize..usize::try_from(header.span_bytes()).ok()?)?;
+    let payload = rest.get(..header.payload_bytes as usize)?;
+    if payload_crc(rest) != header.payload_crc || !records_fit(&header, payload) {
+        return None;
+    }
+    let mut at = 0;
+    let lengths = (0..header.count).map_while(|_| {
+        let (_, length) = decode_record(payload, at)?;
+        at += record_bytes(length);
+        Some(length)
+    });
+    Some(lengths.collect())
+}
+
+/// Puts the right salt and checksums into a frame, whatever else it holds; for fuzzers.
+#[cfg(feature = "sim")]
+pub(crate) fn repair_frame(bytes: &mut [u8], place: Place) {
+    if bytes.len() < FRAME_HEADER_BYTES as usize {
+        return;
+    }
+    let span = frame_bytes(u64::from(u32_at(bytes, 28)));
+    let span = usize::try_from(span).unwrap_or(usize::MAX).min(bytes.len());
+    let crc = payload_crc(&bytes[FRAME_HEADER_BYTES as usize..span]);
+    put(bytes, 0, &place.salt.to_le_bytes());
+    put(bytes, 40, &crc.to_le_bytes());
+    let crc = crc32c::crc32c_append(place.seed(), &bytes[..FRAME_CRC_OFFSET]);
+    put(bytes, FRAME_CRC_OFFSET, &crc.to_le_bytes());
+}
+
 /// Payload of a start frame: where the log stood before this segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Start {

@@ -47,6 +47,8 @@ mod row;
 mod salvage;
 mod scan;
 mod segment;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod stats;
 mod storage;
 mod sync;

@@ -225,7 +225,7 @@ pub(crate) fn recover(io: Arc<dyn LogIo>, config: &WalConfig) -> Result<Recovere
     Ok(Recovered { recovery, active, older })
 }
 
-/// Makes the unproven records durable by writing the same bytes again: after a failed sync of an
+/// Makes the unproven frames durable by writing the same bytes again: after a failed sync of an
 /// earlier process the page cache can hold bytes, marked clean, that the disk never got.
 fn prove(
     io: &dyn LogIo,
@@ -242,7 +242,8 @@ fn prove(
     let mut walk = Walk::new(opened.file.clone(), opened.bytes, header, &start, None);
     let mut from = end_offset;
     while let Ok(frame) = walk.next().map_err(|e| ("read", e))? {
-        if frame.header.end_lsn() > proven {
+        let end = frame.header.end_lsn();
+        if end > proven || end == proven && frame.header.count == 0 {
             from = frame.offset;
             break;
         }

@@ -1,5 +1,6 @@
 //! What the log asks of a disk: one directory of flat files, written at offsets and synced. The
-//! trait is all the log knows, so a simulated disk can stand in; only real files stand here.
+//! trait is all the log knows, so a simulated disk can stand in (`sim`, where the traits are
+//! public behind the feature of that name); only real files stand here.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -9,7 +10,7 @@ use crate::mutants;
 use crate::sync::Arc;
 
 /// One directory. Names are file names without a path.
-pub(crate) trait LogIo: Send + Sync {
+pub trait LogIo: Send + Sync {
     /// Names in the directory, in any order.
     fn list(&self) -> io::Result<Vec<DirEntry>>;
     /// An existing file, for reading and writing, or only for reading.
@@ -18,6 +19,7 @@ pub(crate) trait LogIo: Send + Sync {
     fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>>;
     /// Replaces `to` if it exists.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a name; handles of the file stay good.
     fn unlink(&self, name: &str) -> io::Result<()>;
     /// Makes creates, renames and unlinks of this directory durable.
     fn sync_dir(&self) -> io::Result<()>;
@@ -37,28 +39,39 @@ pub(crate) trait LogIo: Send + Sync {
 
 /// One open file. The same description serves from the first write to the last sync: an error of
 /// writeback is reported once for each description.
-pub(crate) trait LogFile: Send + Sync {
+pub trait LogFile: Send + Sync {
     /// Writes some bytes of `data` at `offset`; returns how many.
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize>;
     /// Reads some bytes at `offset`; 0 at the end of the file.
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Data and length durable.
     fn sync_data(&self) -> io::Result<()>;
+    /// Cuts the file, or lengthens it with zeroes.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
+    /// Bytes in the file.
     fn len(&self) -> io::Result<u64>;
+    /// Whether the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
 }
 
+/// What a file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+pub enum Access {
+    /// Reading only.
     Read,
+    /// Reading and writing.
     ReadWrite,
 }
 
+/// One name in the directory.
 #[derive(Clone, Debug)]
-pub(crate) struct DirEntry {
-    pub(crate) name: String,
+pub struct DirEntry {
+    /// The name, without a path.
+    pub name: String,
     /// A regular file, and not a link to one.
-    pub(crate) regular: bool,
+    pub regular: bool,
 }
 
 /// Reads until `out` is full or the file ends; returns the bytes read.

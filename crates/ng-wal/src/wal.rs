@@ -75,6 +75,14 @@ impl Wal {
         Self::open_over(Arc::new(io), Some(lock), config)
     }
 
+    /// [`Wal::open`] over another directory than the operating system's: [`sim`](crate::sim). The
+    /// caller sees to it that it is open once only.
+    #[cfg(feature = "sim")]
+    pub fn open_on(io: Arc<dyn LogIo>, config: WalConfig) -> Result<(Wal, Recovery), OpenError> {
+        config.validate()?;
+        Self::open_over(io, None, config)
+    }
+
     /// The same over any storage.
     pub(crate) fn open_over(
         io: Arc<dyn LogIo>,
@@ -98,7 +106,7 @@ impl Wal {
         Ok((Wal { actor, _lock: lock }, recovery))
     }
 
-    fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.actor.shared
     }
 
