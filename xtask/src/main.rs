@@ -61,6 +61,9 @@ enum Task {
         /// This one alone
         #[arg(long, value_name = "NAME")]
         only: Option<String>,
+        /// Through all crash images, not a part of them
+        #[arg(long)]
+        all_images: bool,
         /// Print one JSON document
         #[arg(long)]
         json: bool,
@@ -94,7 +97,9 @@ fn main() -> ExitCode {
         Some(Task::Stress { args }) => launch::stress(&args),
         Some(Task::BenchReport { args }) => launch::bench_report(&args),
         Some(Task::Tidy { bless, json }) => tidy::run(bless, json),
-        Some(Task::Mutants { only, json }) => mutants::run(only.as_deref(), json),
+        Some(Task::Mutants { only, all_images, json }) => {
+            mutants::run(only.as_deref(), all_images, json)
+        }
         Some(Task::Torture { seconds, seed, json }) => torture::run(seconds, seed, json),
         Some(Task::Ci { skip_tests, json }) => ci::run(skip_tests, json),
     };

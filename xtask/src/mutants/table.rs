@@ -15,6 +15,8 @@ pub(crate) struct Mutant {
     pub(crate) check: Check,
     /// The test's full path in its program.
     pub(crate) test: String,
+    /// Names of oracles, one of which must say why the test is red; empty: any reason will do.
+    pub(crate) says: Vec<String>,
 }
 
 /// Where the test is that must go red.
@@ -137,6 +139,10 @@ pub(crate) fn parse(package: &str, dir: &str, text: &str) -> Result<Vec<Mutant>,
                 breaks: word("breaks")?,
                 check: Check::parse(&check).ok_or(format!("check is {check:?}, {instead}"))?,
                 test: word("test")?,
+                says: match row.get("says") {
+                    None => Vec::new(),
+                    Some(_) => word("says")?.split('/').map(str::to_owned).collect(),
+                },
             })
         })
         .collect()
@@ -154,6 +160,9 @@ mod tests {
         let mutant = &parse("p", "crates/p", ROW).unwrap()[0];
         assert_eq!((mutant.check.target(), mutant.check.build()), ("ids", Build::Tests));
         assert_eq!(mutant.check.to_string(), "test:ids");
+        assert!(mutant.says.is_empty());
+        let says = &parse("p", "", &format!("{ROW}says = \"O2/O9\"\n")).unwrap()[0].says;
+        assert_eq!(says, &["O2", "O9"]);
         let error = parse("p", "", &ROW.replace("breaks = \"x\"", "")).unwrap_err();
         assert_eq!(error, "mutant 1 has no breaks");
         let error = parse("p", "", &ROW.replace("test:ids", "ids")).unwrap_err();
