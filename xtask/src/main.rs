@@ -65,8 +65,11 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
-    /// What takes longer than a merge waits for: a sanitizer, random models, a kill loop
+    /// What takes longer than a merge waits for: a sanitizer, random models, kill loops
     Torture {
+        /// This step alone, for all the seconds; a wrong name lists them
+        #[arg(long, value_name = "STEP")]
+        only: Option<String>,
         /// About how long, without the builds and the sanitizer; 60 where not given
         #[arg(long, value_name = "N")]
         seconds: Option<u64>,
@@ -95,7 +98,9 @@ fn main() -> ExitCode {
         Some(Task::BenchReport { args }) => launch::bench_report(&args),
         Some(Task::Tidy { bless, json }) => tidy::run(bless, json),
         Some(Task::Mutants { only, json }) => mutants::run(only.as_deref(), json),
-        Some(Task::Torture { seconds, seed, json }) => torture::run(seconds, seed, json),
+        Some(Task::Torture { only, seconds, seed, json }) => {
+            torture::run(&torture::Request { seconds, seed, only, as_json: json })
+        }
         Some(Task::Ci { skip_tests, json }) => ci::run(skip_tests, json),
     };
     exit.into()
