@@ -70,6 +70,9 @@ enum Task {
         /// This step alone, for all the seconds; a wrong name lists them
         #[arg(long, value_name = "STEP")]
         only: Option<String>,
+        /// Every kill point and more traced runs: minutes instead of seconds
+        #[arg(long)]
+        all: bool,
         /// About how long, without the builds and the sanitizer; 60 where not given
         #[arg(long, value_name = "N")]
         seconds: Option<u64>,
@@ -98,8 +101,8 @@ fn main() -> ExitCode {
         Some(Task::BenchReport { args }) => launch::bench_report(&args),
         Some(Task::Tidy { bless, json }) => tidy::run(bless, json),
         Some(Task::Mutants { only, json }) => mutants::run(only.as_deref(), json),
-        Some(Task::Torture { only, seconds, seed, json }) => {
-            torture::run(&torture::Request { seconds, seed, only, as_json: json })
+        Some(Task::Torture { only, all, seconds, seed, json }) => {
+            torture::run(&torture::Request { seconds, seed, all, only, as_json: json })
         }
         Some(Task::Ci { skip_tests, json }) => ci::run(skip_tests, json),
     };

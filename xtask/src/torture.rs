@@ -7,10 +7,14 @@
 //! 3. The store's kill loop: a child that writes is killed with SIGKILL, and what it left is recovered and compared with
 //!    an oracle outside of it.
 //! 4. The log's own, with three producers, and an oracle of every record.
+//! 5. Kills at the n-th system call, errors injected into calls, and a linter over the trace of them, all by strace.
 
 mod child;
 mod kill;
+mod lint;
 mod oracle;
+mod strace;
+mod trace;
 
 use std::{
     cell::OnceCell,
@@ -60,6 +64,8 @@ impl fmt::Display for Counts {
 pub(crate) struct Request {
     pub(crate) seconds: Option<u64>,
     pub(crate) seed: Option<u64>,
+    /// Every point, where a merge is content with some.
+    pub(crate) all: bool,
     /// This step alone.
     pub(crate) only: Option<String>,
     pub(crate) as_json: bool,
@@ -70,6 +76,8 @@ struct Torture {
     seed: u64,
     /// How long a step that could go on for ever goes on.
     each: Duration,
+    all: bool,
+    in_ci: bool,
     program: OnceCell<Result<Program, String>>,
 }
 
@@ -83,13 +91,26 @@ impl Torture {
 struct Step {
     name: &'static str,
     run: fn(&Torture) -> (Outcome, Counts),
+    /// Where `CI=true`, what is lacking for it is a failure.
+    needed: bool,
+}
+
+const fn step(name: &'static str, run: fn(&Torture) -> (Outcome, Counts)) -> Step {
+    Step { name, run, needed: false }
+}
+
+const fn needed(name: &'static str, run: fn(&Torture) -> (Outcome, Counts)) -> Step {
+    Step { name, run, needed: true }
 }
 
 const STEPS: &[Step] = &[
-    Step { name: "tsan", run: |_| (thread_sanitizer(), Counts::default()) },
-    Step { name: "model", run: |t| (repeated(t.each, t.seed, model), Counts::default()) },
-    Step { name: "store kill loop", run: |t| (repeated(t.each, t.seed, kill), Counts::default()) },
-    Step { name: "wal kill loop", run: |t| kill::run(t, t.each) },
+    step("tsan", |_| (thread_sanitizer(), Counts::default())),
+    step("model", |t| (repeated(t.each, t.seed, model), Counts::default())),
+    step("store kill loop", |t| (repeated(t.each, t.seed, kill), Counts::default())),
+    needed("wal kill loop", |t| kill::run(t, t.each)),
+    needed("wal kill points", strace::kill_points),
+    needed("wal faults", strace::faults),
+    needed("wal trace", strace::lint_trace),
 ];
 
 /// Steps that go on until their time is over.
@@ -111,12 +132,16 @@ pub(crate) fn run(request: &Request) -> Exit {
     eprintln!("torture: --seed {seed}");
     let whole = Duration::from_secs(request.seconds.unwrap_or(SECONDS));
     let each = if only.is_some() { whole } else { whole / TIMED_STEPS };
-    let torture = Torture { seed, each, program: OnceCell::new() };
+    let in_ci = env::var("CI").is_ok_and(|value| value == "true");
+    let torture = Torture { seed, each, all: request.all, in_ci, program: OnceCell::new() };
     let mut rows = Vec::new();
     let mut failed = false;
     for step in steps {
         let begin = Instant::now();
-        let (outcome, counts) = (step.run)(&torture);
+        let (mut outcome, counts) = (step.run)(&torture);
+        if let (Outcome::Lacking(remedy), true) = (&outcome, in_ci && step.needed) {
+            outcome = Outcome::Failed(format!("lacking: {remedy}"));
+        }
         let (result, detail) = match &outcome {
             Outcome::Passed(detail) => ("passed", detail),
             Outcome::Failed(reason) => ("FAILED", reason),

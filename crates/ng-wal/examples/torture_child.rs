@@ -85,7 +85,9 @@ impl Plan {
         config.ring_slots = 256;
         config.max_ahead_bytes = 1 << 20;
         config.full_timeout = Duration::from_millis(200);
-        config.sync_timeout = Duration::from_secs(5);
+        // Where patience has an end, each wait for a disk that will not answer is short.
+        let wait = if self.patience > 0 { 400 } else { 5_000 };
+        config.sync_timeout = Duration::from_millis(wait);
         config.store_uuid = Some(7);
         config
     }

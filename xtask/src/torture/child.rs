@@ -26,8 +26,9 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// What every mark begins with.
+    /// What every mark begins with, and how long it is.
     pub(super) const PREFIX: &str = "ngt:";
+    pub(super) const BYTES: usize = 28;
 
     /// Reads `ngt:000001:01:00000001:00/01`.
     pub(super) fn parse(text: &str) -> Option<Self> {
