@@ -8,11 +8,13 @@
 //!    an oracle outside of it.
 //! 4. The log's own, with three producers, and an oracle of every record.
 //! 5. Kills at the n-th system call, errors injected into calls, and a linter over the trace of them, all by strace.
+//! 6. A full disk, on small file systems of its own, where they may be mounted.
 
 mod child;
 mod kill;
 mod lint;
 mod oracle;
+mod space;
 mod strace;
 mod trace;
 
@@ -111,6 +113,7 @@ const STEPS: &[Step] = &[
     needed("wal kill points", strace::kill_points),
     needed("wal faults", strace::faults),
     needed("wal trace", strace::lint_trace),
+    step("wal full disk", space::run),
 ];
 
 /// Steps that go on until their time is over.

@@ -6,8 +6,9 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::workspace::{self, Workspace};
@@ -209,7 +210,8 @@ impl Program {
         let found = Found::parse(&text);
         let expected = if found.not_opened.is_some() { NOT_OPENED } else { 0 };
         if status.code() != Some(expected) {
-            return Err(format!("the verifying process ended with {status}"));
+            let last = last_lines(&text);
+            return Err(format!("the verifying process ended with {status}, after: {last}"));
         }
         Ok(found)
     }
@@ -229,7 +231,8 @@ impl Program {
 /// A started child whose lines are being collected.
 pub(super) struct Running {
     child: Child,
-    lines: thread::JoinHandle<std::io::Result<String>>,
+    heard: Arc<Mutex<Vec<u8>>>,
+    reader: Option<thread::JoinHandle<std::io::Result<()>>>,
 }
 
 impl Running {
@@ -239,13 +242,44 @@ impl Running {
         let mut child =
             command.spawn().map_err(|error| format!("cannot start {}: {error}", words[0]))?;
         let mut out = child.stdout.take().ok_or("no pipe")?;
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let to = heard.clone();
         // Read all along: a full pipe would hold the child up.
-        let lines = thread::spawn(move || {
-            let mut bytes = Vec::new();
-            out.read_to_end(&mut bytes)?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        let reader = thread::spawn(move || {
+            let mut bytes = vec![0; 64 << 10];
+            loop {
+                match out.read(&mut bytes)? {
+                    0 => return Ok(()),
+                    n => lock(&to).extend_from_slice(&bytes[..n]),
+                }
+            }
         });
-        Ok(Self { child, lines })
+        Ok(Self { child, heard, reader: Some(reader) })
+    }
+
+    /// What it has said so far.
+    pub(super) fn heard(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.heard)).into_owned()
+    }
+
+    /// Waits until what it has said is `enough`.
+    pub(super) fn until(
+        &self,
+        patience: Duration,
+        enough: impl Fn(&str) -> bool,
+    ) -> Result<(), String> {
+        let begin = Instant::now();
+        while !enough(&self.heard()) {
+            if self.reader.as_ref().is_none_or(thread::JoinHandle::is_finished) {
+                return Err(format!("the writer ended: {}", last_lines(&self.heard())));
+            }
+            if begin.elapsed() > patience {
+                let heard = self.heard();
+                return Err(format!("nothing in {patience:?}, after: {}", last_lines(&heard)));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     /// SIGKILL after `time`; the pipe is read to its end first, then the child is reaped.
@@ -256,10 +290,30 @@ impl Running {
     }
 
     pub(super) fn finish(mut self) -> Result<(String, ExitStatus), String> {
-        let text = self.lines.join().map_err(|_| "the reader of the pipe panicked")?;
+        if let Some(reader) = self.reader.take() {
+            let read = reader.join().map_err(|_| "the reader of the pipe panicked")?;
+            read.map_err(|error| format!("cannot read the pipe: {error}"))?;
+        }
         let status = self.child.wait().map_err(|error| format!("cannot wait: {error}"))?;
-        Ok((text.map_err(|error| format!("cannot read the pipe: {error}"))?, status))
+        let text = String::from_utf8_lossy(&lock(&self.heard)).into_owned();
+        Ok((text, status))
     }
+}
+
+impl Drop for Running {
+    /// A step that fails half way leaves no writer behind.
+    fn drop(&mut self) {
+        let _ended = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+fn lock(bytes: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
+    bytes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().rev().take(3).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
 }
 
 #[cfg(test)]
