@@ -292,8 +292,10 @@ impl Producer {
 
     /// What an owner does after a checkpoint: here the checkpoint is that the record is durable.
     fn retire(&mut self) {
-        let upto = Lsn::new(self.wal.durable_lsn().get().saturating_sub(self.plan.keep));
+        let durable = self.wal.durable_lsn();
+        let upto = Lsn::new(durable.get().saturating_sub(self.plan.keep));
         if upto > self.wal.oldest_lsn() {
+            self.durable(durable);
             self.add(&format!("R {upto}\n"));
             self.flush();
             if let Err(error) = self.wal.retire_before(upto) {

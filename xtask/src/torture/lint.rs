@@ -346,7 +346,12 @@ impl Linter<'_> {
         for line in text.lines() {
             let (tag, rest) = line.split_once(' ').unwrap_or((line, ""));
             match tag {
-                "O" => self.opened = true,
+                "O" => {
+                    self.opened = true;
+                    // What an open gave back is durable too.
+                    let last = rest.split(' ').next_back().and_then(|last| last.parse().ok());
+                    self.acked = self.acked.max(last.unwrap_or(0));
+                }
                 "A" => {
                     if let Some((lsn, mark)) = rest.split_once(' ')
                         && let (Ok(lsn), Some(mark)) = (lsn.parse(), Mark::parse(mark))
