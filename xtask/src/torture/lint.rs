@@ -42,6 +42,8 @@ struct File {
     /// Indices of its writes.
     writes: Vec<usize>,
     sync_failed: bool,
+    /// It was there when the log was opened, which made all durable that it found.
+    settled: bool,
 }
 
 /// A file got a name in the directory: when, and when that became durable.
@@ -331,8 +333,10 @@ impl Linter<'_> {
             tell(format!("{name} goes before {}", short(older)));
         }
         let replaced = segments().any(|(path, other)| {
-            let mut frames = self.files[*other].writes.iter().map(|write| &self.writes[*write]);
-            *path > from && frames.any(|write| write.frames && write.durable.is_some())
+            let other = &self.files[*other];
+            let mut frames = other.writes.iter().map(|write| &self.writes[*write]);
+            let synced = frames.any(|write| write.frames && write.durable.is_some());
+            *path > from && (other.settled || synced)
         });
         if !replaced {
             tell(format!("{name} goes before its successor is synced"));
@@ -348,6 +352,7 @@ impl Linter<'_> {
             match tag {
                 "O" => {
                     self.opened = true;
+                    self.files.iter_mut().for_each(|file| file.settled = true);
                     // What an open gave back is durable too.
                     let last = rest.split(' ').next_back().and_then(|last| last.parse().ok());
                     self.acked = self.acked.max(last.unwrap_or(0));
