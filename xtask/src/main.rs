@@ -68,8 +68,14 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
-    /// What takes longer than a merge waits for: a sanitizer, random models, a kill loop
+    /// What takes longer than a merge waits for: a sanitizer, random models, kill loops
     Torture {
+        /// This step alone, for all the seconds; a wrong name lists them
+        #[arg(long, value_name = "STEP")]
+        only: Option<String>,
+        /// Every kill point and more traced runs: minutes instead of seconds
+        #[arg(long)]
+        all: bool,
         /// About how long, without the builds and the sanitizer; 60 where not given
         #[arg(long, value_name = "N")]
         seconds: Option<u64>,
@@ -100,7 +106,9 @@ fn main() -> ExitCode {
         Some(Task::Mutants { only, all_images, json }) => {
             mutants::run(only.as_deref(), all_images, json)
         }
-        Some(Task::Torture { seconds, seed, json }) => torture::run(seconds, seed, json),
+        Some(Task::Torture { only, all, seconds, seed, json }) => {
+            torture::run(&torture::Request { seconds, seed, all, only, as_json: json })
+        }
         Some(Task::Ci { skip_tests, json }) => ci::run(skip_tests, json),
     };
     exit.into()

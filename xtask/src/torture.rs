@@ -4,11 +4,23 @@
 //!    that race and locks taken in two orders. It does not model fences, and the slots' words are atomics: a fence that
 //!    is missing there is loom's to find.
 //! 2. The threaded model of the arena, with fresh seeds.
-//! 3. The kill loop: a child that writes is killed with SIGKILL, and what it left is recovered and compared with an
-//!    oracle outside of it.
+//! 3. The store's kill loop: a child that writes is killed with SIGKILL, and what it left is recovered and compared with
+//!    an oracle outside of it.
+//! 4. The log's own, with three producers, and an oracle of every record.
+//! 5. Kills at the n-th system call, errors injected into calls, and a linter over the trace of them, all by strace.
+//! 6. A full disk, on small file systems of its own, where they may be mounted.
+
+mod child;
+mod kill;
+mod lint;
+mod oracle;
+mod space;
+mod strace;
+mod trace;
 
 use std::{
-    env,
+    cell::OnceCell,
+    env, fmt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant, SystemTime},
@@ -16,6 +28,7 @@ use std::{
 
 use serde_json::json;
 
+use self::child::Program;
 use crate::{exit::Exit, workspace};
 
 const SECONDS: u64 = 60;
@@ -35,40 +48,128 @@ enum Outcome {
     Lacking(String),
 }
 
+/// What a step counted, in the order it is told.
+#[derive(Debug, Default)]
+struct Counts(Vec<(&'static str, u64)>);
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (name, count)) in self.0.iter().enumerate() {
+            write!(f, "{}{count} {name}", if i == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// What the caller asked for.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) seconds: Option<u64>,
+    pub(crate) seed: Option<u64>,
+    /// Every point, where a merge is content with some.
+    pub(crate) all: bool,
+    /// This step alone.
+    pub(crate) only: Option<String>,
+    pub(crate) as_json: bool,
+}
+
+/// What the steps share.
+struct Torture {
+    seed: u64,
+    /// How long a step that could go on for ever goes on.
+    each: Duration,
+    all: bool,
+    in_ci: bool,
+    program: OnceCell<Result<Program, String>>,
+}
+
+impl Torture {
+    /// The log's child, built once.
+    fn program(&self) -> Result<&Program, String> {
+        self.program.get_or_init(Program::build).as_ref().map_err(Clone::clone)
+    }
+}
+
+struct Step {
+    name: &'static str,
+    run: fn(&Torture) -> (Outcome, Counts),
+    /// Where `CI=true`, what is lacking for it is a failure.
+    needed: bool,
+}
+
+const fn step(name: &'static str, run: fn(&Torture) -> (Outcome, Counts)) -> Step {
+    Step { name, run, needed: false }
+}
+
+const fn needed(name: &'static str, run: fn(&Torture) -> (Outcome, Counts)) -> Step {
+    Step { name, run, needed: true }
+}
+
+const STEPS: &[Step] = &[
+    step("tsan", |_| (thread_sanitizer(), Counts::default())),
+    step("model", |t| (repeated(t.each, t.seed, model), Counts::default())),
+    step("store kill loop", |t| (repeated(t.each, t.seed, kill), Counts::default())),
+    needed("wal kill loop", |t| kill::run(t, t.each)),
+    needed("wal kill points", strace::kill_points),
+    needed("wal faults", strace::faults),
+    needed("wal trace", strace::lint_trace),
+    step("wal full disk", space::run),
+];
+
+/// Steps that go on until their time is over.
+const TIMED_STEPS: u32 = 3;
+
 /// The command. Exit 1 if a step failed; a step that could not run is told and fails nothing.
-pub(crate) fn run(seconds: Option<u64>, seed: Option<u64>, as_json: bool) -> Exit {
-    let seed = seed.unwrap_or_else(|| {
+pub(crate) fn run(request: &Request) -> Exit {
+    let seed = request.seed.unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         now.as_nanos() as u64
     });
-    let each = Duration::from_secs(seconds.unwrap_or(SECONDS) / 2);
+    let only = request.only.as_deref();
+    let steps: Vec<_> = STEPS.iter().filter(|s| only.is_none_or(|only| only == s.name)).collect();
+    if steps.is_empty() {
+        let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+        eprintln!("xtask torture: no such step; there are: {}", names.join(", "));
+        return Exit::Usage;
+    }
     eprintln!("torture: --seed {seed}");
-    let steps = [
-        ("tsan", thread_sanitizer()),
-        ("model", repeated(each, seed, model)),
-        ("kill loop", repeated(each, seed, kill)),
-    ];
-    let words = |outcome: &Outcome| match outcome {
-        Outcome::Passed(detail) => ("passed", detail.clone()),
-        Outcome::Failed(reason) => ("FAILED", reason.clone()),
-        Outcome::Lacking(remedy) => ("skipped", remedy.clone()),
-    };
-    if as_json {
-        let rows: Vec<_> = steps
-            .iter()
-            .map(|(name, outcome)| {
-                let (result, detail) = words(outcome);
-                json!({"name": name, "result": result, "detail": detail})
-            })
-            .collect();
-        println!("{:#}", json!({"seed": seed, "steps": rows}));
-    } else {
-        for (name, outcome) in &steps {
-            let (result, detail) = words(outcome);
-            println!("{name:10} {result:8} {detail}");
+    let whole = Duration::from_secs(request.seconds.unwrap_or(SECONDS));
+    let each = if only.is_some() { whole } else { whole / TIMED_STEPS };
+    let in_ci = env::var("CI").is_ok_and(|value| value == "true");
+    let torture = Torture { seed, each, all: request.all, in_ci, program: OnceCell::new() };
+    let mut rows = Vec::new();
+    let mut failed = false;
+    for step in steps {
+        let begin = Instant::now();
+        let (mut outcome, counts) = (step.run)(&torture);
+        if let (Outcome::Lacking(remedy), true) = (&outcome, in_ci && step.needed) {
+            outcome = Outcome::Failed(format!("lacking: {remedy}"));
+        }
+        let (result, detail) = match &outcome {
+            Outcome::Passed(detail) => ("passed", detail),
+            Outcome::Failed(reason) => ("FAILED", reason),
+            Outcome::Lacking(remedy) => ("skipped", remedy),
+        };
+        failed |= matches!(outcome, Outcome::Failed(_));
+        let seconds = begin.elapsed().as_secs_f64();
+        if request.as_json {
+            let counted: serde_json::Map<_, _> = counts
+                .0
+                .iter()
+                .map(|(name, count)| (name.replace(' ', "_"), json!(count)))
+                .collect();
+            rows.push(json!({
+                "name": step.name, "result": result, "detail": detail, "seconds": seconds,
+                "counts": counted,
+            }));
+        } else {
+            let blank = if detail.is_empty() || counts.0.is_empty() { "" } else { "; " };
+            println!("{:16} {result:8} {seconds:7.1} s  {detail}{blank}{counts}", step.name);
         }
     }
-    let failed = steps.iter().any(|(_, outcome)| matches!(outcome, Outcome::Failed(_)));
+    if request.as_json {
+        println!("{:#}", json!({"seed": seed, "steps": rows}));
+    }
     if failed { Exit::Failed } else { Exit::Good }
 }
 
