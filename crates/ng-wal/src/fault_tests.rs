@@ -35,6 +35,11 @@ fn open(dir: &Arc<MemoryDir>, config: WalConfig) -> Result<(Wal, Recovery), Open
     Wal::open_over(dir.clone(), None, config)
 }
 
+/// The log has a record, and the next segment is there: the janitor has nothing to do.
+fn first_record(wal: &Wal) {
+    assert_eq!(wal.append_durable(1, b"first", Durability::Strict), Ok(Lsn::new(1)));
+}
+
 #[test]
 fn the_first_failed_sync_is_final_and_everybody_learns_its_cause() {
     #[derive(Default)]
@@ -80,12 +85,13 @@ fn waiters_of_a_log_that_fails_are_woken() {
     let mut relaxed = config();
     relaxed.durability = Durability::Relaxed;
     let (wal, _) = open(&dir, relaxed).unwrap();
+    first_record(&wal);
     dir.faults.syncs_left.store(0, Ordering::Relaxed);
     for _ in 0..20 {
         wal.append(1, b"x").unwrap();
     }
     thread::scope(|scope| {
-        let waits: Vec<_> = (1..=4)
+        let waits: Vec<_> = (2..=5)
             .map(|lsn| {
                 let wal = &wal;
                 scope.spawn(move || wal.wait_durable(Lsn::new(lsn), LONG))
@@ -141,6 +147,7 @@ fn a_disk_that_stays_full_ends_a_close_in_an_error_and_not_in_a_hang() {
 fn a_panic_in_a_thread_of_the_log_is_an_error_and_not_a_hang() {
     let dir = MemoryDir::new();
     let (wal, _) = open(&dir, config()).unwrap();
+    first_record(&wal);
     dir.faults.sync_panics.store(true, Ordering::Relaxed);
     let error = wal.append_durable(1, b"x", Durability::Strict).unwrap_err();
     assert!(error.to_string().contains("durability is unknown"), "{error}");
@@ -349,6 +356,7 @@ fn what_is_written_while_a_sync_runs_is_not_covered_by_it() {
     let dir = MemoryDir::new();
     let relaxed = WalConfig { durability: Durability::Relaxed, ..config() };
     let (wal, _) = open(&dir, relaxed).unwrap();
+    first_record(&wal);
     let before = dir.faults.syncs.load(Ordering::Relaxed);
     dir.faults.syncs_allowed.store(0, Ordering::Relaxed);
     thread::scope(|scope| {
@@ -357,7 +365,7 @@ fn what_is_written_while_a_sync_runs_is_not_covered_by_it() {
             thread::yield_now();
         }
         wal.append(1, b"second").unwrap();
-        while wal.stats().written_records_total < 2 {
+        while wal.stats().written_records_total < 3 {
             thread::yield_now();
         }
         assert!(wal.stats().oldest_unsynced_ns > 0);
@@ -365,9 +373,9 @@ fn what_is_written_while_a_sync_runs_is_not_covered_by_it() {
         let outcome = strict.join().unwrap();
         let durable = wal.durable_lsn();
         dir.faults.syncs_allowed.store(-1, Ordering::Relaxed);
-        assert_eq!((outcome, durable), (Ok(Lsn::new(1)), Lsn::new(1)));
+        assert_eq!((outcome, durable), (Ok(Lsn::new(2)), Lsn::new(2)));
     });
-    assert_eq!(wal.sync(), Ok(Lsn::new(2)));
+    assert_eq!(wal.sync(), Ok(Lsn::new(3)));
     assert_eq!(wal.stats().oldest_unsynced_ns, 0);
 }
 
@@ -452,4 +460,26 @@ fn appends_go_on_while_a_full_segment_is_synced() {
     wal.close().unwrap();
     let (_, recovery) = open(&dir, config()).unwrap();
     assert_eq!(recovery.last_lsn, last);
+}
+
+#[test]
+fn a_log_on_a_full_disk_opens_again_and_again_and_takes_records_when_there_is_space() {
+    let dir = MemoryDir::new();
+    let (wal, _) = open(&dir, impatient()).unwrap();
+    first_record(&wal);
+    let mut files = dir.snapshot();
+    drop(wal);
+    for round in 0..4 {
+        let dir = MemoryDir::from_snapshot(&files);
+        dir.faults.growth_left.store(0, Ordering::Relaxed);
+        let (wal, recovery) = open(&dir, impatient()).unwrap();
+        assert_eq!(recovery.last_lsn, Lsn::new(1), "round {round}");
+        // In the ring, and no further: there is no file for who opens after it.
+        let lsn = wal.append(1, b"waits").unwrap();
+        assert!(wal.wait_durable(lsn, Duration::from_millis(20)).is_err());
+        files = dir.snapshot();
+        dir.faults.growth_left.store(-1, Ordering::Relaxed);
+        assert_eq!(wal.wait_durable(lsn, LONG), Ok(()));
+        wal.close().unwrap();
+    }
 }

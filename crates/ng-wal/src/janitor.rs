@@ -29,7 +29,7 @@ const FILL_LOAD_BYTES: u64 = 4 << 20;
 const FILL_BYTES: u64 = 2 << 20;
 /// Zeroes in one write, which the writer may have to wait for.
 const FILL_STEP_BYTES: usize = 256 << 10;
-/// Smaller segments are prepared before a log is 1 MiB long, and a small log pays nothing.
+/// What is smaller is written in the time that a look takes.
 const FILL_SEGMENT_BYTES_MIN: u64 = 4 << 20;
 
 /// A segment that waits to become active.
@@ -46,6 +46,8 @@ pub(crate) struct Prepared {
 pub(crate) struct JanitorTask {
     pub(crate) prepare: Option<SegmentHeader>,
     pub(crate) ready: Option<Prepared>,
+    /// The log is large enough for zeroes ahead.
+    pub(crate) fill: bool,
     /// Room is scarce: give spares back.
     pub(crate) trim: bool,
     pub(crate) stop: bool,
@@ -82,7 +84,7 @@ pub(crate) fn run(shared: &Shared) {
                     return;
                 }
             }
-        } else if task.ready.as_ref().is_some_and(|ready| ready.fill) {
+        } else if task.fill && task.ready.as_ref().is_some_and(|ready| ready.fill) {
             shared.janitor_called.wait_for(&mut task, FILL_PAUSE);
             let written = shared.counters.written_bytes.load(Ordering::Relaxed);
             if written - written_before <= FILL_LOAD_BYTES {

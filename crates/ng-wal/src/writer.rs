@@ -32,8 +32,8 @@ const PROMISE_AFTER: Duration = Duration::from_millis(20);
 /// Relaxed: sync after this much, or this long.
 const RELAXED_BYTES: u64 = 8 << 20;
 const RELAXED_INTERVAL: Duration = Duration::from_secs(1);
-/// The next segment is prepared when the active one has grown to this, or to a quarter of its size.
-const PREPARE_AT_BYTES: u64 = 1 << 20;
+/// The next segment may be filled with zeroes when the active one has grown to this.
+const FILL_AT_BYTES: u64 = 1 << 20;
 /// Frames of a new segment that may gather in memory while the one before is synced.
 const HELD_BYTES: usize = 4 << 20;
 const ZERO_STEP_BYTES: usize = 1 << 20;
@@ -82,6 +82,7 @@ pub(crate) struct Writer {
     gap: Option<(u64, Instant)>,
     log_full: bool,
     prepare_asked: bool,
+    fill_asked: bool,
     /// Sealed: nothing may follow.
     ended: bool,
     zeroes: Vec<u8>,
@@ -107,6 +108,7 @@ impl Writer {
             gap: None,
             log_full: false,
             prepare_asked: false,
+            fill_asked: false,
             ended: false,
             zeroes: Vec::new(),
             prefill: true,
@@ -184,6 +186,12 @@ impl Writer {
             if self.is_buffer_full() || self.is_far_ahead() {
                 break;
             }
+            if self.has_no_record() && self.held.is_none() {
+                if by == By::Waiter && !self.has_successor() {
+                    break;
+                }
+                self.wait_for_successor()?;
+            }
             if !self.segment.fits_frame(head.bytes) {
                 self.end_frame();
                 if !self.segment.fits_segment(head.bytes) {
@@ -209,9 +217,7 @@ impl Writer {
         self.looked_at = now;
         let written = self.held.is_some() || self.write(by)?;
         self.release(); // also when nothing was taken: `retire_before` makes room too
-        if took > 0 {
-            self.prepare_next();
-        }
+        self.fill_next();
         Ok(took > 0 && written)
     }
 
@@ -434,10 +440,20 @@ impl Writer {
         self.check_latch()
     }
 
-    fn prepare_next(&mut self) {
-        let at = PREPARE_AT_BYTES.min(self.segment.header.segment_bytes / 4);
-        if !self.prepare_asked && self.segment.end() >= at {
-            self.ask_to_prepare();
+    fn has_no_record(&self) -> bool {
+        self.ring.next_lsn() == self.segment.first_lsn
+    }
+
+    fn has_successor(&self) -> bool {
+        self.shared.janitor.lock().ready.is_some()
+    }
+
+    /// A log that has grown past a small one lets the next segment be filled.
+    fn fill_next(&mut self) {
+        if !self.fill_asked && self.segment.end() >= FILL_AT_BYTES {
+            self.fill_asked = true;
+            self.shared.janitor.lock().fill = true;
+            self.shared.janitor_called.notify_one();
         }
     }
 
@@ -454,18 +470,27 @@ impl Writer {
         self.prepare_asked = true;
     }
 
-    fn wait_for_prepared(&mut self) -> Result<Prepared, Latched> {
+    /// Until the segment after this one is there. Before that no record goes into this one: an open
+    /// must find a file to go on in behind it, also on a full disk.
+    fn wait_for_successor(&mut self) -> Result<(), Latched> {
         if !self.prepare_asked {
             self.ask_to_prepare();
         }
         let begun = Instant::now();
+        while !self.has_successor() {
+            self.pause_for_space(begun, &io::ErrorKind::StorageFull.into())?;
+        }
+        Ok(())
+    }
+
+    fn take_prepared(&mut self) -> Result<Prepared, Latched> {
         loop {
+            self.wait_for_successor()?;
             if let Some(ready) = self.shared.janitor.lock().ready.take() {
                 self.prepare_asked = false;
                 self.shared.table.set_next(0);
                 return Ok(ready);
             }
-            self.pause_for_space(begun, &io::ErrorKind::StorageFull.into())?;
         }
     }
 
@@ -475,7 +500,7 @@ impl Writer {
     /// appends go on.
     fn rotate(&mut self) -> Result<(), Latched> {
         // The next one must be durable before the rotate frame names it.
-        let Prepared { file, header, .. } = self.wait_for_prepared()?;
+        let Prepared { file, header, .. } = self.take_prepared()?;
         let next_lsn = self.ring.next_lsn();
         let padding = self.segment.rotate(next_lsn, self.durable_end());
         self.write(By::Thread)?;
@@ -505,6 +530,8 @@ impl Writer {
         let control = padding + self.segment.buffered_bytes() as u64;
         self.shared.counters.pad_bytes.fetch_add(control, Ordering::Relaxed);
         self.held = Some(Held { point: Some(point), event });
+        // While the sync runs, so that nobody waits for it afterwards.
+        self.ask_to_prepare();
         self.settle_rotation()
     }
 
@@ -518,7 +545,10 @@ impl Writer {
         if let Some(point) = held.point.take() {
             let point = self.take_off(point);
             self.hand_to_flusher(point);
-        } else if let Some(Held { event, .. }) = self.held.take() {
+            return Ok(());
+        }
+        self.wait_for_successor()?;
+        if let Some(Held { event, .. }) = self.held.take() {
             self.shared.counters.rotations.fetch_add(1, Ordering::Relaxed);
             self.shared.tell(|| Event::Rotated(event));
         }

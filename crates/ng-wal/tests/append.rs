@@ -351,6 +351,11 @@ fn an_observer_that_panics_is_detached_and_the_log_lives() {
     }
     assert_eq!(wal.health(), ng_wal::Health::Healthy);
     wal.append_durable(1, b"x", Durability::Strict).unwrap();
+    // It is told after the waiters are woken.
+    while wal.stats().observer_panics_total == 0 {
+        std::thread::yield_now();
+    }
+    wal.append_durable(1, b"x", Durability::Strict).unwrap();
     assert_eq!(wal.stats().observer_panics_total, 1);
     wal.close().unwrap();
 }
