@@ -330,16 +330,15 @@ impl<'a> View<'a> {
         let last = last_at.map(|at| &segments[at]);
         let before = &segments[..last_at.unwrap_or(0)];
         let behind = &segments[last_at.map_or(0, |at| at + 1)..];
-        // No frame may stand in the file behind it without a header. Those after that were prepared
-        // when it had begun to fill, and of that nothing was synced: a crash took its start frame.
-        // No byte of ours is in them by then.
+        // No frame may stand in the file that follows without a header. Those after it were
+        // prepared when it had begun to fill and nothing of it was synced: a crash took its start
+        // frame. No byte of ours is in them by then.
         let headless = match (last, behind) {
             (None, behind) => behind.first(),
             (Some(_), []) => None,
-            (Some(_), [next, unused @ ..]) => Some(next).filter(|next| {
-                let unused = unused.iter().all(|segment| spare(Some(segment)) == Spare::Usable);
-                next.frames_without_header || !unused
-            }),
+            (Some(_), [begun, unused @ ..]) => Some(begun)
+                .filter(|begun| begun.frames_without_header)
+                .or_else(|| unused.iter().find(|next| spare(Some(next)) != Spare::Usable)),
         };
         let headless = before.iter().find(|segment| segment.start.is_none()).or(headless);
         let incomplete = last_at.and_then(|at| {
@@ -595,8 +594,11 @@ impl<'a> View<'a> {
             _ => Tail::Torn,
         };
         let empty = walk.end_lsn == start.prev_end_lsn;
+        // What a file that served before held, or a crash let through of a cut part, is not ours:
+        // a second open finds what the first one adopted.
         let untouched = !walk.sealed
             && !walk.islands.salted
+            && walk.islands.frames == 0
             && walk.end_offset == FIRST_FRAME_OFFSET
             && walk.rotate_to.is_none();
         let successor = match (empty, untouched, self.facts.spare) {

@@ -84,3 +84,10 @@ pub fn decode_frame(bytes: &[u8], repaired: bool) -> Option<Vec<usize>> {
 
 const FUZZ_PLACE: crate::format::Place =
     crate::format::Place { salt: 7, seq: crate::SegmentId::new(1), offset: 8192 };
+
+/// Whether the owner in the crash tests is to publish its checkpoint before the log is durable: a
+/// breakage of theirs, that stands here because breakages are looked for in sources alone.
+#[doc(hidden)]
+pub fn checkpoint_is_ahead() -> bool {
+    crate::mutants::on("wal-m33-checkpoint-ahead")
+}

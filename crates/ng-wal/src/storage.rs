@@ -39,6 +39,7 @@ pub trait LogIo: Send + Sync {
 
 /// One open file. The same description serves from the first write to the last sync: an error of
 /// writeback is reported once for each description.
+#[allow(clippy::len_without_is_empty)] // a call to the operating system, not a container
 pub trait LogFile: Send + Sync {
     /// Writes some bytes of `data` at `offset`; returns how many.
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize>;
@@ -50,10 +51,6 @@ pub trait LogFile: Send + Sync {
     fn set_len(&self, bytes: u64) -> io::Result<()>;
     /// Bytes in the file.
     fn len(&self) -> io::Result<u64>;
-    /// Whether the file has no bytes.
-    fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.len()? == 0)
-    }
 }
 
 /// What a file is opened for.

@@ -1,7 +1,7 @@
 //! All short stories, and random long ones.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 use ng_wal::sim::CrashPlan;
 use proptest::prelude::*;
@@ -12,8 +12,11 @@ use crate::seed;
 use crate::tally::Tally;
 use crate::world::{Op, World, config};
 
-/// Distinct images that a full run must see.
+/// Distinct images that a full run must see, all sequences together.
 const IMAGES: u64 = 300_000;
+
+/// Both tests count here, for they run side by side.
+static TALLY: LazyLock<Tally> = LazyLock::new(Tally::default);
 
 /// `NG_IMAGES`, a number or `few`; else everything.
 fn images_wanted() -> Option<u64> {
@@ -105,7 +108,7 @@ fn tell_all(stories: &[Vec<Op>], tell: impl Fn(&[Op], u64) -> Result<(), String>
 #[test]
 #[allow(clippy::print_stdout)] // the counts are the result
 fn each_sequence_of_up_to_three_operations_survives_every_crash() {
-    let tally = Tally::default();
+    let tally = &*TALLY;
     let seed = seed();
     let images_max = if images_wanted().is_some() { 40 } else { 250 };
     let mut stories: Vec<_> = (1..=3).flat_map(all_of).collect();
@@ -115,7 +118,7 @@ fn each_sequence_of_up_to_three_operations_survives_every_crash() {
     let one = stories.len() == 1;
     tell_all(&stories, |story, i| {
         let seed = if one { seed } else { seed ^ i };
-        tell(story, seed, !one, &looking("up to 3 operations", &tally, images_max, seed))
+        tell(story, seed, !one, &looking("up to 3 operations", tally, images_max, seed))
     });
     println!("{tally}");
 }
@@ -137,12 +140,12 @@ fn long_stories() -> impl Strategy<Value = Vec<Op>> {
 #[test]
 #[allow(clippy::print_stdout)] // the counts are the result
 fn random_sequences_of_up_to_forty_operations_survive_every_crash() {
-    let tally = Tally::default();
+    let tally = &*TALLY;
     let (seed, wanted) = (seed(), images_wanted().unwrap_or(IMAGES));
     let failed = Mutex::new(None);
     std::thread::scope(|scope| {
         for thread in 0..3 {
-            let (tally, failed) = (&tally, &failed);
+            let failed = &failed;
             scope.spawn(move || {
                 let enough = || tally.distinct() >= wanted || failed.lock().unwrap().is_some();
                 let mut round = 0u64;

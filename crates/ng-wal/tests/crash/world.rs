@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ng_wal::sim::{CrashPlan, Image, LogIo, SimDisk, Trace, durable_watch};
+use ng_wal::sim::{CrashPlan, Image, LogIo, SimDisk, Trace, checkpoint_is_ahead, durable_watch};
 use ng_wal::{Health, Lsn, Wal, WalConfig};
 
 use crate::oracle::{Expect, check};
@@ -138,7 +138,6 @@ pub struct World {
     from: usize,
     rng: fastrand::Rng,
     seqs: u64,
-    checkpoint_end: u64,
 }
 
 impl World {
@@ -154,7 +153,6 @@ impl World {
             from: 0,
             rng: fastrand::Rng::with_seed(seed),
             seqs: 0,
-            checkpoint_end: 0,
         }
     }
 
@@ -296,6 +294,9 @@ impl World {
     /// durable; only then is the log retired before it.
     fn checkpoint(&mut self) -> Result<(), String> {
         let end = self.log()?.last_lsn();
+        if checkpoint_is_ahead() {
+            self.publish(end).map_err(|e| format!("checkpoint: {e}"))?;
+        }
         self.log()?.wait_durable(end, LIMIT).map_err(|e| format!("wait_durable: {e}"))?;
         self.acknowledged(end.get());
         self.publish(end).map_err(|e| format!("checkpoint: {e}"))?;
@@ -315,7 +316,6 @@ impl World {
         file.write_at(&bytes, 0)?;
         file.sync_data()?;
         owner.rename("checkpoint.tmp", CHECKPOINT)?;
-        self.checkpoint_end = end.get();
         owner.sync_dir()
     }
 
