@@ -15,8 +15,7 @@ pub const SCHEMA: &str = "neurograph-stress/1";
 
 /// What a run of the suite shows, and what it does not.
 pub const PROVES: &str = "proves: a process kill (SIGKILL in mid-write) loses nothing that was \
-    acknowledged durable. Does not prove: power loss; that comes with the log's own tests on a \
-    simulated disk, which are not there yet";
+    acknowledged durable. Does not prove: power loss; the log's own tests do, on a simulated disk";
 
 /// The whole document.
 #[derive(Debug, Serialize)]
