@@ -9,7 +9,7 @@ use shuttle::sync::{Arc, Mutex};
 use shuttle::thread;
 use std::collections::HashSet;
 
-/// Of each model; there are five here, and one of the hints alone.
+/// Of each model; there are six here, and one of the hints alone.
 const SCHEDULES: usize = 21_000;
 
 pub(crate) fn explore(name: &str, model: fn()) {
@@ -75,6 +75,23 @@ fn shuttle_writers_and_a_recaller_share_the_slots_without_loss() {
         let live: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
         assert_eq!(arena.len_consistent(), live as u64);
         fill_up(&arena, live);
+    });
+}
+
+#[test]
+fn shuttle_a_recall_beside_a_first_lease_leaves_each_slot_to_one() {
+    explore("a first lease", || {
+        let arena = arena(1);
+        let other = {
+            let arena = arena.clone();
+            thread::spawn(move || arena.writer().create(&token(1)).unwrap())
+        };
+        arena.recall_idle();
+        let mut writer = arena.writer();
+        let id = writer.create(&token(2)).unwrap();
+        let others = other.join().unwrap();
+        assert_eq!(arena.get(id), Some(token(2)), "its slot was written by another");
+        assert_eq!(arena.get(others), Some(token(1)));
     });
 }
 
