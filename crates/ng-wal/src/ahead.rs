@@ -85,7 +85,7 @@ impl Drop for Ahead {
     fn drop(&mut self) {
         self.batches = None; // its next hand-over fails, and it ends
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            let _ = thread.join(); // a panic was told to who read; who drops reads no more
         }
     }
 }
