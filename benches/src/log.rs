@@ -46,6 +46,15 @@ pub(crate) fn read_back(dir: &Path, skip: u64, mut read: ReadBack) -> Result<Rea
     Ok(read)
 }
 
+/// [`read_back`] of records that the reader lends.
+pub(crate) fn read_back_lent(dir: &Path, mut read: ReadBack) -> Result<ReadBack, Failure> {
+    let mut reader = Reader::open(dir).map_err(refused)?;
+    while let Some(record) = reader.next_ref() {
+        read.add(record.map_err(refused)?.payload);
+    }
+    Ok(read)
+}
+
 /// Where this round verifies: the log in `dir` holds the payloads of `numbers` after its first `skip` records.
 pub(crate) fn check(
     work: &Work,

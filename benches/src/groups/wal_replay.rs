@@ -38,6 +38,7 @@ pub(crate) fn group() -> Group {
     let mut store = None;
     let mut rows = vec![
         ours("neurograph", reader),
+        ours("neurograph:lent", lent),
         ours("neurograph:open", open),
         Row::new("neurograph:store", Kind::Ours, version, move |work| reopen(work, &mut store)),
         Row { kind: Kind::Floor, version: "", ..ours("floor:read_crc", read_crc) },
@@ -83,6 +84,14 @@ impl Made {
 fn reader(work: &Work, made: &Made) -> Result<Sample, Failure> {
     let begin = Instant::now();
     let found = log::read_back(made.dir.path(), 0, ReadBack::quick())?;
+    let sample = sample(begin, records(work));
+    made.check(found)?;
+    Ok(sample)
+}
+
+fn lent(work: &Work, made: &Made) -> Result<Sample, Failure> {
+    let begin = Instant::now();
+    let found = log::read_back_lent(made.dir.path(), ReadBack::quick())?;
     let sample = sample(begin, records(work));
     made.check(found)?;
     Ok(sample)

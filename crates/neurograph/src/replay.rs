@@ -41,9 +41,10 @@ fn replay_into(arena: &Arena, recovery: &Recovery) -> Result<Result<Replayed, u3
     let mut restorer = arena.restorer();
     let (mut records, mut ceiling, mut newest) = (0, 0, 0);
     let mut closed_at = None;
-    for record in recovery.replay() {
+    let mut reader = recovery.replay();
+    while let Some(record) = reader.next_ref() {
         let record = record?;
-        let operation = format::decode(record.kind, &record.payload).map_err(|found| {
+        let operation = format::decode(record.kind, record.payload).map_err(|found| {
             let (lsn, kind, bytes) = (record.lsn, record.kind, record.payload.len());
             OpenError::Record { lsn, kind, bytes, found }
         })?;

@@ -223,13 +223,15 @@ impl Actor {
         Ok(())
     }
 
+    /// Is no sync in flight?
+    pub(crate) fn is_free(&self) -> bool {
+        !self.shared.syncing.load(Ordering::SeqCst)
+    }
+
     /// Brings `lsn` to the disk on this thread, if nobody is at work. Whether that went to its end:
     /// then look; else somebody else is at it, and wakes the waiters.
     pub(crate) fn lead(&self, lsn: u64) -> bool {
         let shared = &*self.shared;
-        if shared.syncing.load(Ordering::SeqCst) {
-            return false;
-        }
         let Some(mut writer) = self.writer.try_lock() else { return false };
         let led = catch_unwind(AssertUnwindSafe(|| writer.lead(lsn)));
         drop(writer);
@@ -320,16 +322,16 @@ fn flush(shared: &Shared, point: &SyncPoint) {
     let begun = Instant::now();
     if mutants::on("wal-m03-ack-before-sync") {
         shared.commit.raise(point.lsn);
-        shared.commit.tell();
+        shared.commit.tell(Duration::ZERO);
     }
     let mut result = point.file.sync_data();
     if result.is_err() && mutants::on("wal-m17-retry-fsync") {
         result = point.file.sync_data();
     }
+    let duration = begun.elapsed();
     let durable_before = shared.commit.durable();
     match result {
         Ok(()) => {
-            let duration = begun.elapsed();
             shared.synced_bytes.store(point.written_bytes, Ordering::Release);
             shared.table.note_synced(point.seq.get());
             *shared.durable_point.lock() = DurablePoint {
@@ -356,7 +358,7 @@ fn flush(shared: &Shared, point: &SyncPoint) {
     shared.counters.oldest_syncing_at.store(0, Ordering::Relaxed);
     shared.syncing.store(false, Ordering::SeqCst);
     // The work is free again: those who have what they wait for go, one of the others leads.
-    shared.commit.tell();
+    shared.commit.tell(duration);
 }
 
 fn stop_others(shared: &Shared) {

@@ -115,7 +115,7 @@ impl Work {
         drop(written);
         self.commit.raise(lsn);
         self.syncing.store(false, Ordering::SeqCst);
-        self.commit.tell();
+        self.commit.tell(Duration::ZERO);
         true
     }
 
@@ -129,7 +129,7 @@ impl Work {
 
     fn append_durable(&self) -> Result<(), WaitError> {
         let lsn = self.appended.fetch_add(1, Ordering::AcqRel) + 1;
-        self.commit.wait(lsn, LONG, || self.lead())
+        self.commit.wait(lsn, LONG, || !self.syncing.load(Ordering::SeqCst), || self.lead())
     }
 }
 
@@ -150,6 +150,21 @@ fn each_strict_append_becomes_durable_whoever_leads() {
 }
 
 #[test]
+fn who_comes_back_after_a_sync_waits_for_the_others_or_leads_without_them() {
+    model(2, || {
+        let work = Work::new();
+        let appenders = [2, 1].map(|records| {
+            let work = work.clone();
+            thread::spawn(move || (0..records).map(|_| work.append_durable()).collect::<Vec<_>>())
+        });
+        for appender in appenders {
+            assert!(appender.join().unwrap().iter().all(Result::is_ok));
+        }
+        assert_eq!(work.commit.durable(), 3);
+    });
+}
+
+#[test]
 fn a_failure_reaches_each_waiter_and_nobody_appends_after_learning_of_it() {
     model(3, || {
         let (ring, _consumer) = Ring::new(4, 1);
@@ -161,7 +176,7 @@ fn a_failure_reaches_each_waiter_and_nobody_appends_after_learning_of_it() {
                 match ring.push_inline(1, &[1], Class::Ordinary) {
                     Ok(lsn) => {
                         assert!(!knew, "appended after the failure was known");
-                        let outcome = commit.wait(lsn, LONG, || false);
+                        let outcome = commit.wait(lsn, LONG, || true, || false);
                         assert_eq!(outcome, Err(WaitError::Failed(panicked("first"))));
                     }
                     Err(refused) => {

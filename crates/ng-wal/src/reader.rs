@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
@@ -447,6 +448,25 @@ pub struct Record {
     pub payload: Bytes,
 }
 
+/// A [`Record`] whose payload is lent by the reader.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    /// Its number.
+    pub lsn: Lsn,
+    /// The kind it was appended with.
+    pub kind: u8,
+    /// Its payload, until the reader is asked for the next record.
+    pub payload: &'a [u8],
+}
+
+/// A record, and where in the frame at hand its payload is.
+struct Found {
+    lsn: Lsn,
+    kind: u8,
+    payload: Range<usize>,
+}
+
 /// The frames of a log in LSN order, segment after segment. It ends where nothing more is written;
 /// after an error too.
 pub(crate) struct Frames {
@@ -695,9 +715,41 @@ impl Reader {
         self
     }
 
+    /// The next record, lent: the fastest way through a log, for no record is counted as in use.
+    /// As the iterator otherwise, which may be used in turn with it.
+    #[inline]
+    pub fn next_ref(&mut self) -> Option<Result<RecordRef<'_>, ReadError>> {
+        let found = match self.advance()? {
+            Ok(found) => found,
+            Err(e) => return Some(Err(e)),
+        };
+        let payload = &self.frame[found.payload];
+        Some(Ok(RecordRef { lsn: found.lsn, kind: found.kind, payload }))
+    }
+
+    #[inline]
+    fn advance(&mut self) -> Option<Result<Found, ReadError>> {
+        loop {
+            if let Some(found) = self.next_in_frame() {
+                return Some(Ok(found));
+            }
+            match self.next_frame() {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.source = Source::Ended;
+                    return None;
+                }
+                Err(e) => {
+                    self.source = Source::Ended;
+                    return Some(Err(e));
+                }
+            }
+        }
+    }
+
     /// The next record of the frame at hand.
     #[inline]
-    fn next_in_frame(&mut self) -> Option<Record> {
+    fn next_in_frame(&mut self) -> Option<Found> {
         while self.frame_left > 0 {
             let (kind, length) = format::decode_record(&self.frame, self.frame_at)?;
             let from = self.frame_at + format::RECORD_HEADER_BYTES;
@@ -706,8 +758,7 @@ impl Reader {
             self.frame_lsn += 1;
             self.frame_left -= 1;
             if lsn >= self.from {
-                let payload = self.frame.slice(from..from + length);
-                return Some(Record { lsn: Lsn::new(lsn), kind, payload });
+                return Some(Found { lsn: Lsn::new(lsn), kind, payload: from..from + length });
             }
         }
         None
@@ -748,21 +799,10 @@ impl Iterator for Reader {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(record) = self.next_in_frame() {
-                return Some(Ok(record));
-            }
-            match self.next_frame() {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.source = Source::Ended;
-                    return None;
-                }
-                Err(e) => {
-                    self.source = Source::Ended;
-                    return Some(Err(e));
-                }
-            }
-        }
+        Some(self.advance()?.map(|found| Record {
+            lsn: found.lsn,
+            kind: found.kind,
+            payload: self.frame.slice(found.payload),
+        }))
     }
 }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::modelled::{Mutex, Thread, current, park_timeout};
 
 struct Parked {
@@ -24,11 +25,13 @@ struct List {
 /// A list of waiting threads.
 pub(crate) struct Waiters {
     list: Mutex<List>,
+    /// As many as are in the list; written under its lock. Outside a hint, and no part of the models.
+    count: AtomicUsize,
 }
 
 impl Waiters {
     pub(crate) fn new() -> Self {
-        Self { list: Mutex::new(List::default()) }
+        Self { list: Mutex::new(List::default()), count: AtomicUsize::new(0) }
     }
 
     /// Enters this thread, which waits for `need`. Look once more before parking.
@@ -37,21 +40,33 @@ impl Waiters {
         let number = list.next_ticket;
         list.next_ticket += 1;
         list.parked.push(Parked { ticket: number, need, thread: current() });
+        self.count.store(list.parked.len(), Ordering::Relaxed);
         Ticket { waiters: self, number }
     }
 
+    /// How many are in the list, without waiting for its lock.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// Wakes those whose need `is_met` says is met, asked in the order of arrival; they are out of
-    /// the list.
-    pub(crate) fn wake(&self, mut is_met: impl FnMut(u64) -> bool) {
+    /// the list. Returns how many were in it. Whoever calls is awake itself.
+    pub(crate) fn wake(&self, mut is_met: impl FnMut(u64) -> bool) -> usize {
         let mut list = self.list.lock();
-        if list.parked.is_empty() {
-            return;
+        let all = list.parked.len();
+        if all == 0 {
+            return 0;
         }
         let woken: Vec<_> = list.parked.extract_if(.., |parked| is_met(parked.need)).collect();
+        self.count.store(list.parked.len(), Ordering::Relaxed);
         drop(list);
+        let own = current().id();
         for parked in woken {
-            parked.thread.unpark();
+            if parked.thread.id() != own {
+                parked.thread.unpark();
+            }
         }
+        all
     }
 
     /// Wakes as many as there are slots for, in the order of arrival; a need of 0 is met by any slot,
@@ -91,7 +106,9 @@ impl Ticket<'_> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.waiters.list.lock().parked.retain(|parked| parked.ticket != self.number);
+        let mut list = self.waiters.list.lock();
+        list.parked.retain(|parked| parked.ticket != self.number);
+        self.waiters.count.store(list.parked.len(), Ordering::Relaxed);
     }
 }
 
@@ -106,12 +123,12 @@ mod tests {
         let needs = |waiters: &Waiters| -> Vec<u64> {
             waiters.list.lock().parked.iter().map(|parked| parked.need).collect()
         };
-        waiters.wake(|need| need <= 5);
+        assert_eq!(waiters.wake(|need| need <= 5), 2);
         assert_eq!(needs(&waiters), [8]);
-        low.park(Duration::from_secs(60)); // returns: this very thread was woken
+        drop(low);
         waiters.nudge();
         assert_eq!(needs(&waiters), [8]);
-        high.park(Duration::from_secs(60));
+        high.park(Duration::from_secs(60)); // returns: this very thread was woken
         drop(high);
         assert_eq!(needs(&waiters), []);
     }

@@ -187,7 +187,8 @@ impl Wal {
         if lsn > self.last_lsn() {
             return Err(WaitError::NotAppended { lsn, last_lsn: self.last_lsn() });
         }
-        self.shared().commit.wait(lsn.get(), timeout, || self.actor.lead(lsn.get()))
+        let (is_free, lead) = (|| self.actor.is_free(), || self.actor.lead(lsn.get()));
+        self.shared().commit.wait(lsn.get(), timeout, is_free, lead)
     }
 
     /// Makes everything durable that was appended before the call; returns the last of it.
