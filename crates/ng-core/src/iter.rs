@@ -7,6 +7,9 @@ use crate::sync::Arc;
 use crate::sync::atomic::Ordering::Acquire;
 use crate::token::Token;
 
+/// How far before a walk its slots are asked for from memory.
+const AHEAD_SLOTS: usize = 32;
+
 /// Live tokens in the order of their slots; see [`Arena::iter`](crate::Arena::iter).
 pub struct Iter {
     shared: Arc<Shared>,
@@ -38,6 +41,7 @@ impl Iterator for Iter {
                 continue;
             }
             self.next += 1;
+            crate::memory::prefetch(std::ptr::from_ref(slot).wrapping_add(AHEAD_SLOTS));
             if let Some(found) = shared.view.read_any(index, slot, chunk) {
                 return Some(found);
             }
@@ -82,6 +86,7 @@ impl Shared {
             if index % CHUNK_SLOTS < from {
                 continue;
             }
+            crate::memory::prefetch(std::ptr::from_ref(slot).wrapping_add(AHEAD_SLOTS));
             if let Some((id, token)) = self.view.read_any(index, slot, header) {
                 visit(id, &token);
             }
