@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::backup::DurablePoint;
 use crate::commit::{Commit, panicked};
+use crate::config::{BETWEEN_BYTES, SLOT_BYTES_MAX};
 use crate::janitor::{self, JanitorTask};
 use crate::observer::{Outbox, Synced};
 use crate::recovery::Sealed;
@@ -134,7 +135,14 @@ impl Shared {
         ticket.park(at_most.min(Duration::from_millis(1)));
     }
 
-    /// Bytes that an ordinary record may still add before the log's limit.
+    /// How many slots may still be filled before the log's limit, with so many bytes on their way.
+    pub(crate) fn slots_of_room(&self, on_their_way: u64, reserved: bool) -> u64 {
+        let kept = if reserved { 0 } else { self.config.reserved_bytes };
+        let used = self.table.log_bytes() + BETWEEN_BYTES + kept + on_their_way;
+        self.config.log_bytes_max.saturating_sub(used) / SLOT_BYTES_MAX
+    }
+
+    /// Whether so many bytes may still be added before the log's limit, whatever fills the slots.
     pub(crate) fn has_log_room(&self, large: u64, reserved: bool) -> bool {
         let kept = if reserved { 0 } else { self.config.reserved_bytes };
         let used = self.table.log_bytes() + self.config.slack_bytes() + kept + large;

@@ -113,6 +113,11 @@ impl Default for WalConfig {
 
 /// Zeroes written ahead of the active segment's end, at most. A guess: larger than what a busy
 /// writer adds between two of its idle moments, small beside a segment.
+/// What a slot's record takes in the log at most, with its share of frame headers.
+pub(crate) const SLOT_BYTES_MAX: u64 = record_bytes(INLINE_PAYLOAD_BYTES) as u64 + 8;
+/// Padding, rotate and start frames that one look at the ring can lead to.
+pub(crate) const BETWEEN_BYTES: u64 = 16 * BLOCK_BYTES;
+
 pub(crate) const PREFILL_BYTES: u64 = 2 << 20;
 
 /// Smaller with the simulated disk, so that its tests meet a segment's end after few records.
@@ -171,13 +176,10 @@ impl WalConfig {
         segment.min(FRAME_PAYLOAD_BYTES_MAX as u64)
     }
 
-    /// What may still reach the disk after the limit is seen: a full ring of inline records,
-    /// frame headers and padding, and the zeroes written ahead.
+    /// What may still reach the disk after the limit is seen: a full ring of inline records, and
+    /// what is between records.
     pub(crate) fn slack_bytes(&self) -> u64 {
-        let record = record_bytes(INLINE_PAYLOAD_BYTES) as u64;
-        u64::from(self.ring_slots) * (record + 8)
-            + 16 * BLOCK_BYTES
-            + PREFILL_BYTES.min(self.segment_bytes)
+        u64::from(self.ring_slots) * SLOT_BYTES_MAX + BETWEEN_BYTES
     }
 }
 

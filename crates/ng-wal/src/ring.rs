@@ -330,12 +330,13 @@ impl Consumer {
         result
     }
 
-    /// Gives the slots of all taken records back; a class that is shut gets none.
-    pub(crate) fn release(&self, ordinary: bool, reserved: bool) {
-        let limit = self.next + self.ring.capacity();
-        // Release: our reads of the slots come before their next claim.
-        self.ring.limits[0].store(if ordinary { limit } else { 0 }, Ordering::Release);
-        self.ring.limits[1].store(if reserved { limit } else { 0 }, Ordering::Release);
+    /// Gives the slots of all taken records back; each class gets so many at most, those counted
+    /// that are claimed and not taken.
+    pub(crate) fn release(&self, ordinary: u64, reserved: u64) {
+        for (limit, slots) in self.ring.limits.iter().zip([ordinary, reserved]) {
+            // Release: our reads of the slots come before their next claim.
+            limit.store(self.next + slots.min(self.ring.capacity()), Ordering::Release);
+        }
     }
 }
 
@@ -358,7 +359,7 @@ mod tests {
         assert_eq!(ring.next_lsn(), 9);
         assert_eq!(take(&mut consumer), Some((1, b"x".to_vec())));
         assert_eq!(ring.push_inline(9, b"x", Class::Ordinary), Err(Refused::Full));
-        consumer.release(true, true);
+        consumer.release(8, 8);
         assert_eq!(ring.push_inline(9, b"x", Class::Ordinary), Ok(9));
         assert_eq!(ring.push_inline(10, b"x", Class::Ordinary), Err(Refused::Full));
     }
@@ -366,7 +367,7 @@ mod tests {
     #[test]
     fn a_shut_class_is_refused_while_the_reserved_one_goes_on() {
         let (ring, consumer) = Ring::new(8, 1);
-        consumer.release(false, true);
+        consumer.release(0, 8);
         assert_eq!(ring.push_inline(1, b"", Class::Ordinary), Err(Refused::Full));
         assert_eq!(ring.push_inline(1, b"", Class::Reserved), Ok(1));
     }
@@ -420,7 +421,7 @@ mod tests {
                         *i += 1;
                     }
                     None => {
-                        consumer.release(true, true);
+                        consumer.release(8, 8);
                         std::thread::yield_now();
                     }
                 }

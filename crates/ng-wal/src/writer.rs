@@ -335,13 +335,15 @@ impl Writer {
         self.shared.large_bytes.fetch_sub(self.taken_large_bytes, Ordering::AcqRel);
         self.taken_large_bytes = 0;
         let large = self.shared.large_bytes.load(Ordering::Acquire);
-        let ordinary = self.shared.has_log_room(large, false);
-        self.ring.release(ordinary, self.shared.has_log_room(large, true));
+        let on_their_way = large + self.segment.buffered_bytes() as u64;
+        let ordinary = self.shared.slots_of_room(on_their_way, false);
+        self.ring.release(ordinary, self.shared.slots_of_room(on_their_way, true));
         self.shared.call_for_room();
-        if !ordinary && !self.log_full {
+        let full = ordinary == 0;
+        if full && !self.log_full {
             self.tell_full(false);
         }
-        self.log_full = !ordinary;
+        self.log_full = full;
         self.shared.trim_if_scarce();
     }
 
@@ -568,7 +570,9 @@ impl Writer {
             self.shared.counters.pad_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.write(By::Thread)?;
         }
-        if self.prefill && self.segment.end() >= ZERO_STEP_BYTES as u64 {
+        // Never from the room of records: zeroes ahead count as used.
+        let room = self.shared.has_log_room(PREFILL_BYTES, false);
+        if self.prefill && room && self.segment.end() >= ZERO_STEP_BYTES as u64 {
             self.zeroes.resize(ZERO_STEP_BYTES, 0);
             // Zeroes are a help, not a need: where they cannot be written, go without.
             self.prefill = self.segment.prefill(&self.zeroes, PREFILL_BYTES).is_ok();

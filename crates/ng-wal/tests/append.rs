@@ -183,6 +183,43 @@ fn a_log_at_its_limit_says_full_takes_reserved_records_and_goes_on_after_retirin
 }
 
 #[test]
+fn the_whole_reserve_of_a_full_log_is_there_for_reserved_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.segment_bytes = 4 << 20;
+    config.log_bytes_max = 30 << 20;
+    config.reserved_bytes = 2 << 20;
+    config.full_timeout = Duration::ZERO;
+    let (limit, reserve) = (config.log_bytes_max, config.reserved_bytes);
+    let (wal, _) = Wal::open(dir.path(), config).unwrap();
+    let fill = |append: &dyn Fn() -> bool| {
+        let mut records = 0_u64;
+        loop {
+            if append() {
+                records += 1;
+                continue;
+            }
+            // A ring that is full is no full log: look again when it is empty.
+            wal.sync().unwrap();
+            if !append() {
+                return records;
+            }
+            records += 1;
+        }
+    };
+    fill(&|| wal.append(1, &[0; 64]).is_ok());
+    // Until the log has nothing to do, and has used that time as it likes.
+    let pads = wal.stats().pad_bytes_total;
+    while wal.stats().pad_bytes_total == pads {
+        std::thread::yield_now();
+    }
+    let bytes = 72 * fill(&|| wal.try_append_reserved(2, &[0; 64]).is_ok());
+    assert!(bytes > reserve / 4 * 3, "{bytes} of {reserve}");
+    let stats = wal.stats();
+    assert!(stats.log_bytes <= limit, "{stats:?}");
+}
+
+#[test]
 fn a_full_ring_refuses_at_once_and_an_append_waits_for_the_writer() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config();
