@@ -86,4 +86,8 @@ impl Population for Tokens<'_> {
         evicted.bytes_freed = self.inner.arena.give_back_empty();
         evicted
     }
+
+    fn give_back(&self) -> u64 {
+        self.inner.arena.give_back_empty()
+    }
 }

@@ -72,7 +72,9 @@ pub(crate) struct Names {
 pub(crate) struct Status {
     state: AtomicU8,
     cause: Mutex<String>,
-    /// Read while a session takes a lease, written while the store closes: no lease is taken after.
+    /// Read while a session takes a lease or gives it back; never with a call that may recall. Written
+    /// while the store closes, so that no lease is taken after, and before a recall, so that no credit
+    /// is on its way.
     pub(crate) leasing: RwLock<()>,
 }
 

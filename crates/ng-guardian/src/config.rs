@@ -42,6 +42,11 @@ pub struct PressureSources {
     pub stall: bool,
 }
 
+impl PressureSources {
+    /// None of them: only the two quotas set the level.
+    pub const NONE: Self = Self { process: false, cgroup: false, stall: false };
+}
+
 impl Default for PressureSources {
     fn default() -> Self {
         Self { process: true, cgroup: true, stall: true }

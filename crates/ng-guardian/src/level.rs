@@ -36,7 +36,6 @@ pub enum Cause {
 /// One change of level, for the owner to make an event of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-#[non_exhaustive]
 pub struct LevelChange {
     /// The level before.
     pub from: Level,
