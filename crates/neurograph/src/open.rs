@@ -6,7 +6,7 @@
 use crate::config::{Config, ConfigError, Persist};
 use crate::error::OpenError;
 use crate::export;
-use crate::inner::{FixedBytes, Inner, Names, Status, Tracing};
+use crate::inner::{FixedBytes, Inner, Names, Progress, Status, Tracing};
 use crate::log::{Log, Logged};
 use crate::manifest::Manifest;
 use crate::observe::{KINDS, LogObserver, SYSTEM_STARTED, WAL_REPLAYED, note};
@@ -128,6 +128,7 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
         recovery: report,
         fixed_bytes,
         evictor: Mutex::new(None),
+        cleaning: Progress::default(),
     });
     let weak = Arc::downgrade(&inner);
     registry.source(Box::new(export::StoreSource(weak)));

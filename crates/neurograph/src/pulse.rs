@@ -7,7 +7,7 @@
 use crate::inner::Inner;
 use crate::observe::{PANIC_RECOVERED, PRESSURE_CHANGED, SAMPLING_CHANGED, note};
 use ng_blackbox::Severity;
-use ng_guardian::{Alarm, CleanupGoal, Woken};
+use ng_guardian::{Alarm, Woken};
 use ng_trace::ControlInput;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -100,7 +100,7 @@ fn relieve(inner: &Arc<Inner>, stopped: &dyn Fn() -> bool) {
         note(&inner.blackbox, PRESSURE_CHANGED, Severity::WARN, numbers);
     }
     if pulse.cleanup_due {
-        inner.clean_up(CleanupGoal::LowWater, stopped);
+        inner.clean_up(stopped); // if a session is at it already, so much the better
     }
     inner.arena.give_back_empty();
 }

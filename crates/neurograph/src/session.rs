@@ -15,7 +15,7 @@ use crate::log::Logged;
 use crate::observe::{QUOTA_EXCEEDED, TOKEN_CREATED};
 use ng_blackbox::{Event, Lane, Severity};
 use ng_core::{Due, LEASE_SLOTS_MAX, Token, TokenId, Writer};
-use ng_guardian::{CleanupGoal, Refusal, ReleaseCell};
+use ng_guardian::{Refusal, ReleaseCell};
 use ng_trace::{
     Clock, LocalSampler, Outcome, Sampled, Sampler, SpanRecord, SpanRecorder, Status, Ticks,
 };
@@ -315,9 +315,10 @@ impl Session {
         let mut cleanups_in_vain = 0;
         let mut ceiling_raised = false;
         if inner.guardian.cleanup_before_admission() {
-            inner.clean_up(CleanupGoal::LowWater, &stop);
+            inner.clean_up(&stop);
         }
         loop {
+            let seen = inner.cleaning.steps();
             let refused = match inner.reserve() {
                 Ok((leasing, credits)) => match self.writer.lease(credits) {
                     Ok(slots) => {
@@ -353,9 +354,12 @@ impl Session {
             if !inner.guardian.config().enable_aggressive_cleanup {
                 return Err(refused);
             }
-            // One that found nothing to do may have waited for another that made room.
-            let evicted = inner.clean_up(CleanupGoal::LowWater, &stop).evicted;
-            cleanups_in_vain = if evicted == 0 { cleanups_in_vain + 1 } else { 0 };
+            match inner.clean_up(&stop) {
+                None => inner.cleaning.wait_past(seen),
+                Some(report) if report.evicted > 0 => cleanups_in_vain = 0,
+                // One that found nothing to do may have begun when another had made room.
+                Some(_) => cleanups_in_vain += 1,
+            }
             if cleanups_in_vain == 2 {
                 return Err(refused);
             }

@@ -205,6 +205,63 @@ fn with_cleanup_every_create_into_a_full_store_is_admitted_and_the_oldest_go() {
 }
 
 #[test]
+fn with_cleanup_no_create_of_eight_sessions_is_refused_at_the_quota() {
+    let mut config = config(20_000);
+    config.guardian.enable_aggressive_cleanup = true;
+    let store = Store::in_memory(config).unwrap();
+    thread::scope(|scope| {
+        for thread in 0..8 {
+            let store = &store;
+            scope.spawn(move || {
+                let mut session = store.session();
+                for n in 0..50_000 {
+                    session.create(&token(8 * n + thread)).unwrap();
+                }
+            });
+        }
+    });
+    let stats = store.stats();
+    assert_eq!((stats.tokens_rejected_total, stats.tokens_created_total), (0, 400_000));
+    assert!(stats.guardian.tokens_used <= 20_000);
+}
+
+#[test]
+fn persistent_tokens_go_last_and_only_if_allowed_and_the_log_forgets_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(1_000);
+    config.guardian.enable_aggressive_cleanup = true;
+    config.guardian.evict_persistent = true;
+    config.persist = Persist::Flagged;
+    let store = Store::open(dir.path(), config.clone()).unwrap();
+    let mut session = store.session();
+    let marked = |n| token(n).with_flags(Flags::PERSISTENT);
+    for n in 0..500 {
+        session.create(&marked(n)).unwrap();
+    }
+    for n in 500..5_000 {
+        session.create(&token(n)).unwrap();
+    }
+    let persistent = |store: &Store| {
+        let marks = store.iter().filter(|(_, token)| token.flags().contains(Flags::PERSISTENT));
+        marks.map(|(_, token)| token.timestamp()).collect::<Vec<_>>()
+    };
+    assert_eq!(persistent(&store).len(), 500, "the others were enough");
+    for n in 5_000..9_000 {
+        session.create(&marked(n)).unwrap();
+    }
+    let left = persistent(&store);
+    assert!(left.len() <= 1_000 && left.iter().all(|&second| second > 5_000), "the oldest went");
+    drop(session);
+    store.close().unwrap();
+
+    config.guardian.enable_aggressive_cleanup = false;
+    let store = Store::open(dir.path(), config).unwrap();
+    let after = persistent(&store);
+    assert!(after.iter().all(|&second| second > 5_000), "an evicted token came back");
+    assert!(!after.is_empty() && after.len() <= 1_000);
+}
+
+#[test]
 fn evictions_of_logged_tokens_are_in_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(5_000);

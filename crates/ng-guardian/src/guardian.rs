@@ -436,7 +436,7 @@ impl Inner {
 
         let kept = occupied.saturating_sub(report.bytes_freed);
         self.fragmented_bytes.fetch_add(kept, Relaxed);
-        self.cleaned.store(true, Relaxed);
+        self.cleaned.store(!mutants::on("guardian-cleans-again-in-vain"), Relaxed);
         self.counts.cleanups.fetch_add(1, Relaxed);
         self.counts.evicted.fetch_add(report.evicted, Relaxed);
         self.counts.cleanup_freed_bytes.fetch_add(report.bytes_freed, Relaxed);

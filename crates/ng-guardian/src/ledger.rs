@@ -224,7 +224,8 @@ impl Ledger {
         let holder = self.holder();
         // Under the slow lock, so that no credit is out of a lease and not yet in the pool when
         // somebody else finds the leases empty.
-        let _slow = self.slow.lock();
+        let beside = mutants::on("guardian-own-recall-unlocked");
+        let _slow = (!beside).then(|| self.slow.lock());
         holder.as_deref().map_or(0, |holder| self.recall(holder))
     }
 
