@@ -54,8 +54,8 @@ pub trait Holder: Send + Sync {
     /// looked at during this call and had none; a holder may return a part, and is asked again.
     ///
     /// Called on any thread that reserves or changes limits, with the guardian's slow lock held:
-    /// must not call `reserve`, `set_limits`, `reconfigure` or `set_holder`. `try_reserve`,
-    /// `release` and dropping a [`ReleaseCell`] are allowed.
+    /// must not call `reserve`, `recall_idle`, `cleanup`, `set_limits`, `reconfigure` or
+    /// `set_holder`. `try_reserve`, `release` and dropping a [`ReleaseCell`] are allowed.
     fn recall_idle(&self) -> u64;
 }
 
