@@ -100,7 +100,8 @@ mod imp {
         }
 
         pub(super) fn wait(&self, interval: Duration) -> Woken {
-            let deadline = Instant::now() + interval;
+            // An interval that no clock can hold is one without an end.
+            let deadline = Instant::now().checked_add(interval);
             loop {
                 if self.is_stopped() {
                     return Woken::Stopped;
@@ -109,9 +110,8 @@ mod imp {
                 if let (Some((_, file)), false) = (&self.stall, self.stall_gone.load(Relaxed)) {
                     watched.push(PollFd::new(file, PollFlags::PRI));
                 }
-                let left = deadline.saturating_duration_since(Instant::now());
-                // An interval of more than 2^63 seconds is one without an end.
-                let left = Timespec::try_from(left).ok();
+                let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+                let left = left.and_then(|left| Timespec::try_from(left).ok());
                 let ready = poll(&mut watched, left.as_ref());
                 let stall = watched.get(1).map_or(PollFlags::empty(), PollFd::revents);
                 if self.is_stopped() {
@@ -161,7 +161,7 @@ mod imp {
 mod imp {
     use std::io;
     use std::path::PathBuf;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::Woken;
     use crate::pressure::Source;
@@ -179,14 +179,9 @@ mod imp {
         }
 
         pub(super) fn wait(&self, interval: Duration) -> Woken {
-            let deadline = Instant::now() + interval;
             let mut stopped = self.stopped.lock();
-            while !*stopped {
-                if self.bell.wait_until(&mut stopped, deadline).timed_out() {
-                    return if *stopped { Woken::Stopped } else { Woken::Interval };
-                }
-            }
-            Woken::Stopped
+            self.bell.wait_while_for(&mut stopped, |stopped| !*stopped, interval);
+            if *stopped { Woken::Stopped } else { Woken::Interval }
         }
 
         pub(super) fn stop(&self) {
