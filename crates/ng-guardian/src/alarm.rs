@@ -165,11 +165,11 @@ mod imp {
 
     use super::Woken;
     use crate::pressure::Source;
-    use crate::sync::{Condvar, Mutex};
+    use crate::sync::{BellMutex, Condvar};
 
     #[derive(Debug, Default)]
     pub(super) struct Alarm {
-        stopped: Mutex<bool>,
+        stopped: BellMutex<bool>,
         bell: Condvar,
     }
 

@@ -4,8 +4,9 @@
 //! `Arc` and `Weak` are always std's: reference counts are not what the models check,
 //! and loom's `Arc` can hold no trait object.
 
+/// The alarm's bell where there is no `eventfd`; never part of a model.
 #[cfg(not(target_os = "linux"))]
-pub(crate) use parking_lot::Condvar;
+pub(crate) use parking_lot::{Condvar, Mutex as BellMutex};
 #[cfg(mutants)]
 pub(crate) use std::sync::OnceLock;
 pub(crate) use std::sync::{Arc, Weak};
