@@ -1,6 +1,6 @@
 //! Cleanup: the guardian's algorithm over the arena's tokens. An eviction is an ordinary delete, logged where the token is.
 
-use crate::inner::Inner;
+use crate::inner::{Inner, Progress};
 use crate::observe::{AGGRESSIVE_CLEANUP, note};
 use crate::session::Session;
 use ng_blackbox::Severity;
@@ -21,24 +21,32 @@ struct Tokens<'a> {
 }
 
 impl Inner {
-    /// Evicts until `goal` is met or `stop` says so; see [`ng_guardian::Guardian::cleanup`].
-    pub(crate) fn clean_up(
-        self: &Arc<Self>,
-        goal: CleanupGoal,
-        stop: &dyn Fn() -> bool,
-    ) -> CleanupReport {
-        let mut session = self.evictor.lock();
+    /// Evicts down to the low-water mark or until `stop` says so; see [`ng_guardian::Guardian::cleanup`].
+    /// `None`: another thread does that at this moment, see [`Inner::cleaning`].
+    pub(crate) fn clean_up(self: &Arc<Self>, stop: &dyn Fn() -> bool) -> Option<CleanupReport> {
+        let locked = self.evictor.try_lock()?;
+        let _last_step = LastStep(&self.cleaning);
+        let mut session = locked; // dropped before the step: who sees that finds the lock free
         if self.status.check().is_err() {
-            return CleanupReport::default();
+            return Some(CleanupReport::default());
         }
         session.get_or_insert_with(|| Session::new(Arc::clone(self)));
         let tokens = Tokens { inner: self, session: RefCell::new(session) };
-        let report = self.guardian.cleanup(&tokens, goal, stop);
+        let report = self.guardian.cleanup(&tokens, CleanupGoal::LowWater, stop);
         drop(tokens);
         let ns = report.elapsed.as_nanos() as u64;
         let numbers = [report.considered, report.evicted, report.bytes_freed, ns];
         note(&self.blackbox, AGGRESSIVE_CLEANUP, Severity::WARN, numbers);
-        report
+        Some(report)
+    }
+}
+
+/// The step that ends a cleanup, also in a panic: who waits then looks for itself.
+struct LastStep<'a>(&'a Progress);
+
+impl Drop for LastStep<'_> {
+    fn drop(&mut self) {
+        self.0.step();
     }
 }
 
@@ -84,6 +92,11 @@ impl Population for Tokens<'_> {
             }
         }
         evicted.bytes_freed = self.inner.arena.give_back_empty();
+        self.inner.cleaning.step();
         evicted
+    }
+
+    fn give_back(&self) -> u64 {
+        self.inner.arena.give_back_empty()
     }
 }

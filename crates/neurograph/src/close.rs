@@ -17,6 +17,7 @@ impl Inner {
             return Ok(());
         }
         drop(self.evictor.lock().take());
+        self.cleaning.step(); // for who found the lock taken by this line
         // From here on each session finds its lease gone at its next create, and then the status.
         self.guardian.release(self.arena.recall_idle());
         let sealed = self.seal();

@@ -183,12 +183,14 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Everything off but the tokens themselves: no log, no limits, no tracing, no flight recorder.
+    /// Everything off but the tokens themselves: no log, no limits, no look at the kernel's figures, no
+    /// tracing, no flight recorder.
     pub fn bare() -> Config {
         let mut config = Config::default();
         config.guardian.max_tokens = None;
         config.guardian.max_memory_bytes = None;
         config.guardian.enable_aggressive_cleanup = false;
+        config.guardian.pressure_sources = ng_guardian::PressureSources::NONE;
         config.wal.enabled = false;
         config.trace.enabled = false;
         config.blackbox.enabled = false;
@@ -305,6 +307,10 @@ struct GuardianFile {
     memory_threshold: Option<f64>,
     enable_aggressive_cleanup: Option<bool>,
     cleanup_policy: Option<Policy>,
+    low_water: Option<f64>,
+    cleanup_batch: Option<u32>,
+    evict_persistent: Option<bool>,
+    pressure: Option<Pressure>,
 }
 
 #[derive(Default, Deserialize)]
@@ -339,6 +345,13 @@ enum Policy {
     Oldest,
     Lightest,
     Weakest,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Pressure {
+    Signal,
+    Process,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -416,6 +429,14 @@ impl File {
             Policy::Weakest => ng_guardian::CleanupPolicy::Weakest,
         });
         set(&mut guardian.cleanup_policy, policy);
+        set(&mut guardian.low_water, self.guardian.low_water);
+        set(&mut guardian.cleanup_batch, self.guardian.cleanup_batch);
+        set(&mut guardian.evict_persistent, self.guardian.evict_persistent);
+        let pressure = self.guardian.pressure.map(|pressure| match pressure {
+            Pressure::Signal => ng_guardian::PressureMode::Signal,
+            Pressure::Process => ng_guardian::PressureMode::Process,
+        });
+        set(&mut guardian.pressure, pressure);
         set(&mut config.persist, self.tokens.persist);
         let level = self.wal.durability.map(|level| match level {
             Level::Relaxed => Durability::Relaxed,
@@ -479,6 +500,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_says_how_far_a_cleanup_goes_and_what_the_kernel_may_do() {
+        let text = "[guardian]\nlow_water = 0.5\ncleanup_batch = 64\nevict_persistent = true\npressure = \"process\"";
+        let guardian = Config::from_toml(text).unwrap().guardian;
+        assert_eq!((guardian.low_water, guardian.cleanup_batch), (0.5, 64));
+        assert!(guardian.evict_persistent);
+        assert_eq!(guardian.pressure, ng_guardian::PressureMode::Process);
+    }
+
+    #[test]
     fn what_a_file_may_not_say_is_named() {
         for (text, part) in [
             ("[guardian]\nmax_tokens = \"many\"", "many"),
@@ -487,6 +517,8 @@ mod tests {
             ("[wal]\nsync_records = 0", "sync_records"),
             ("[trace]\nbase_rate = 2.0", "base_rate"),
             ("[guardian]\nmemory_threshold = 1.5", "memory_threshold"),
+            ("[guardian]\nlow_water = 0.9", "low_water"),
+            ("[guardian]\npressure = \"panic\"", "panic"),
         ] {
             let error = Config::from_toml(text).unwrap_err().to_string();
             assert!(error.contains(part), "{text:?} gave {error:?}");

@@ -8,7 +8,7 @@ use ng_core::Arena;
 use ng_guardian::{Guardian, Holder};
 use ng_metrics::{Counter, Histogram, Registry};
 use ng_trace::{Collector, NameId, Sampler};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU8, AtomicU32, AtomicU64,
@@ -39,7 +39,35 @@ pub(crate) struct Inner {
     pub(crate) created_shown: AtomicU64,
     pub(crate) recovery: RecoveryReport,
     pub(crate) fixed_bytes: FixedBytes,
+    /// Taken for a whole cleanup.
     pub(crate) evictor: Mutex<Option<Session>>,
+    pub(crate) cleaning: Progress,
+}
+
+/// How far cleanups have come: who waits for room looks again after each batch, not after the last.
+#[derive(Default)]
+pub(crate) struct Progress {
+    steps: Mutex<u64>,
+    made: Condvar,
+}
+
+impl Progress {
+    pub(crate) fn steps(&self) -> u64 {
+        *self.steps.lock()
+    }
+
+    pub(crate) fn step(&self) {
+        *self.steps.lock() += 1;
+        self.made.notify_all();
+    }
+
+    /// Returns once there are more steps than `seen`.
+    pub(crate) fn wait_past(&self, seen: u64) {
+        let mut steps = self.steps.lock();
+        while *steps == seen {
+            self.made.wait(&mut steps);
+        }
+    }
 }
 
 /// Memory that the store holds from open to close. Unit: bytes.
@@ -72,7 +100,9 @@ pub(crate) struct Names {
 pub(crate) struct Status {
     state: AtomicU8,
     cause: Mutex<String>,
-    /// Read while a session takes a lease, written while the store closes: no lease is taken after.
+    /// Read while a session takes a lease or gives it back; never with a call that may recall. Written
+    /// while the store closes, so that no lease is taken after, and before a recall, so that no credit
+    /// is on its way.
     pub(crate) leasing: RwLock<()>,
 }
 

@@ -6,7 +6,7 @@
 use crate::config::{Config, ConfigError, Persist};
 use crate::error::OpenError;
 use crate::export;
-use crate::inner::{FixedBytes, Inner, Names, Status, Tracing};
+use crate::inner::{FixedBytes, Inner, Names, Progress, Status, Tracing};
 use crate::log::{Log, Logged};
 use crate::manifest::Manifest;
 use crate::observe::{KINDS, LogObserver, SYSTEM_STARTED, WAL_REPLAYED, note};
@@ -41,11 +41,16 @@ impl MemoryGate for Gate {
 }
 
 /// Idle credits lie in the arena's leases.
-struct Leases(Arena);
+struct Leases {
+    arena: Arena,
+    status: Arc<Status>,
+}
 
 impl Holder for Leases {
     fn recall_idle(&self) -> u64 {
-        self.0.recall_idle()
+        // Credits on their way into or out of a lease are in nobody's sight: wait until they are there.
+        drop(self.status.leasing.write());
+        self.arena.recall_idle()
     }
 }
 
@@ -83,7 +88,8 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
         blackbox: blackbox.as_ref().map_or(0, |recorder| recorder.bytes()),
     };
     guardian.adopt(0, fixed_bytes.wal + fixed_bytes.blackbox);
-    let holder: Arc<dyn Holder> = Arc::new(Leases(arena.clone()));
+    let leases = Leases { arena: arena.clone(), status: Arc::clone(&status) };
+    let holder: Arc<dyn Holder> = Arc::new(leases);
     guardian.set_holder(&holder);
     let tracing = start_tracing(&config, sink)?;
     let panic_hook = match &blackbox {
@@ -122,6 +128,7 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
         recovery: report,
         fixed_bytes,
         evictor: Mutex::new(None),
+        cleaning: Progress::default(),
     });
     let weak = Arc::downgrade(&inner);
     registry.source(Box::new(export::StoreSource(weak)));

@@ -1,14 +1,14 @@
 //! The pulse: the store's one thread for all that is periodic. It never blocks on the disk.
 //!
 //! Each 50 ms the coarse clock; each 100 ms pressure, cleanup, empty chunks, the sampler's control and
-//! the id ceiling; each second an anchor in the flight recorder.
+//! the id ceiling; each second an anchor in the flight recorder. Pressure and cleanup also when the
+//! kernel says that tasks wait for memory.
 
 use crate::inner::Inner;
 use crate::observe::{PANIC_RECOVERED, PRESSURE_CHANGED, SAMPLING_CHANGED, note};
 use ng_blackbox::Severity;
-use ng_guardian::CleanupGoal;
+use ng_guardian::{Alarm, Woken};
 use ng_trace::ControlInput;
-use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,24 +22,23 @@ const ANCHOR_TICKS: u64 = 20;
 
 /// The running thread.
 pub(crate) struct Pulse {
-    stop: Arc<(Mutex<bool>, Condvar)>,
+    alarm: Arc<Alarm>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Pulse {
     pub(crate) fn start(inner: &Arc<Inner>) -> io::Result<Pulse> {
-        let stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let (inner, stopped) = (Arc::downgrade(inner), Arc::clone(&stop));
+        let alarm = Arc::new(inner.guardian.alarm()?);
+        let (inner, bell) = (Arc::downgrade(inner), Arc::clone(&alarm));
         let thread = Builder::new()
             .name("neurograph-pulse".to_string())
-            .spawn(move || beat(inner, stopped))?;
-        Ok(Pulse { stop, thread: Some(thread) })
+            .spawn(move || beat(inner, &bell))?;
+        Ok(Pulse { alarm, thread: Some(thread) })
     }
 
     /// Ends the thread; a second call does nothing.
     pub(crate) fn stop(&mut self) {
-        *self.stop.0.lock() = true;
-        self.stop.1.notify_all();
+        self.alarm.stop();
         if let Some(thread) = self.thread.take() {
             // A panic in it was printed by the hook; the store goes on to close.
             let _ended = thread.join();
@@ -53,33 +52,57 @@ pub(crate) fn unix_seconds() -> u32 {
     u32::try_from(since.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
-fn beat(inner: Weak<Inner>, stop: Arc<(Mutex<bool>, Condvar)>) {
+fn beat(inner: Weak<Inner>, alarm: &Alarm) {
     let mut care = Care::new();
+    let stopped = || alarm.is_stopped();
     for tick in 0u64.. {
-        let Some(inner) = inner.upgrade() else { return };
-        inner.set_seconds(unix_seconds());
+        let end = Instant::now() + TICK;
+        let Some(this) = inner.upgrade() else { return };
+        this.set_seconds(unix_seconds());
         if tick.is_multiple_of(CARE_TICKS) {
-            let taken = catch_unwind(AssertUnwindSafe(|| care.take(&inner, &|| *stop.0.lock())));
-            if taken.is_err() {
-                // The clock must go on, whatever broke; each step of the care stands alone.
-                inner.panics_recovered.fetch_add(1, Relaxed);
-                note(&inner.blackbox, PANIC_RECOVERED, Severity::ERROR, [tick, 0, 0, 0]);
-            }
+            guarded(&this, tick, || care.take(&this, &stopped));
         }
         if tick.is_multiple_of(ANCHOR_TICKS)
-            && let Some(recorder) = &inner.blackbox
+            && let Some(recorder) = &this.blackbox
         {
             recorder.anchor();
         }
-        drop(inner);
-        let mut stopped = stop.0.lock();
-        if !*stopped {
-            stop.1.wait_for(&mut stopped, TICK);
-        }
-        if *stopped {
-            return;
+        drop(this);
+        loop {
+            match alarm.wait(end.saturating_duration_since(Instant::now())) {
+                Woken::Stopped => return,
+                Woken::Stall => {
+                    let Some(this) = inner.upgrade() else { return };
+                    guarded(&this, tick, || relieve(&this, &stopped));
+                }
+                _ => break,
+            }
         }
     }
+}
+
+/// The clock must go on, whatever breaks in `step`; each of them stands alone.
+fn guarded(inner: &Inner, tick: u64, step: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(step)).is_err() {
+        inner.panics_recovered.fetch_add(1, Relaxed);
+        note(&inner.blackbox, PANIC_RECOVERED, Severity::ERROR, [tick, 0, 0, 0]);
+    }
+}
+
+/// Looks at use and pressure, and cleans up if that is due.
+fn relieve(inner: &Arc<Inner>, stopped: &dyn Fn() -> bool) {
+    let pulse = inner.guardian.pulse();
+    if let Some(change) = pulse.changed {
+        // A byte each for the level before, the level now, and the reason.
+        let what = (change.from as u64) << 16 | (change.to as u64) << 8 | change.reason as u64;
+        let millionths = (change.share * 1e6) as u64;
+        let numbers = [what, millionths, change.used, change.limit];
+        note(&inner.blackbox, PRESSURE_CHANGED, Severity::WARN, numbers);
+    }
+    if pulse.cleanup_due {
+        inner.clean_up(stopped); // if a session is at it already, so much the better
+    }
+    inner.arena.give_back_empty();
 }
 
 /// What has to be remembered from one care to the next.
@@ -96,16 +119,7 @@ impl Care {
 
     fn take(&mut self, inner: &Arc<Inner>, stopped: &dyn Fn() -> bool) {
         inner.pulses.fetch_add(1, Relaxed);
-        let pulse = inner.guardian.pulse();
-        if let Some(change) = pulse.changed {
-            let share = (change.share * 1e6) as u64;
-            let numbers = [change.from as u64, change.to as u64, change.reason as u64, share];
-            note(&inner.blackbox, PRESSURE_CHANGED, Severity::WARN, numbers);
-        }
-        if pulse.cleanup_due {
-            inner.clean_up(CleanupGoal::LowWater, stopped);
-        }
-        inner.arena.give_back_empty();
+        relieve(inner, stopped);
         self.control_sampler(inner);
         if let Some(log) = &inner.log {
             log.keep_ceiling_ahead(&inner.arena);

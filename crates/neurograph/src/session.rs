@@ -15,11 +15,12 @@ use crate::log::Logged;
 use crate::observe::{QUOTA_EXCEEDED, TOKEN_CREATED};
 use ng_blackbox::{Event, Lane, Severity};
 use ng_core::{Due, LEASE_SLOTS_MAX, Token, TokenId, Writer};
-use ng_guardian::{CleanupGoal, Refusal, ReleaseCell};
+use ng_guardian::{Refusal, ReleaseCell};
 use ng_trace::{
     Clock, LocalSampler, Outcome, Sampled, Sampler, SpanRecord, SpanRecorder, Status, Ticks,
 };
 use ng_wal::{AppendError, Durability, Lsn, WaitError};
+use parking_lot::RwLockReadGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -310,20 +311,22 @@ impl Session {
     /// New slots, with their credits, memory and ids.
     fn refill(&mut self) -> Result<(), CreateError> {
         let inner = Arc::clone(&self.inner);
+        let stop = || inner.status.check().is_err();
         let mut cleanups_in_vain = 0;
         let mut ceiling_raised = false;
+        if inner.guardian.cleanup_before_admission() {
+            inner.clean_up(&stop);
+        }
         loop {
-            // Held until the lease is taken: a store that closes meanwhile waits for this, then recalls it.
-            let leasing = inner.status.leasing.read();
-            inner.status.check()?;
-            let refused = match inner.guardian.reserve(LEASE_SLOTS_MAX) {
-                Ok(granted) => match self.writer.lease(granted.credits) {
+            let seen = inner.cleaning.steps();
+            let refused = match inner.reserve() {
+                Ok((leasing, credits)) => match self.writer.lease(credits) {
                     Ok(slots) => {
-                        inner.guardian.release(u64::from(granted.credits.saturating_sub(slots)));
+                        inner.guardian.release(u64::from(credits.saturating_sub(slots)));
                         return Ok(());
                     }
                     Err(error) => {
-                        inner.guardian.release(u64::from(granted.credits));
+                        inner.guardian.release(u64::from(credits));
                         drop(leasing);
                         match error {
                             ng_core::CreateError::Generation { needed, .. } if !ceiling_raised => {
@@ -332,6 +335,8 @@ impl Session {
                                 self.raise_ceiling(needed)?;
                                 continue;
                             }
+                            // Slots that lie idle in others' leases need no new memory.
+                            _ if inner.guardian.recall_idle() > 0 => continue,
                             ng_core::CreateError::Memory { bytes, .. } => {
                                 inner.memory_refusal(bytes)
                             }
@@ -341,17 +346,20 @@ impl Session {
                         }
                     }
                 },
-                Err(refusal) => {
-                    drop(leasing);
-                    CreateError::from(refusal)
+                Err(refused @ CreateError::ReadOnly { .. } | refused @ CreateError::Closed) => {
+                    return Err(refused);
                 }
+                Err(refused) => refused,
             };
             if !inner.guardian.config().enable_aggressive_cleanup {
                 return Err(refused);
             }
-            // One that found nothing to do may have waited for another that made room.
-            let evicted = inner.clean_up(CleanupGoal::LowWater, &|| false).evicted;
-            cleanups_in_vain = if evicted == 0 { cleanups_in_vain + 1 } else { 0 };
+            match inner.clean_up(&stop) {
+                None => inner.cleaning.wait_past(seen),
+                Some(report) if report.evicted > 0 => cleanups_in_vain = 0,
+                // One that found nothing to do may have begun when another had made room.
+                Some(_) => cleanups_in_vain += 1,
+            }
             if cleanups_in_vain == 2 {
                 return Err(refused);
             }
@@ -540,8 +548,10 @@ impl Raised<'_> {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        let leasing = self.inner.status.leasing.read();
         let unused = self.writer.hand_back();
         self.inner.guardian.release(u64::from(unused));
+        drop(leasing);
         if self.tracing.is_some() {
             let bytes = self.inner.tracing.as_ref().map_or(0, |tracing| tracing.ring_bytes);
             self.inner.guardian.uncommit(bytes);
@@ -574,6 +584,24 @@ impl Inner {
             }
             _ => None,
         }
+    }
+
+    /// Credits for a lease. No recall misses them while the guard is held, and a store that closes
+    /// waits for it: hold it until they are in the lease or released.
+    fn reserve(&self) -> Result<(RwLockReadGuard<'_, ()>, u32), CreateError> {
+        let leasing = self.status.leasing.read();
+        self.status.check()?;
+        if let Some(granted) = self.guardian.try_reserve(LEASE_SLOTS_MAX) {
+            return Ok((leasing, granted.credits));
+        }
+        drop(leasing); // the guardian asks the leases, and that waits for this lock
+        let granted = self.guardian.reserve(1)?;
+        let leasing = self.status.leasing.read();
+        if let Err(barred) = self.status.check() {
+            self.guardian.release(u64::from(granted.credits));
+            return Err(barred.into());
+        }
+        Ok((leasing, granted.credits))
     }
 
     /// The guardian's word on memory that it refused a moment ago.

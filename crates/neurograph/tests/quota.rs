@@ -1,8 +1,9 @@
 //! Quotas through the whole store: exact with racing sessions, idle leases recalled, cleanup that frees.
 
-use neurograph::{Config, CreateError, Flags, Persist, Store, Token};
+use neurograph::{Config, CreateError, Flags, Persist, Session, Store, Token};
 use std::collections::HashMap;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 
 fn token(n: u32) -> Token {
@@ -43,6 +44,46 @@ fn racing_sessions_admit_exactly_the_quota_and_refuse_the_rest() {
     }
 }
 
+/// Creates until the first refusal, which must find all of `limit` in use; returns how many were admitted.
+fn race(session: &mut Session, limit: u64, begun: &AtomicU64) -> u64 {
+    let mut admitted = 0;
+    loop {
+        begun.fetch_add(1, SeqCst);
+        if session.create(&token(1)).is_err() {
+            let others = begun.load(SeqCst) - 1;
+            assert!(others >= limit, "refused with {others} of {limit} in use");
+            begun.fetch_sub(1, SeqCst);
+            return admitted;
+        }
+        admitted += 1;
+    }
+}
+
+#[test]
+fn no_racing_session_is_refused_while_a_credit_is_free_in_any_of_1000_runs() {
+    for run in 0..1_000 {
+        let limit = 500 + 7 * run;
+        let mut config = Config::bare();
+        config.guardian.max_tokens = Some(limit);
+        let store = Store::in_memory(config).unwrap();
+        // Creates begun and not refused: each credit in use belongs to one of them.
+        let (begun, start) = (AtomicU64::new(0), Barrier::new(8));
+        let mut sessions: Vec<_> = (0..8).map(|_| store.session()).collect();
+        let admitted: u64 = thread::scope(|scope| {
+            let (begun, start) = (&begun, &start);
+            let racers = sessions.iter_mut().map(|session| {
+                scope.spawn(move || {
+                    start.wait();
+                    race(session, limit, begun)
+                })
+            });
+            let racers: Vec<_> = racers.collect();
+            racers.into_iter().map(|racer| racer.join().unwrap()).sum()
+        });
+        assert_eq!((admitted, store.len()), (limit, limit), "run {run}");
+    }
+}
+
 #[test]
 fn at_the_quota_one_delete_admits_exactly_one() {
     let store = Store::in_memory(config(3_000)).unwrap();
@@ -80,6 +121,7 @@ fn a_lowered_limit_binds_at_once_and_drops_nothing() {
     store.set_limits(Some(100), None);
     assert!(session.create(&token(1)).is_err(), "the session's idle lease was recalled");
     store.set_limits(Some(50), None);
+    assert_eq!(store.len(), 100);
     ids[..50].iter().for_each(|&id| session.delete(id).unwrap());
     assert!(session.create(&token(1)).is_err());
     session.delete(ids[50]).unwrap();
@@ -126,6 +168,18 @@ fn the_memory_quota_refuses_the_chunk_that_does_not_fit() {
 }
 
 #[test]
+fn at_the_memory_quota_idle_slots_of_one_session_are_had_by_another() {
+    let mut config = Config::bare();
+    config.guardian.max_memory_bytes = Some(4 << 20);
+    let store = Store::in_memory(config).unwrap();
+    let (mut idle, mut busy) = (store.session(), store.session());
+    idle.create(&token(1)).unwrap();
+    let created = (0..100_000).take_while(|&n| busy.create(&token(n)).is_ok()).count();
+    assert_eq!(created, 2 * 32_768 - 1);
+    assert!(idle.create(&token(1)).is_err());
+}
+
+#[test]
 fn with_cleanup_every_create_into_a_full_store_is_admitted_and_the_oldest_go() {
     let mut config = config(20_000);
     config.guardian.enable_aggressive_cleanup = true;
@@ -148,6 +202,63 @@ fn with_cleanup_every_create_into_a_full_store_is_admitted_and_the_oldest_go() {
         .map(|(_, t)| t.timestamp())
         .min();
     assert!(oldest.unwrap() > 70_000, "the youngest stayed: {oldest:?}");
+}
+
+#[test]
+fn with_cleanup_no_create_of_eight_sessions_is_refused_at_the_quota() {
+    let mut config = config(20_000);
+    config.guardian.enable_aggressive_cleanup = true;
+    let store = Store::in_memory(config).unwrap();
+    thread::scope(|scope| {
+        for thread in 0..8 {
+            let store = &store;
+            scope.spawn(move || {
+                let mut session = store.session();
+                for n in 0..50_000 {
+                    session.create(&token(8 * n + thread)).unwrap();
+                }
+            });
+        }
+    });
+    let stats = store.stats();
+    assert_eq!((stats.tokens_rejected_total, stats.tokens_created_total), (0, 400_000));
+    assert!(stats.guardian.tokens_used <= 20_000);
+}
+
+#[test]
+fn persistent_tokens_go_last_and_only_if_allowed_and_the_log_forgets_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(1_000);
+    config.guardian.enable_aggressive_cleanup = true;
+    config.guardian.evict_persistent = true;
+    config.persist = Persist::Flagged;
+    let store = Store::open(dir.path(), config.clone()).unwrap();
+    let mut session = store.session();
+    let marked = |n| token(n).with_flags(Flags::PERSISTENT);
+    for n in 0..500 {
+        session.create(&marked(n)).unwrap();
+    }
+    for n in 500..5_000 {
+        session.create(&token(n)).unwrap();
+    }
+    let persistent = |store: &Store| {
+        let marks = store.iter().filter(|(_, token)| token.flags().contains(Flags::PERSISTENT));
+        marks.map(|(_, token)| token.timestamp()).collect::<Vec<_>>()
+    };
+    assert_eq!(persistent(&store).len(), 500, "the others were enough");
+    for n in 5_000..9_000 {
+        session.create(&marked(n)).unwrap();
+    }
+    let left = persistent(&store);
+    assert!(left.len() <= 1_000 && left.iter().all(|&second| second > 5_000), "the oldest went");
+    drop(session);
+    store.close().unwrap();
+
+    config.guardian.enable_aggressive_cleanup = false;
+    let store = Store::open(dir.path(), config).unwrap();
+    let after = persistent(&store);
+    assert!(after.iter().all(|&second| second > 5_000), "an evicted token came back");
+    assert!(!after.is_empty() && after.len() <= 1_000);
 }
 
 #[test]

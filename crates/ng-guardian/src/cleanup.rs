@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::config::CleanupPolicy;
+use crate::mutants;
 
 /// What members are ranked by: the lowest goes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,7 +64,7 @@ impl Cut {
     /// Whether this cut takes `candidate`. For a population to ask again right before it evicts,
     /// because the member may have changed since it was met.
     pub fn takes(&self, candidate: &Candidate) -> bool {
-        !candidate.locked
+        (!candidate.locked || mutants::on("guardian-locked-evicted"))
             && candidate.persistent == self.persistent
             && candidate.key <= self.key_max
     }
@@ -102,6 +103,13 @@ pub trait Population {
     /// A victim that changed so that the cut no longer takes it is skipped. May stop early to
     /// keep a call short; `next` then says where to go on.
     fn evict(&self, cut: Cut, from: Position, max: u32) -> Evicted;
+
+    /// Gives back memory that nobody uses any more; returns the bytes that really went back to the
+    /// system. Called once at the end of a cleanup that evicted something, after idle credits were
+    /// recalled: what only their leases had kept is free by then. Does nothing unless implemented.
+    fn give_back(&self) -> u64 {
+        0
+    }
 }
 
 /// How much a cleanup is to evict.
@@ -198,6 +206,7 @@ impl Cleanup<'_> {
         let Self { goal, report, .. } = self;
         let credits = match goal.credits.saturating_sub(report.evicted) {
             0 => 0,
+            credits if mutants::on("guardian-cleanup-past-the-mark") => credits,
             credits => credits.min((self.credits_over)()),
         };
         if report.bytes_freed >= goal.bytes {
@@ -216,7 +225,9 @@ impl Cleanup<'_> {
             None => {}
             Some(Threshold::UpTo(key)) => self.sweep(key, persistent),
             Some(Threshold::PartOf(key)) => {
-                if let Some(below) = key.get().checked_sub(1) {
+                if let Some(below) = key.get().checked_sub(1)
+                    && !mutants::on("guardian-cut-takes-any")
+                {
                     self.sweep(CleanupKey(below), persistent);
                 }
                 self.sweep(key, persistent);
@@ -291,7 +302,7 @@ impl Cleanup<'_> {
     }
 
     fn stopped(&mut self) -> bool {
-        self.report.cancelled |= (self.stop)();
+        self.report.cancelled |= (self.stop)() && !mutants::on("guardian-stop-ignored");
         self.report.cancelled
     }
 }

@@ -29,6 +29,30 @@ pub enum PressureMode {
     Process,
 }
 
+/// Which of the kernel's figures are read. A file that is missing is normal, whatever stands here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PressureSources {
+    /// Resident bytes of the process. Default: `true`.
+    pub process: bool,
+    /// The cgroup's use and limit, ancestors included. Default: `true`.
+    pub cgroup: bool,
+    /// Time lost waiting for memory; also whether an [`Alarm`](crate::Alarm) made from now on
+    /// watches for it. Default: `true`.
+    pub stall: bool,
+}
+
+impl PressureSources {
+    /// None of them: only the two quotas set the level.
+    pub const NONE: Self = Self { process: false, cgroup: false, stall: false };
+}
+
+impl Default for PressureSources {
+    fn default() -> Self {
+        Self { process: true, cgroup: true, stall: true }
+    }
+}
+
 /// The two limits that can be changed while running, with
 /// [`Guardian::set_limits`](crate::Guardian::set_limits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +103,8 @@ pub struct GuardianConfig {
     pub lease_credits_max: u32,
     /// What the kernel's figures may do. Default: `PressureMode::Signal`.
     pub pressure: PressureMode,
+    /// Which of the kernel's figures are read. Default: all of them.
+    pub pressure_sources: PressureSources,
     /// Directory under which `proc` and `sys` are looked for; another one serves tests and hosts
     /// that mount them elsewhere. Fixed when the guardian is made. Default: `/`.
     pub kernel_root: PathBuf,
@@ -97,6 +123,7 @@ impl Default for GuardianConfig {
             evict_persistent: false,
             lease_credits_max: 1024,
             pressure: PressureMode::Signal,
+            pressure_sources: PressureSources::default(),
             kernel_root: PathBuf::from("/"),
         }
     }

@@ -1,6 +1,7 @@
 //! The guardian itself: ties the ledger of credits, the memory quota, the levels and the cleanup
 //! together. Starts no thread; its owner calls [`Guardian::pulse`].
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
@@ -10,11 +11,12 @@ use crate::config::{GuardianConfig, Limits, PressureMode};
 use crate::error::{ConfigError, Refusal};
 use crate::ledger::{Granted, Holder, Ledger, ReleaseCell};
 use crate::level::{Cause, Input, Ladders, Level, LevelChange};
-use crate::pressure::{Figure, KernelReader, Reading, Source};
+use crate::mutants;
+use crate::pressure::{Figure, KernelReader, Reading, STALL_FULL_CENTS, Source};
 use crate::quota::Quota;
 use crate::stats::GuardianStats;
 use crate::sync::atomic::{
-    AtomicI64, AtomicU8, AtomicU64,
+    AtomicBool, AtomicI64, AtomicU8, AtomicU64,
     Ordering::{AcqRel, Relaxed},
 };
 use crate::sync::{Arc, Mutex};
@@ -36,6 +38,8 @@ struct Inner {
     budget: AtomicI64,
     fragmented_bytes: AtomicU64,
     level: AtomicU8,
+    /// A cleanup has ended since the last pulse: what it could not free, another would not either.
+    cleaned: AtomicBool,
     counts: Counts,
     /// Serializes changes of the settings; outermost of the locks.
     changing: Mutex<()>,
@@ -91,13 +95,14 @@ impl Guardian {
     pub fn new(config: GuardianConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let reader = KernelReader::find(&config.kernel_root);
-        let reading = reader.read();
+        let reading = reader.read(config.pressure_sources);
         let inner = Inner {
             ledger: Arc::new(Ledger::new(config.max_tokens, config.lease_credits_max)),
             memory: CachePadded::new(Quota::new(config.max_memory_bytes)),
             budget: AtomicI64::new(NO_BUDGET),
             fragmented_bytes: AtomicU64::new(0),
             level: AtomicU8::new(Level::Normal as u8),
+            cleaned: AtomicBool::new(false),
             counts: Counts::default(),
             changing: Mutex::new(()),
             config: Mutex::new(config.clone()),
@@ -144,6 +149,15 @@ impl Guardian {
     /// owns this guardian makes no cycle, and one that was dropped is asked no more.
     pub fn set_holder(&self, holder: &Arc<dyn Holder>) {
         self.inner.ledger.set_holder(holder);
+    }
+
+    /// Asks the holder once for all that lies idle in leases and puts it into the pool; returns how
+    /// many credits that were. For who needs what the leases hold beside their credits: room in
+    /// memory, say. [`reserve`](Self::reserve) does it by itself before it refuses.
+    ///
+    /// Waits for a slow reservation under way.
+    pub fn recall_idle(&self) -> u64 {
+        self.inner.ledger.recall_idle()
     }
 
     /// Changes both limits. When it returns, they bind: under a lowered limit of credits every
@@ -204,6 +218,14 @@ impl Guardian {
         self.inner.pulse()
     }
 
+    /// Whether whoever is about to admit should call [`cleanup`](Self::cleanup) with
+    /// [`CleanupGoal::LowWater`] first: cleanup is switched on, the level is hard or above, there
+    /// is something to evict, and no cleanup has ended since the last pulse. So near the limit a
+    /// writer helps to make room, at most once a pulse. One relaxed load at lower levels.
+    pub fn cleanup_before_admission(&self) -> bool {
+        self.level() >= Level::Hard && self.inner.cleanup_may_help()
+    }
+
     /// Evicts members until `goal` is met, none is left, or `stop` says so, which is asked before
     /// each batch and now and then in a scan. One cleanup runs at a time, others wait for it.
     /// Writers are not stopped.
@@ -224,6 +246,13 @@ impl Guardian {
     pub fn stats(&self) -> GuardianStats {
         self.inner.stats()
     }
+
+    /// Where stall time can be watched, if it is among the sources.
+    pub(crate) fn stalls(&self) -> Vec<(Source, PathBuf)> {
+        let wanted = self.inner.config().pressure_sources.stall;
+        let kernel = self.inner.kernel.lock();
+        if wanted { kernel.reader.stalls().to_vec() } else { Vec::new() }
+    }
 }
 
 impl Inner {
@@ -238,7 +267,7 @@ impl Inner {
         self.memory.set_limit(config.max_memory_bytes);
         self.ledger.set_limit(config.max_tokens);
         let kernel = self.kernel.lock();
-        self.take_in(kernel.reader.read(), &config);
+        self.take_in(kernel.reader.read(config.pressure_sources), &config);
     }
 
     fn commit(&self, bytes: u64) -> Result<(), Refusal> {
@@ -246,7 +275,7 @@ impl Inner {
         // early, which is no promise broken; the quota stays exact.
         let budgeted = self.take_budget(bytes).map_err(|left| self.pressure(left, bytes))?;
         if let Err(left) = self.memory.take_exact(bytes) {
-            if budgeted {
+            if budgeted && !mutants::on("guardian-budget-not-returned") {
                 self.budget.fetch_add(bytes as i64, AcqRel);
             }
             self.counts.refusals_memory.fetch_add(1, Relaxed);
@@ -312,36 +341,56 @@ impl Inner {
     fn pulse(&self) -> PulseReport {
         let mut kernel = self.kernel.lock();
         let config = self.config();
-        let reading = self.take_in(kernel.reader.read(), &config);
+        let reading = self.take_in(kernel.reader.read(config.pressure_sources), &config);
         self.ledger.harvest();
+        self.cleaned.store(false, Relaxed);
 
         let kernel_most = match config.pressure {
             PressureMode::Signal => Level::Hard,
             PressureMode::Process => Level::Refuse,
         };
-        let input = |cause, share, most| Input { cause, share, most };
+        let input = |cause, used, limit, most| Input { cause, used, limit, most };
+        let of_quota =
+            |cause, quota: &Quota| input(cause, quota.used(), quota.limit_if_any(), Level::Refuse);
         let mut inputs = vec![
-            input(Cause::Tokens, self.ledger.pool().share(), Level::Refuse),
-            input(Cause::Memory, self.memory.share(), Level::Refuse),
+            of_quota(Cause::Tokens, self.ledger.pool()),
+            of_quota(Cause::Memory, &self.memory),
         ];
+        inputs.extend(reading.figures().map(|figure| {
+            input(figure.source.cause(), figure.used_bytes, figure.limit_bytes, kernel_most)
+        }));
         inputs.extend(
-            reading.figures().filter_map(|figure| {
-                Some(input(figure.source.cause(), figure.share()?, kernel_most))
+            reading.stall.map(|stall| {
+                input(Cause::Stall, stall.cents(), Some(STALL_FULL_CENTS), Level::Hard)
             }),
         );
-        inputs.extend(reading.stall_share().map(|share| input(Cause::Stall, share, Level::Hard)));
         let standing = kernel.ladders.step(&inputs, config.memory_threshold);
 
         let from = Level::from_u8(self.level.swap(standing.level as u8, Relaxed));
         let changed = (from != standing.level).then(|| {
             self.counts.level_changes.fetch_add(1, Relaxed);
-            LevelChange { from, to: standing.level, reason: standing.cause, share: standing.share }
+            LevelChange {
+                from,
+                to: standing.level,
+                reason: standing.cause,
+                share: standing.share,
+                used: standing.used,
+                limit: standing.limit,
+            }
         });
         self.counts.pulses.fetch_add(1, Relaxed);
         let cleanup_due = config.enable_aggressive_cleanup
             && standing.level >= Level::Soft
             && !self.above_low_water(&config).is_zero();
         PulseReport { level: standing.level, changed, reading, cleanup_due }
+    }
+
+    fn cleanup_may_help(&self) -> bool {
+        if self.cleaned.load(Relaxed) {
+            return false;
+        }
+        let config = self.config();
+        config.enable_aggressive_cleanup && !self.above_low_water(&config).is_zero()
     }
 
     fn cleanup(
@@ -352,6 +401,7 @@ impl Inner {
     ) -> CleanupReport {
         let started = Instant::now();
         let _cleaning = self.cleaning.lock();
+        let begun = Instant::now();
         let config = self.config();
         let credits_over = || match goal {
             CleanupGoal::LowWater => self.credits_above_low_water(&config),
@@ -373,16 +423,25 @@ impl Inner {
         let credits_over = &credits_over;
         let run = Cleanup { population, rules, goal: amounts, credits_over, stop, report };
         let mut report = run.run();
+        let occupied = report.evicted.saturating_mul(population.member_bytes());
+        if report.evicted > 0 {
+            // Leases keep the memory around their credits too.
+            self.ledger.recall_idle();
+            report.bytes_freed += population.give_back();
+        }
+        if mutants::on("guardian-cleanup-claims-what-it-did-not-free") {
+            report.bytes_freed = occupied;
+        }
         report.elapsed = started.elapsed();
 
-        let occupied = report.evicted.saturating_mul(population.member_bytes());
         let kept = occupied.saturating_sub(report.bytes_freed);
         self.fragmented_bytes.fetch_add(kept, Relaxed);
+        self.cleaned.store(!mutants::on("guardian-cleans-again-in-vain"), Relaxed);
         self.counts.cleanups.fetch_add(1, Relaxed);
         self.counts.evicted.fetch_add(report.evicted, Relaxed);
         self.counts.cleanup_freed_bytes.fetch_add(report.bytes_freed, Relaxed);
-        let elapsed_ns = report.elapsed.as_nanos().try_into().unwrap_or(u64::MAX);
-        self.counts.cleanup_ns.fetch_add(elapsed_ns, Relaxed);
+        let own_ns = begun.elapsed().as_nanos().try_into().unwrap_or(u64::MAX);
+        self.counts.cleanup_ns.fetch_add(own_ns, Relaxed);
         report
     }
 

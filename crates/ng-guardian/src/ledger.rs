@@ -32,6 +32,7 @@
 use crossbeam_utils::CachePadded;
 
 use crate::error::Refusal;
+use crate::mutants;
 use crate::quota::Quota;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -53,8 +54,8 @@ pub trait Holder: Send + Sync {
     /// looked at during this call and had none; a holder may return a part, and is asked again.
     ///
     /// Called on any thread that reserves or changes limits, with the guardian's slow lock held:
-    /// must not call `reserve`, `set_limits`, `reconfigure` or `set_holder`. `try_reserve`,
-    /// `release` and dropping a [`ReleaseCell`] are allowed.
+    /// must not call `reserve`, `recall_idle`, `cleanup`, `set_limits`, `reconfigure` or
+    /// `set_holder`. `try_reserve`, `release` and dropping a [`ReleaseCell`] are allowed.
     fn recall_idle(&self) -> u64;
 }
 
@@ -164,8 +165,16 @@ impl Ledger {
         self.harvest();
         let pool = self.pool.close();
         while !pool.take_one() {
-            let recalled = self.recall(holder.as_deref());
-            self.harvest(); // after the recall: see the head of this file
+            if mutants::on("guardian-harvest-before-recall") {
+                self.harvest();
+            }
+            let recalled = match holder.as_deref() {
+                Some(holder) if !mutants::on("guardian-recall-ignored") => self.recall(holder),
+                _ => 0,
+            };
+            if !mutants::on("guardian-harvest-before-recall") {
+                self.harvest(); // after the recall: see the head of this file
+            }
             if recalled == 0 {
                 if pool.take_one() {
                     break;
@@ -200,14 +209,27 @@ impl Ledger {
         let before = self.pool.limit();
         let _pool = self.pool.close();
         self.pool.set_limit(max_tokens);
-        if self.pool.limit() < before {
-            while self.recall(holder.as_deref()) > 0 {}
+        let lowered = self.pool.limit() < before;
+        if let Some(holder) = holder.as_deref()
+            && lowered
+            && !mutants::on("guardian-lowered-without-recall")
+        {
+            while self.recall(holder) > 0 {}
             self.harvest();
         }
     }
 
-    fn recall(&self, holder: Option<&dyn Holder>) -> u64 {
-        let Some(holder) = holder else { return 0 };
+    /// Asks the holder once for all that lies idle; returns how many credits came back.
+    pub(crate) fn recall_idle(&self) -> u64 {
+        let holder = self.holder();
+        // Under the slow lock, so that no credit is out of a lease and not yet in the pool when
+        // somebody else finds the leases empty.
+        let beside = mutants::on("guardian-own-recall-unlocked");
+        let _slow = (!beside).then(|| self.slow.lock());
+        holder.as_deref().map_or(0, |holder| self.recall(holder))
+    }
+
+    fn recall(&self, holder: &dyn Holder) -> u64 {
         let credits = holder.recall_idle();
         self.counts.recalls.fetch_add(1, Relaxed);
         self.counts.recalled_credits.fetch_add(credits, Relaxed);
@@ -239,7 +261,9 @@ impl Ledger {
         if let Some(index) = cells.iter().position(|cell| Arc::ptr_eq(&cell.released, released)) {
             let credits = cells.swap_remove(index).take();
             self.holders.fetch_sub(1, Relaxed);
-            self.release(credits);
+            if !mutants::on("guardian-cell-dropped-unharvested") {
+                self.release(credits);
+            }
         }
     }
 }
@@ -249,7 +273,9 @@ impl Harvest {
         // Acquire: what the cell's owner did before it released is seen by who is admitted next.
         let released = self.released.load(Acquire);
         let fresh = released.wrapping_sub(self.harvested);
-        self.harvested = released;
+        if !mutants::on("guardian-credit-returned-twice") {
+            self.harvested = released;
+        }
         fresh
     }
 }

@@ -1,5 +1,7 @@
 //! Shares to levels, with hysteresis; pure, one ladder for each cause.
 
+use crate::mutants;
+
 /// How near to refusing the guardian is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -43,6 +45,10 @@ pub struct LevelChange {
     pub reason: Cause,
     /// The share of that cause's limit in use; may exceed 1.
     pub share: f64,
+    /// That use. Unit: credits for `Tokens`, hundredths of a percent for `Stall`, else bytes.
+    pub used: u64,
+    /// The limit it is held against. Unit: as of `used`.
+    pub limit: u64,
 }
 
 /// How far a share has to fall below the mark at which a level was entered to leave it.
@@ -64,7 +70,8 @@ impl Level {
     /// The level after this one, given a new share.
     pub(crate) fn next(self, share: f64, threshold: f64) -> Level {
         let holds = |level: &Level| {
-            let margin = if *level <= self { HYSTERESIS } else { 0.0 };
+            let leaving = *level <= self && !mutants::on("guardian-no-hysteresis");
+            let margin = if leaving { HYSTERESIS } else { 0.0 };
             share >= level.entered_at(threshold) - margin
         };
         RISING.into_iter().rev().find(holds).unwrap_or(Level::Normal)
@@ -90,27 +97,50 @@ pub(crate) struct Standing {
     pub(crate) level: Level,
     pub(crate) cause: Cause,
     pub(crate) share: f64,
+    pub(crate) used: u64,
+    pub(crate) limit: u64,
 }
 
-/// One cause's share; `most` caps its level, for causes that refuse nothing by themselves.
+/// One cause's use of its limit; `most` caps its level, for causes that refuse nothing by themselves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input {
     pub(crate) cause: Cause,
-    pub(crate) share: f64,
+    pub(crate) used: u64,
+    /// Without one the cause has no level.
+    pub(crate) limit: Option<u64>,
     pub(crate) most: Level,
+}
+
+impl Input {
+    /// Use divided by limit; 1 for a limit of 0, 0 without a limit.
+    fn share(&self) -> f64 {
+        match self.limit {
+            None => 0.0,
+            Some(0) => 1.0,
+            Some(limit) => self.used as f64 / limit as f64,
+        }
+    }
 }
 
 impl Ladders {
     /// Moves each ladder; a cause without an input falls to normal.
     pub(crate) fn step(&mut self, inputs: &[Input], threshold: f64) -> Standing {
         let before = std::mem::take(&mut self.0);
-        let mut highest =
-            Standing { level: Level::Normal, cause: Cause::Tokens, share: f64::NEG_INFINITY };
+        let mut highest = Standing {
+            level: Level::Normal,
+            cause: Cause::Tokens,
+            share: f64::NEG_INFINITY,
+            used: 0,
+            limit: 0,
+        };
         for input in inputs {
-            let rung = before[input.cause as usize].next(input.share, threshold).min(input.most);
+            let share = input.share();
+            let rung = before[input.cause as usize].next(share, threshold).min(input.most);
             self.0[input.cause as usize] = rung;
-            if (rung, input.share) > (highest.level, highest.share) {
-                highest = Standing { level: rung, cause: input.cause, share: input.share };
+            if (rung, share) > (highest.level, highest.share) {
+                let Input { cause, used, .. } = *input;
+                let limit = input.limit.unwrap_or(u64::MAX);
+                highest = Standing { level: rung, cause, share, used, limit };
             }
         }
         highest
@@ -162,14 +192,24 @@ mod tests {
     #[test]
     fn the_highest_cause_decides_and_a_capped_cause_never_refuses() {
         let mut ladders = Ladders::default();
-        let input = |cause, share, most| Input { cause, share, most };
-        let both = [input(Cause::Tokens, 0.85, Refuse), input(Cause::Cgroup, 1.5, Hard)];
+        let input = |cause, used, most| Input { cause, used, limit: Some(100), most };
+        let both = [input(Cause::Tokens, 85, Refuse), input(Cause::Cgroup, 150, Hard)];
         let standing = ladders.step(&both, 0.8);
         assert_eq!((standing.level, standing.cause), (Hard, Cause::Cgroup));
+        assert_eq!((standing.used, standing.limit, standing.share), (150, 100, 1.5));
         // The cgroup's figure is gone: only the tokens' own ladder is left.
         let standing = ladders.step(&both[..1], 0.8);
         assert_eq!((standing.level, standing.cause), (Soft, Cause::Tokens));
-        let standing = ladders.step(&[input(Cause::Tokens, 1.0, Refuse)], 0.8);
+        let standing = ladders.step(&[input(Cause::Tokens, 100, Refuse)], 0.8);
         assert_eq!(standing.level, Refuse);
+    }
+
+    #[test]
+    fn without_a_limit_there_is_no_level_and_a_limit_of_nothing_refuses() {
+        let of = |used, limit| Input { cause: Cause::Memory, used, limit, most: Refuse };
+        let level = |input| Ladders::default().step(&[input], 0.8).level;
+        assert_eq!(level(of(u64::MAX, None)), Normal);
+        assert_eq!(level(of(0, Some(0))), Refuse);
+        assert_eq!(level(of(0, Some(1))), Normal);
     }
 }

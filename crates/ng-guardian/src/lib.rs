@@ -30,6 +30,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod alarm;
 mod cleanup;
 mod config;
 mod error;
@@ -38,21 +39,23 @@ mod ledger;
 mod level;
 #[cfg(all(test, loom))]
 mod loom_ledger;
+mod mutants;
 mod pressure;
 mod pulse;
 mod quota;
 mod stats;
 mod sync;
 
+pub use crate::alarm::{Alarm, Woken};
 pub use crate::cleanup::{
     Candidate, CleanupGoal, CleanupKey, CleanupReport, Cut, Evicted, Population, Position,
 };
-pub use crate::config::{CleanupPolicy, GuardianConfig, Limits, PressureMode};
+pub use crate::config::{CleanupPolicy, GuardianConfig, Limits, PressureMode, PressureSources};
 pub use crate::error::{ConfigError, Refusal};
 pub use crate::guardian::{Guardian, PulseReport};
 pub use crate::ledger::{Granted, Holder, ReleaseCell};
 pub use crate::level::{Cause, Level, LevelChange};
-pub use crate::pressure::{Figure, Reading, Source};
+pub use crate::pressure::{Figure, Reading, Source, Stall};
 pub use crate::pulse::PulseThread;
 pub use crate::stats::GuardianStats;
 

@@ -125,3 +125,18 @@ fn loom_a_lowered_limit_leaves_no_idle_credit_above_it() {
         assert!(ledger.pool().used() <= 1);
     });
 }
+
+#[test]
+fn loom_an_owner_that_recalls_by_itself_hides_no_credit_from_a_reservation() {
+    loom::model(|| {
+        let ledger = ledger(1, 1);
+        let _lease = Lease::register(&ledger, 1);
+        let owner = {
+            let ledger = Arc::clone(&ledger);
+            thread::spawn(move || ledger.recall_idle())
+        };
+        assert!(ledger.reserve(1).is_ok());
+        owner.join().expect("no panic");
+        assert!(ledger.reserve(1).is_err());
+    });
+}

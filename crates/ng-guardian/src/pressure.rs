@@ -5,13 +5,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::config::PressureSources;
 use crate::level::Cause;
+use crate::mutants;
 
 /// Where a figure comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {
-    /// `/proc/self/statm`, held against the machine's memory or `max_memory_bytes`.
+    /// Resident pages of `/proc/self/statm`, or `Rss` of `/proc/self/smaps_rollup` where that is
+    /// missing; held against the machine's memory or `max_memory_bytes`. Not the latter first: it
+    /// walks all page tables, which for a large process takes milliseconds.
     Process,
     /// Unified hierarchy: `memory.current` without inactive file pages, against the lower of
     /// `memory.max` and `memory.high`.
@@ -19,6 +23,10 @@ pub enum Source {
     /// Version 1: `memory.usage_in_bytes` without inactive file pages, against
     /// `memory.limit_in_bytes`.
     CgroupV1,
+    /// `memory.pressure` of the own cgroup.
+    CgroupStall,
+    /// `/proc/pressure/memory`: the whole machine.
+    MachineStall,
 }
 
 impl Source {
@@ -26,6 +34,7 @@ impl Source {
         match self {
             Source::Process => Cause::Process,
             Source::CgroupV2 | Source::CgroupV1 => Cause::Cgroup,
+            Source::CgroupStall | Source::MachineStall => Cause::Stall,
         }
     }
 }
@@ -36,6 +45,8 @@ impl std::fmt::Display for Source {
             Source::Process => "the process's resident size",
             Source::CgroupV2 => "cgroup v2",
             Source::CgroupV1 => "cgroup v1",
+            Source::CgroupStall => "the cgroup's stall time",
+            Source::MachineStall => "the machine's stall time",
         })
     }
 }
@@ -66,6 +77,16 @@ impl Figure {
     }
 }
 
+/// Time in which some task waited for memory, mean of ten seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Stall {
+    /// Where it was read.
+    pub source: Source,
+    /// Unit: percent, 0 to 100.
+    pub percent: f64,
+}
+
 /// All that one look at the kernel's files gave.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -75,23 +96,25 @@ pub struct Reading {
     /// That cgroup among ours and its ancestors which is nearest to its limit; without any limit
     /// there is no figure.
     pub cgroup: Option<Figure>,
-    /// Time in which some task waited for memory, mean of ten seconds. Unit: percent, 0 to 100.
     /// Of the own cgroup if it says, else of the machine.
-    pub stall_percent: Option<f64>,
+    pub stall: Option<Stall>,
     /// When this was read.
     pub at: Instant,
 }
 
-/// Stall time that counts as a full limit. 60 %: where systemd-oomd kills by default.
-const STALL_FULL_PERCENT: f64 = 60.0;
+/// Stall time that counts as a full limit, in hundredths of a percent. 60 %: where systemd-oomd
+/// kills by default.
+pub(crate) const STALL_FULL_CENTS: u64 = 6_000;
 
 impl Reading {
     pub(crate) fn figures(&self) -> impl Iterator<Item = Figure> {
         [self.process, self.cgroup].into_iter().flatten()
     }
+}
 
-    pub(crate) fn stall_share(&self) -> Option<f64> {
-        self.stall_percent.map(|percent| percent / STALL_FULL_PERCENT)
+impl Stall {
+    pub(crate) fn cents(&self) -> u64 {
+        (self.percent * 100.0).round() as u64 // at most 10,000 by how it was read
     }
 }
 
@@ -125,10 +148,11 @@ const V1_NO_LIMIT: u64 = 1 << 60;
 #[derive(Debug)]
 pub(crate) struct KernelReader {
     statm: PathBuf,
+    smaps_rollup: PathBuf,
     machine_bytes: Option<u64>,
     /// Own cgroup first, then its ancestors.
     cgroups: Vec<(Layout, PathBuf)>,
-    stalls: Vec<PathBuf>,
+    stalls: Vec<(Source, PathBuf)>,
 }
 
 impl KernelReader {
@@ -136,34 +160,60 @@ impl KernelReader {
     pub(crate) fn find(root: &Path) -> Self {
         let proc = root.join("proc");
         let cgroups = find_cgroups(root);
-        let mut stalls = vec![proc.join("pressure/memory")];
+        let mut stalls = vec![(Source::MachineStall, proc.join("pressure/memory"))];
         if let Some((layout, own)) = cgroups.first()
             && layout.source == Source::CgroupV2
         {
-            stalls.insert(0, own.join("memory.pressure"));
+            stalls.insert(0, (Source::CgroupStall, own.join("memory.pressure")));
         }
         let machine_bytes = read(&proc.join("meminfo")).and_then(|text| {
             let kib: u64 = text.lines().find_map(|line| field(line, "MemTotal:"))?;
             kib.checked_mul(1024)
         });
-        Self { statm: proc.join("self/statm"), machine_bytes, cgroups, stalls }
+        let own = |name: &str| proc.join("self").join(name);
+        Self {
+            statm: own("statm"),
+            smaps_rollup: own("smaps_rollup"),
+            machine_bytes,
+            cgroups,
+            stalls,
+        }
     }
 
-    /// Reads all files; a handful of system calls.
-    pub(crate) fn read(&self) -> Reading {
+    /// Reads the files of these sources; a handful of system calls.
+    pub(crate) fn read(&self, sources: PressureSources) -> Reading {
         Reading {
-            process: self.read_process(),
-            cgroup: self.read_cgroup(),
-            stall_percent: self.stalls.iter().find_map(|path| stall_percent(&read(path)?)),
+            process: sources.process.then(|| self.read_process()).flatten(),
+            cgroup: sources.cgroup.then(|| self.read_cgroup()).flatten(),
+            stall: sources.stall.then(|| self.read_stall()).flatten(),
             at: Instant::now(),
         }
     }
 
+    /// Where stall time can be watched, the nearest first.
+    pub(crate) fn stalls(&self) -> &[(Source, PathBuf)] {
+        &self.stalls
+    }
+
+    fn read_stall(&self) -> Option<Stall> {
+        self.stalls.iter().find_map(|(source, path)| {
+            Some(Stall { source: *source, percent: stall_percent(&read(path)?)? })
+        })
+    }
+
     fn read_process(&self) -> Option<Figure> {
+        let used_bytes = self.read_statm().or_else(|| {
+            let text = read(&self.smaps_rollup)?;
+            let kib: u64 = text.lines().find_map(|line| field(line, "Rss:"))?;
+            kib.checked_mul(1024)
+        })?;
+        Some(Figure { source: Source::Process, used_bytes, limit_bytes: self.machine_bytes })
+    }
+
+    fn read_statm(&self) -> Option<u64> {
         let text = read(&self.statm)?;
         let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-        let used_bytes = pages.checked_mul(page_bytes())?;
-        Some(Figure { source: Source::Process, used_bytes, limit_bytes: self.machine_bytes })
+        pages.checked_mul(page_bytes())
     }
 
     fn read_cgroup(&self) -> Option<Figure> {
@@ -206,7 +256,7 @@ fn read_group(layout: &Layout, path: &Path) -> Option<Figure> {
     let mut used_bytes = number(&path.join(layout.used))?;
     // Pages of files that nobody used lately are the kernel's to drop: a store that writes a log
     // fills any limit with them. memory.stat costs the kernel work, so not while all is well.
-    if used_bytes >= limit / 2 {
+    if used_bytes >= limit / 2 && !mutants::on("guardian-inactive-pages-counted") {
         let stat = read(&path.join("memory.stat")).unwrap_or_default();
         let inactive = stat.lines().find_map(|line| field(line, layout.inactive_file));
         used_bytes = used_bytes.saturating_sub(inactive.unwrap_or(0));
@@ -262,13 +312,13 @@ mod tests {
 
     fn reading(files: &[(&str, &str)]) -> Reading {
         let root = tree(files);
-        KernelReader::find(root.path()).read()
+        KernelReader::find(root.path()).read(PressureSources::default())
     }
 
     #[test]
     fn no_files_at_all_is_normal() {
         let reading = reading(&[]);
-        assert_eq!((reading.process, reading.cgroup, reading.stall_percent), (None, None, None));
+        assert_eq!((reading.process, reading.cgroup, reading.stall), (None, None, None));
     }
 
     #[test]
@@ -280,6 +330,34 @@ mod tests {
         let process = reading.process.expect("statm is there");
         assert_eq!(process.used_bytes, 30 * page_bytes());
         assert_eq!(process.limit_bytes, Some(4096));
+    }
+
+    #[test]
+    fn without_statm_the_rolled_up_maps_say_how_large_the_process_is() {
+        let rollup = "aaa-bbb ---p 00000000 00:00 0   [rollup]\nRss:   12 kB\nPss:   3 kB\n";
+        let reading = reading(&[("proc/self/smaps_rollup", rollup)]);
+        let process = reading.process.expect("smaps_rollup is there");
+        assert_eq!((process.used_bytes, process.limit_bytes), (12 * 1024, None));
+    }
+
+    #[test]
+    fn a_source_that_is_switched_off_is_not_read() {
+        let root = tree(&[
+            ("proc/self/statm", "900 30 7 1 0 20 0\n"),
+            ("proc/self/cgroup", "0::/\n"),
+            ("sys/fs/cgroup/memory.max", "1000\n"),
+            ("sys/fs/cgroup/memory.current", "400\n"),
+            ("proc/pressure/memory", "some avg10=1.00 avg60=0.00 total=9\n"),
+        ]);
+        let reader = KernelReader::find(root.path());
+        let found = |process, cgroup, stall| {
+            let reading = reader.read(PressureSources { process, cgroup, stall });
+            (reading.process.is_some(), reading.cgroup.is_some(), reading.stall.is_some())
+        };
+        assert_eq!(found(true, true, true), (true, true, true));
+        assert_eq!(found(false, true, true), (false, true, true));
+        assert_eq!(found(true, false, true), (true, false, true));
+        assert_eq!(found(true, true, false), (true, true, false));
     }
 
     const OWN: &str = "sys/fs/cgroup/a/b";
@@ -298,7 +376,7 @@ mod tests {
         let cgroup = reading.cgroup.expect("a limit is there");
         assert_eq!(cgroup.source, Source::CgroupV2);
         assert_eq!((cgroup.used_bytes, cgroup.limit_bytes), (600, Some(1000)));
-        assert_eq!(reading.stall_percent, Some(12.5));
+        assert_eq!(reading.stall, Some(Stall { source: Source::CgroupStall, percent: 12.5 }));
     }
 
     #[test]
@@ -355,14 +433,14 @@ mod tests {
                 ("proc/pressure/memory", text),
             ]);
             assert_eq!((reading.process, reading.cgroup), (None, None), "{text:?}");
-            assert_eq!(reading.stall_percent, None, "{text:?}");
+            assert_eq!(reading.stall, None, "{text:?}");
         }
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn the_real_kernel_says_how_large_this_process_is() {
-        let reading = KernelReader::find(Path::new("/")).read();
+        let reading = KernelReader::find(Path::new("/")).read(PressureSources::default());
         let process = reading.process.expect("Linux has statm");
         assert!(process.used_bytes > 0);
         assert!(process.share().is_some_and(|share| share < 1.0));

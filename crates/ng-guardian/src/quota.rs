@@ -8,6 +8,7 @@
 //! Closing is a subtraction too: of [`CLOSED`], which makes any word negative. While closed,
 //! nobody takes but the one who closed it; everybody can still give.
 
+use crate::mutants;
 use crate::sync::atomic::{
     AtomicI64, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -87,7 +88,9 @@ impl Quota {
         let new = limit.unwrap_or(NO_LIMIT).min(NO_LIMIT);
         let old = self.limit.load(Relaxed);
         self.limit.store(new, Release);
-        self.left.fetch_add(signed(new) - signed(old), AcqRel);
+        if !mutants::on("guardian-limit-change-missed") {
+            self.left.fetch_add(signed(new) - signed(old), AcqRel);
+        }
     }
 
     /// The limit, `NO_LIMIT` if there is none.
@@ -107,19 +110,12 @@ impl Quota {
         (signed(self.limit()) - left).max(0) as u64
     }
 
-    /// Use divided by limit; 1 for a limit of 0, 0 without a limit.
-    pub(crate) fn share(&self) -> f64 {
-        match self.limit_if_any() {
-            None => 0.0,
-            Some(0) => 1.0,
-            Some(limit) => self.used() as f64 / limit as f64,
-        }
-    }
-
     /// Closes the quota to all but the holder of the returned guard, whose drop opens it, also
     /// in a panic. Callers hold a lock: two guards at a time would overflow the word.
     pub(crate) fn close(&self) -> Closed<'_> {
-        self.left.fetch_sub(CLOSED, AcqRel);
+        if !mutants::on("guardian-pool-not-closed") {
+            self.left.fetch_sub(CLOSED, AcqRel);
+        }
         Closed(self)
     }
 }
@@ -132,7 +128,9 @@ impl Closed<'_> {
     /// Takes one if there is one.
     pub(crate) fn take_one(&self) -> bool {
         // No race: while closed nobody else takes, so the rest can only grow after this look.
-        let found = self.0.left.load(Acquire) + CLOSED > 0;
+        let one_over = i64::from(mutants::on("guardian-one-over"));
+        let closed_by = if mutants::on("guardian-pool-not-closed") { 0 } else { CLOSED };
+        let found = self.0.left.load(Acquire) + closed_by + one_over > 0;
         if found {
             self.0.left.fetch_sub(1, AcqRel);
         }
@@ -142,7 +140,9 @@ impl Closed<'_> {
 
 impl Drop for Closed<'_> {
     fn drop(&mut self) {
-        self.0.left.fetch_add(CLOSED, AcqRel);
+        if !mutants::on("guardian-pool-not-closed") {
+            self.0.left.fetch_add(CLOSED, AcqRel);
+        }
     }
 }
 
@@ -197,7 +197,6 @@ mod tests {
         assert_eq!(quota.limit_if_any(), None);
         assert!(quota.take_exact(u64::MAX).is_err());
         quota.set_limit(Some(0));
-        assert_eq!(quota.share(), 1.0);
         assert!(quota.take_exact(1).is_err());
         assert_eq!(quota.take_exact(0), Ok(()));
         let closed = quota.close();

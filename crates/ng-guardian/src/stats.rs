@@ -52,6 +52,6 @@ pub struct GuardianStats {
     pub evicted_total: u64,
     /// Memory they gave back, as the population reported it. Unit: bytes.
     pub cleanup_freed_bytes_total: u64,
-    /// Time spent in them. Unit: nanoseconds.
+    /// Time spent in them, without waiting for one another. Unit: nanoseconds.
     pub cleanup_ns_total: u64,
 }

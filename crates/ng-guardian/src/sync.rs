@@ -1,10 +1,15 @@
 //! The only file that names `std::sync`, `std::thread` or `loom`; tests under `--cfg loom` get
 //! loom's atomics and mutex, everybody else the real ones.
 //!
-//! `Arc`, `Weak` and channels are always std's: reference counts are not what the models check,
+//! `Arc` and `Weak` are always std's: reference counts are not what the models check,
 //! and loom's `Arc` can hold no trait object.
 
-pub(crate) use std::sync::{Arc, Weak, mpsc};
+/// The alarm's bell where there is no `eventfd`; never part of a model.
+#[cfg(not(target_os = "linux"))]
+pub(crate) use parking_lot::{Condvar, Mutex as BellMutex};
+#[cfg(mutants)]
+pub(crate) use std::sync::OnceLock;
+pub(crate) use std::sync::{Arc, Weak};
 pub(crate) use std::thread;
 
 #[cfg(not(all(test, loom)))]

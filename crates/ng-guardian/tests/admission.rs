@@ -11,9 +11,9 @@ use ng_guardian::{Guardian, GuardianConfig, Limits, Refusal};
 use sessions::Store;
 
 #[test]
-fn eight_racing_threads_are_admitted_exactly_the_limit_in_each_of_200_runs() {
-    for run in 0..200 {
-        let limit = 500 + 37 * run;
+fn eight_racing_threads_are_admitted_exactly_the_limit_in_each_of_1000_runs() {
+    for run in 0..1_000 {
+        let limit = 500 + 7 * run;
         let store = Store::new(limit);
         let (in_use, start) = (AtomicU64::new(0), Barrier::new(8));
         // Sessions outlive the race, so that what a loser left idle must be recalled.
@@ -55,6 +55,18 @@ fn an_idle_lease_is_recalled_for_who_needs_it() {
     assert_eq!(stats.refusals_tokens_total, 2);
     assert!(stats.recalled_credits_total > 0);
     assert_eq!(stats.granted_total - stats.released_total, stats.tokens_used);
+}
+
+#[test]
+fn an_owner_may_recall_by_itself_and_the_credits_are_free_at_once() {
+    let store = Store::new(1_000);
+    let (mut hoarder, _other) = (store.session(), store.session());
+    hoarder.create().expect("room");
+    let idle = hoarder.idle();
+    assert_eq!(store.guardian.recall_idle(), idle);
+    assert_eq!(hoarder.idle(), 0);
+    assert_eq!(store.guardian.stats().tokens_used, 1);
+    assert_eq!(store.guardian.recall_idle(), 0);
 }
 
 #[test]

@@ -3,10 +3,12 @@
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use ng_guardian::{
     Candidate, CleanupGoal, CleanupKey, CleanupPolicy, Cut, Evicted, Guardian, GuardianConfig,
-    Level, Limits, Population, Position, ReleaseCell,
+    Holder, Level, Limits, Population, Position, ReleaseCell,
 };
 
 const MEMBER_BYTES: u64 = 64;
@@ -190,4 +192,48 @@ fn cleanup_is_never_due_when_it_is_switched_off() {
     store.guardian.reconfigure(config).expect("a valid config");
     let pulse = store.guardian.pulse();
     assert_eq!((pulse.level, pulse.cleanup_due), (Level::Refuse, false));
+}
+
+#[test]
+fn memory_that_only_idle_leases_kept_goes_back_at_the_end_of_a_cleanup() {
+    /// A store all of whose memory is pinned while a session's lease has credits.
+    struct Pinned {
+        store: Store,
+        lease: Arc<Lease>,
+    }
+    #[derive(Default)]
+    struct Lease(AtomicU64);
+    impl Holder for Lease {
+        fn recall_idle(&self) -> u64 {
+            self.0.swap(0, SeqCst)
+        }
+    }
+    impl Population for Pinned {
+        fn member_bytes(&self) -> u64 {
+            MEMBER_BYTES
+        }
+        fn scan(&self, policy: CleanupPolicy, visit: &mut dyn FnMut(Candidate) -> ControlFlow<()>) {
+            self.store.scan(policy, visit);
+        }
+        fn evict(&self, cut: Cut, from: Position, max: u32) -> Evicted {
+            let evicted = self.store.evict(cut, from, max);
+            Evicted { bytes_freed: 0, ..evicted }
+        }
+        fn give_back(&self) -> u64 {
+            if self.lease.0.load(SeqCst) == 0 { 3 * CHUNK_BYTES } else { 0 }
+        }
+    }
+    let store = Store::full(1_000, 900, |index| index as u32);
+    let lease = Arc::new(Lease::default());
+    let idle = store.guardian.reserve(50).expect("room").credits;
+    lease.0.store(u64::from(idle), SeqCst);
+    let holder: Arc<dyn Holder> = lease.clone();
+    store.guardian.set_holder(&holder);
+    let pinned = Pinned { store, lease };
+    let goal = CleanupGoal::Amount { credits: 100, bytes: 0 };
+    let report = pinned.store.guardian.cleanup(&pinned, goal, &|| false);
+    assert_eq!((report.evicted, report.bytes_freed), (100, 3 * CHUNK_BYTES));
+    let stats = pinned.store.guardian.stats();
+    assert_eq!((stats.tokens_used, stats.recalled_credits_total), (800, u64::from(idle)));
+    assert_eq!(stats.fragmented_bytes, 100 * MEMBER_BYTES - 3 * CHUNK_BYTES);
 }

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use ng_guardian::{
-    Cause, Guardian, GuardianConfig, GuardianStats, Level, Limits, PressureMode, Refusal, Source,
+    Cause, CleanupGoal, Guardian, GuardianConfig, GuardianStats, Level, Limits, PressureMode,
+    Refusal, Source, Woken,
 };
 use tempfile::TempDir;
 
@@ -55,6 +57,9 @@ fn use_of_credits_moves_the_level_and_each_change_is_reported_once() {
         assert_eq!(report.changed.is_some(), before != level);
         if let Some(change) = report.changed {
             assert_eq!((change.from, change.to, change.reason), (before, level, Cause::Tokens));
+            let used = guardian.stats().tokens_used;
+            assert_eq!((change.used, change.limit), (used, 100));
+            assert_eq!(change.share, used as f64 / 100.0);
         }
         assert_eq!(guardian.pulse().changed, None);
     }
@@ -172,6 +177,55 @@ fn time_lost_waiting_for_memory_is_a_signal() {
     let guardian = guardian(config(root.path()));
     let change = guardian.pulse().changed.expect("a change");
     assert_eq!((change.to, change.reason), (Level::Soft, Cause::Stall));
+    assert_eq!((change.used, change.limit), (5_000, 6_000));
+    let stall = guardian.stats().reading.and_then(|reading| reading.stall).expect("a figure");
+    assert_eq!((stall.source, stall.percent), (Source::MachineStall, 50.0));
+
+    // Switched off, it is neither read nor a reason any more.
+    let mut config = guardian.config();
+    config.pressure_sources.stall = false;
+    guardian.reconfigure(config).expect("a valid config");
+    assert_eq!(guardian.pulse().level, Level::Normal);
+    assert_eq!(guardian.stats().reading.and_then(|reading| reading.stall), None);
+}
+
+#[test]
+fn near_the_limit_a_writer_cleans_up_first_and_at_most_once_a_pulse() {
+    struct Nothing;
+    impl ng_guardian::Population for Nothing {
+        fn member_bytes(&self) -> u64 {
+            64
+        }
+        fn scan(
+            &self,
+            _: ng_guardian::CleanupPolicy,
+            _: &mut dyn FnMut(ng_guardian::Candidate) -> std::ops::ControlFlow<()>,
+        ) {
+        }
+        fn evict(
+            &self,
+            _: ng_guardian::Cut,
+            _: ng_guardian::Position,
+            _: u32,
+        ) -> ng_guardian::Evicted {
+            ng_guardian::Evicted::default()
+        }
+    }
+    let guardian = guardian(config(Path::new("/nonexistent")));
+    assert_eq!(guardian.reserve(85).expect("room").credits, 85);
+    assert_eq!(guardian.pulse().level, Level::Soft);
+    assert!(!guardian.cleanup_before_admission(), "soft: the background does it");
+    assert_eq!(guardian.reserve(10).expect("room").credits, 10);
+    assert!(!guardian.cleanup_before_admission(), "the level is the last pulse's");
+    guardian.pulse();
+    assert!(guardian.cleanup_before_admission());
+    assert_eq!(guardian.cleanup(&Nothing, CleanupGoal::LowWater, &|| false).evicted, 0);
+    assert!(!guardian.cleanup_before_admission(), "one was in vain");
+    guardian.pulse();
+    assert!(guardian.cleanup_before_admission());
+    guardian.release(30); // below the low-water mark; the level is still the last pulse's
+    assert_eq!(guardian.level(), Level::Hard);
+    assert!(!guardian.cleanup_before_admission(), "nothing to evict");
 }
 
 #[test]
@@ -197,4 +251,57 @@ fn a_pulse_thread_reads_at_once_and_ends_with_its_handle() {
     let pulses = guardian.stats().pulses_total;
     guardian.pulse();
     assert_eq!(guardian.stats().pulses_total, pulses + 1);
+}
+
+#[test]
+fn an_observer_hears_of_each_change_and_its_panic_ends_no_pulse() {
+    let guardian = guardian(config(Path::new("/nonexistent")));
+    let (tell, heard) = mpsc::channel();
+    let observe = move |report: &ng_guardian::PulseReport| {
+        let Some(change) = report.changed else { return };
+        tell.send((change.from, change.to)).expect("the test listens");
+        if change.to == Level::Refuse {
+            std::panic::resume_unwind(Box::new("an observer's bug")); // no message on the terminal
+        }
+    };
+    let pulse = guardian.start_pulse_with(Duration::from_millis(1), observe).expect("a thread");
+    let _ninety = guardian.reserve(90).expect("room");
+    assert_eq!(heard.recv(), Ok((Level::Normal, Level::Hard)));
+    let _rest = guardian.reserve(10).expect("room");
+    assert_eq!(heard.recv(), Ok((Level::Hard, Level::Refuse)));
+    assert!(heard.recv().is_err(), "the observer is gone");
+    guardian.release(100);
+    while guardian.level() != Level::Normal {
+        std::thread::yield_now();
+    }
+    drop(pulse);
+}
+
+#[test]
+fn an_alarm_rings_after_the_interval_and_at_once_when_stopped() {
+    let guardian = guardian(config(Path::new("/nonexistent")));
+    let alarm = guardian.alarm().expect("a descriptor");
+    assert_eq!(alarm.watches(), None);
+    assert_eq!(alarm.wait(Duration::ZERO), Woken::Interval);
+    assert_eq!(alarm.wait(Duration::from_millis(1)), Woken::Interval);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| alarm.wait(Duration::MAX));
+        alarm.stop();
+        assert_eq!(waiting.join().expect("no panic"), Woken::Stopped);
+    });
+    alarm.stop();
+    assert!(alarm.is_stopped());
+    assert_eq!(alarm.wait(Duration::from_secs(3_600)), Woken::Stopped);
+}
+
+#[test]
+fn a_copy_of_the_kernels_file_is_no_alarm_and_is_left_as_it_is() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let text = "some avg10=1.00 avg60=1.00 total=1\n";
+    write(root.path(), "proc/pressure/memory", text);
+    let guardian = guardian(config(root.path()));
+    let alarm = guardian.alarm().expect("a descriptor");
+    assert_eq!(alarm.watches(), None);
+    let now = fs::read_to_string(root.path().join("proc/pressure/memory")).expect("a file");
+    assert_eq!(now, text);
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use neurograph::core::{Arena, ArenaConfig, Writer};
+use neurograph::guardian::PressureSources;
 use neurograph::trace::{CountingSink, SamplerConfig, Sink};
 use neurograph::{Config, Durability, Persist, Session, Store, Token, TokenId};
 
@@ -77,6 +78,7 @@ fn config(plan: &Plan, parts: Parts) -> Config {
         config.guardian.max_tokens = Some(plan.tokens);
         config.guardian.max_memory_bytes = Some(plan.max_memory_bytes());
         config.guardian.memory_threshold = 0.95;
+        config.guardian.pressure_sources = PressureSources::default();
         // The run fills the quota to the last token and then counts refusals; a cleanup would make
         // room instead, and lose tokens that are read back.
         config.guardian.enable_aggressive_cleanup = false;
