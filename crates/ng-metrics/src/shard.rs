@@ -14,8 +14,10 @@ use std::cell::Cell;
 
 use crossbeam_utils::CachePadded;
 
+use crate::exemplar::Exemplars;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::{Exemplar, TraceRef, mutants};
 
 /// Slots with an owner of their own: one bit each in the table's word.
 pub(crate) const EXCLUSIVE_SLOTS: usize = 64;
@@ -55,12 +57,12 @@ impl SlotTable {
             // Acquire: what the slot's former owner stored in its cells is seen by this one. It
             // reads either the former owner's release or a later read-modify-write of the word,
             // which continues that release.
-            match self.taken.compare_exchange_weak(
-                taken,
-                taken | 1 << slot,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            ) {
+            let seeing = match mutants::on("metrics-slot-taken-unseeing") {
+                true => Ordering::Relaxed,
+                false => Ordering::Acquire,
+            };
+            let more = taken | 1 << slot;
+            match self.taken.compare_exchange_weak(taken, more, seeing, Ordering::Relaxed) {
                 Ok(_) => return slot,
                 Err(seen) => taken = seen,
             }
@@ -70,9 +72,18 @@ impl SlotTable {
     /// Gives back a slot that `take` returned. The caller writes no cell of it afterwards.
     pub(crate) fn give_back(&self, slot: usize) {
         if slot < EXCLUSIVE_SLOTS {
-            let before = self.taken.fetch_and(!(1 << slot), Ordering::Release);
+            let leaving = match mutants::on("metrics-slot-left-unsaid") {
+                true => Ordering::Relaxed,
+                false => Ordering::Release,
+            };
+            let before = self.taken.fetch_and(!(1 << slot), leaving);
             debug_assert!(before & 1 << slot != 0, "slot {slot} given back twice");
         }
+    }
+
+    /// For a breakage alone: has `slot` an owner now?
+    fn is_taken(&self, slot: usize) -> bool {
+        slot == SHARED_SLOT || self.taken.load(Ordering::Relaxed) & 1 << slot != 0
     }
 
     /// Threads that found no free slot, ever.
@@ -94,7 +105,9 @@ struct Lease(Cell<usize>);
 impl Drop for Lease {
     fn drop(&mut self) {
         // First: whatever still counts in this thread's later destructors uses the shared row.
-        SLOT.set(SHARED_SLOT);
+        if !mutants::on("metrics-ended-thread-keeps-its-slot") {
+            SLOT.set(SHARED_SLOT);
+        }
         SLOTS.give_back(self.0.get());
     }
 }
@@ -140,6 +153,9 @@ pub(crate) fn add_owned(cell: &AtomicU64, n: u64) {
 
 /// Adds to a cell which several threads may write.
 pub(crate) fn add_shared(cell: &AtomicU64, n: u64) {
+    if mutants::on("metrics-shared-cell-as-owned") {
+        return add_owned(cell, n);
+    }
     cell.fetch_add(n, Ordering::Relaxed);
 }
 
@@ -159,12 +175,13 @@ const _: () = {
 /// Cells of up to 16 counters, a row for each slot: 8 KiB together instead of 8 KiB each.
 struct Block {
     rows: [Row; ROWS],
+    exemplars: Exemplars<COLUMNS>,
 }
 
 impl Block {
     fn new() -> Self {
         let row = || CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { rows: std::array::from_fn(|_| row()) }
+        Self { rows: std::array::from_fn(|_| row()), exemplars: Exemplars::new() }
     }
 }
 
@@ -200,7 +217,21 @@ impl Column {
 
     /// Sum of all cells. Each cell only rises, so a later sum of the same reader is never lower.
     pub(crate) fn sum(&self) -> u64 {
-        (0..ROWS).fold(0, |sum, row| sum.wrapping_add(self.cell(row).load(Ordering::Relaxed)))
+        (0..ROWS)
+            .filter(|row| {
+                let ended = || !SLOTS.is_taken(*row);
+                !(mutants::on("metrics-ended-threads-are-forgotten") && ended())
+            })
+            .fold(0, |sum, row| sum.wrapping_add(self.cell(row).load(Ordering::Relaxed)))
+    }
+
+    /// Keeps the exemplar of an addition of `n`.
+    pub(crate) fn keep(&self, n: u64, trace: TraceRef) {
+        self.block.exemplars.keep(self.column, n, trace);
+    }
+
+    pub(crate) fn exemplar(&self) -> Option<Exemplar> {
+        self.block.exemplars.read()?[self.column]
     }
 
     #[inline(always)]
