@@ -25,8 +25,9 @@ pub(crate) const EXCLUSIVE_SLOTS: usize = 64;
 pub(crate) const SHARED_SLOT: usize = EXCLUSIVE_SLOTS;
 /// Rows of a block: one a slot, and the shared one.
 pub(crate) const ROWS: usize = EXCLUSIVE_SLOTS + 1;
-/// What a thread holds before it first counts; above every row, so one compare finds both cases.
-const NO_SLOT_YET: usize = usize::MAX;
+/// What a thread holds before it first counts; above every row, so one compare finds both cases, and
+/// far from wrapping round when a column is added.
+const NO_SLOT_YET: usize = usize::MAX / 2;
 
 /// Which slots are taken, as a bitmap, and how many threads found none.
 pub(crate) struct SlotTable {
@@ -106,7 +107,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // First: whatever still counts in this thread's later destructors uses the shared row.
         if !mutants::on("metrics-ended-thread-keeps-its-slot") {
-            SLOT.set(SHARED_SLOT);
+            FIRST_CELL.set(SHARED_SLOT * COLUMNS);
         }
         SLOTS.give_back(self.0.get());
     }
@@ -115,14 +116,15 @@ impl Drop for Lease {
 thread_local! {
     // Two variables, so that the hot path reads one that is constant at first and has no
     // destructor: then the compiler emits a plain load, without a check for "initialised yet?".
-    static SLOT: Cell<usize> = const { Cell::new(NO_SLOT_YET) };
+    // It holds where the slot's cells begin in each block, so that no hot path has to multiply.
+    static FIRST_CELL: Cell<usize> = const { Cell::new(NO_SLOT_YET) };
     static LEASE: Lease = const { Lease(Cell::new(SHARED_SLOT)) };
 }
 
 /// This thread's slot if it is known and exclusive. `None`: call [`claim`].
 #[inline(always)]
 pub(crate) fn exclusive_slot() -> Option<usize> {
-    let slot = SLOT.get();
+    let slot = FIRST_CELL.get() / COLUMNS;
     (slot < EXCLUSIVE_SLOTS).then_some(slot)
 }
 
@@ -130,7 +132,7 @@ pub(crate) fn exclusive_slot() -> Option<usize> {
 #[cold]
 #[inline(never)]
 pub(crate) fn claim() -> usize {
-    if SLOT.get() == NO_SLOT_YET {
+    if FIRST_CELL.get() == NO_SLOT_YET {
         // The lease is registered before the slot is taken, so no slot is ever lost. It fails only
         // in a thread whose destructors have run: that one must not own a slot any more.
         let slot = LEASE
@@ -140,9 +142,9 @@ pub(crate) fn claim() -> usize {
                 slot
             })
             .unwrap_or(SHARED_SLOT);
-        SLOT.set(slot);
+        FIRST_CELL.set(slot * COLUMNS);
     }
-    SLOT.get()
+    FIRST_CELL.get() / COLUMNS
 }
 
 /// Adds to a cell whose slot the calling thread owns.
@@ -159,29 +161,29 @@ pub(crate) fn add_shared(cell: &AtomicU64, n: u64) {
     cell.fetch_add(n, Ordering::Relaxed);
 }
 
-/// Counters in one block: as many cells as fill a row of 128 bytes.
+/// Counters in one block: as many cells as fill a row of 128 bytes. x86 prefetches lines in pairs, and
+/// aarch64 has lines of that size; so two threads never write to one such pair.
 const COLUMNS: usize = 16;
-
-/// One slot's cells for the block's counters. 128: x86 prefetches lines in pairs, and aarch64 has
-/// lines of that size; so two threads never write to one such pair.
-type Row = CachePadded<[AtomicU64; COLUMNS]>;
+/// Cells of a block that have one owner. Behind them is the shared row.
+const OWNED_CELLS: usize = EXCLUSIVE_SLOTS * COLUMNS;
 
 const _: () = {
-    assert!(size_of::<Row>() >= 128);
-    assert!(size_of::<Row>() == size_of::<[Row; 1]>());
+    assert!(COLUMNS * size_of::<u64>() == 128);
+    assert!(align_of::<Block>() >= 64);
     assert!(EXCLUSIVE_SLOTS == u64::BITS as usize);
 };
 
-/// Cells of up to 16 counters, a row for each slot: 8 KiB together instead of 8 KiB each.
+/// Cells of up to 16 counters, a row for each slot: 8 KiB together instead of 8 KiB each. The rows lie
+/// in one array, so that one compare tells whether a thread's cell is its own.
 struct Block {
-    rows: [Row; ROWS],
+    cells: CachePadded<[AtomicU64; ROWS * COLUMNS]>,
     exemplars: Exemplars<COLUMNS>,
 }
 
 impl Block {
     fn new() -> Self {
-        let row = || CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { rows: std::array::from_fn(|_| row()), exemplars: Exemplars::new() }
+        let cells = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { cells: CachePadded::new(cells), exemplars: Exemplars::new() }
     }
 }
 
@@ -200,8 +202,9 @@ impl Column {
 
     #[inline(always)]
     pub(crate) fn add(&self, n: u64) {
-        match exclusive_slot() {
-            Some(slot) => add_owned(self.cell(slot), n),
+        // A thread without a slot of its own holds a number that is too high.
+        match self.block.cells[..OWNED_CELLS].get(FIRST_CELL.get() + self.column) {
+            Some(cell) => add_owned(cell, n),
             None => self.add_cold(n),
         }
     }
@@ -234,10 +237,8 @@ impl Column {
         self.block.exemplars.read()?[self.column]
     }
 
-    #[inline(always)]
     fn cell(&self, row: usize) -> &AtomicU64 {
-        // The remainder changes nothing; it spares the hot path a bounds check.
-        &self.block.rows[row][self.column % COLUMNS]
+        &self.block.cells[row * COLUMNS + self.column]
     }
 }
 
