@@ -18,12 +18,14 @@ use ng_metrics::{Counter, Format, Histogram, RegisterError, Registry, TraceRef};
 
 /// A shop that counts its orders, and what happens in it.
 pub struct Shop {
+    /// What a scraper gets.
     pub registry: Registry,
     orders: Counter,
     packing: Histogram,
 }
 
 impl Shop {
+    /// One that has sold nothing yet.
     pub fn open() -> Result<Self, RegisterError> {
         let registry = Registry::new("shop")?;
         registry.info(
@@ -55,10 +57,9 @@ pub fn serve(
 ) -> io::Result<()> {
     for connection in listener.incoming() {
         // Who breaks off in the middle of a request is no concern of the others.
-        if let Ok(format) = connection.and_then(|stream| respond(stream, registry)) {
-            if !after_each(format) {
-                break;
-            }
+        let answered = connection.and_then(|stream| respond(stream, registry));
+        if answered.is_ok_and(|format| !after_each(format)) {
+            break;
         }
     }
     Ok(())

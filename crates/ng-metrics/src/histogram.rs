@@ -265,7 +265,9 @@ impl HistogramSnapshot {
         for (total, count) in self.counts.iter_mut().zip(other.counts.iter()) {
             *total = total.saturating_add(*count);
         }
-        self.sum = self.sum.saturating_add(other.sum);
+        if !mutants::on("metrics-merge-forgets-the-sum") {
+            self.sum = self.sum.saturating_add(other.sum);
+        }
         let theirs = other.exemplars.iter().flat_map(|places| places.iter().enumerate());
         for (place, exemplar) in theirs.filter_map(|(place, kept)| Some((place, (*kept)?))) {
             let ours = &mut self.exemplars.get_or_insert_with(|| Box::new([None; POWERS]))[place];

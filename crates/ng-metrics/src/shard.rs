@@ -63,6 +63,10 @@ impl SlotTable {
                 false => Ordering::Acquire,
             };
             let more = taken | 1 << slot;
+            if mutants::on("metrics-slot-taken-without-asking") {
+                self.taken.store(more, Ordering::Release);
+                return slot;
+            }
             match self.taken.compare_exchange_weak(taken, more, seeing, Ordering::Relaxed) {
                 Ok(_) => return slot,
                 Err(seen) => taken = seen,
@@ -234,7 +238,8 @@ impl Column {
     }
 
     pub(crate) fn exemplar(&self) -> Option<Exemplar> {
-        self.block.exemplars.read()?[self.column]
+        let place = if mutants::on("metrics-exemplar-on-every-counter") { 0 } else { self.column };
+        self.block.exemplars.read()?[place]
     }
 
     fn cell(&self, row: usize) -> &AtomicU64 {
