@@ -182,7 +182,9 @@ impl GroupReport {
     /// Why no bar of this group is judged, if none is.
     fn doubt(&self, work: &Work) -> Option<&'static str> {
         let too_few = match self.on {
-            On::Memory => (work.tokens < TOKENS_TO_JUDGE).then_some("not judged: too few tokens"),
+            On::Memory | On::Cells => {
+                (work.tokens < TOKENS_TO_JUDGE).then_some("not judged: too few tokens")
+            }
             On::Disk => (work.records < RECORDS_TO_JUDGE).then_some("not judged: too few records"),
         };
         let no_disk = self.on == On::Disk && !machine::has_disk(work.dir);

@@ -89,7 +89,7 @@ pub(crate) struct Group {
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
     pub(crate) unit: &'static str,
-    /// What it measures: memory, or files.
+    /// What it measures: memory, files, or neither.
     pub(crate) on: On,
     pub(crate) rows: Vec<Row>,
     pub(crate) bars: Vec<Bar>,
@@ -126,6 +126,8 @@ impl Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {
     Memory,
+    /// A few cache lines: nothing has to be there before.
+    Cells,
     /// Files of which a sync is part of the figure: only on a disk does that mean anything.
     Disk,
 }

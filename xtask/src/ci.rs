@@ -76,6 +76,7 @@ pub(crate) fn run(skip_tests: bool, as_json: bool) -> Exit {
     run.step("shuttle", |run| models(run, &workspace, "shuttle"));
     run.cargo("mutants", "run --quiet --package xtask --locked -- mutants");
     run.cargo("torture", "run --quiet --package xtask --locked -- torture --seconds 20");
+    run.step("metrics checkers", |run| checkers(run, &workspace));
     run.step("examples", |run| examples(run, &workspace));
     let small = "--tokens 200000 --runs 5 --enforce";
     run.cargo("stress", &format!("run --release --quiet -p ng-stress --locked -- {small}"));
@@ -272,6 +273,30 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
             return Ok(None);
         }
         thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Pages read by other people's programs. The tests leave out what is not here and say it where nobody looks, so it is
+/// said here. Where `CI=true` the tests fetch it.
+fn checkers(run: &Run, workspace: &Workspace) -> Outcome {
+    let script = "crates/ng-metrics/tests/checkers.sh";
+    let folder = workspace.target_dir.join("checkers");
+    let finds = |program: &str, argument: &str| {
+        let fetched = folder.join("usr/bin").join(program);
+        let program = if fetched.exists() { fetched } else { program.into() };
+        let mut command = Command::new(program);
+        command.args(argument.split('|')).env("PYTHONPATH", folder.join("python"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let python = env::var("NG_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let all_there = finds("promtool", "--version")
+        && finds("prometheus", "--version")
+        && finds(&python, "-c|import prometheus_client");
+    if all_there || run.in_ci {
+        run.succeeds(&mut cargo("test --quiet --locked -p ng-metrics --test checkers"))
+    } else {
+        Outcome::Lacking(format!("sh {script} {}", folder.display()))
     }
 }
 

@@ -4,6 +4,7 @@ use crate::inner::Inner;
 use crate::stats::Stats;
 use ng_metrics::{Collect, Counter, Histogram, RegisterError, Registry, Source};
 use std::sync::Weak;
+use std::time::SystemTime;
 
 /// One exported family. Names lack the prefix `neurograph_`.
 pub(crate) struct Metric {
@@ -280,11 +281,16 @@ fn base(name: &str) -> &str {
 }
 
 /// Reads the store at each scrape, so that no operation has metric code.
-pub(crate) struct StoreSource(pub(crate) Weak<Inner>);
+pub(crate) struct StoreSource {
+    pub(crate) store: Weak<Inner>,
+    /// When the store began to open: all its counts began at 0 after that.
+    pub(crate) since: SystemTime,
+}
 
 impl Source for StoreSource {
     fn collect(&self, out: &mut Collect<'_>) {
-        let Some(inner) = self.0.upgrade() else { return };
+        let Some(inner) = self.store.upgrade() else { return };
+        out.counted_since(self.since);
         let stats = inner.stats();
         for metric in METRICS {
             match metric.value {
@@ -320,5 +326,9 @@ mod tests {
             assert!(found, "{sample} is not on the page:\n{page}");
         }
         assert_eq!(store.stats().metrics.scrape_errors_total, 0, "{:?}", store.stats().metrics);
+        let counts = page.lines().filter(|line| line.contains("_total ")).count();
+        let histograms = page.matches(" histogram\n").count();
+        let since = page.lines().filter(|line| line.contains("_created 1")).count();
+        assert_eq!(since, counts + histograms, "each count says since when:\n{page}");
     }
 }

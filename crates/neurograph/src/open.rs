@@ -26,7 +26,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// The guardian's memory quota as the arena asks for it.
 struct Gate(Guardian);
@@ -67,6 +67,7 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
     if let Some(dir) = dir {
         make_private_dir(dir)?;
     }
+    let since = SystemTime::now();
     let status = Arc::new(Status::default());
     let registry = Registry::new("neurograph").map_err(|e| unregistered(&e))?;
     let metrics = export::Registered::new(&registry).map_err(|e| unregistered(&e))?;
@@ -130,8 +131,8 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
         evictor: Mutex::new(None),
         cleaning: Progress::default(),
     });
-    let weak = Arc::downgrade(&inner);
-    registry.source(Box::new(export::StoreSource(weak)));
+    let store = Arc::downgrade(&inner);
+    registry.source(Box::new(export::StoreSource { store, since }));
     let pulse = Pulse::start(&inner)
         .map_err(|source| OpenError::Thread { name: "neurograph-pulse", source })?;
     Ok(Store { inner, pulse })

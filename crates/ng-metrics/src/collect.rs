@@ -4,8 +4,11 @@
 //! kind of exporter can read the same page.
 
 use std::collections::HashSet;
+use std::time::SystemTime;
 
-use crate::{HistogramSnapshot, RegisterError, name};
+use crate::name::Names;
+use crate::sync::Arc;
+use crate::{Exemplar, HistogramSnapshot, RegisterError, mutants, name};
 
 /// Gives numbers that already exist elsewhere, when a page is asked for.
 ///
@@ -32,16 +35,24 @@ impl<F: Fn(&mut Collect<'_>) + Send + Sync> Source for F {
 /// [`RegistryStats::scrape_errors_total`](crate::RegistryStats::scrape_errors_total).
 pub struct Collect<'a> {
     page: &'a mut Page,
+    since: Option<SystemTime>,
 }
 
 impl<'a> Collect<'a> {
     pub(crate) fn new(page: &'a mut Page) -> Self {
-        Self { page }
+        Self { page, since: None }
+    }
+
+    /// Says since when the counts and distributions that follow have counted; a page shows it as
+    /// their `_created`. Without it they have none: only the source knows.
+    pub fn counted_since(&mut self, since: SystemTime) {
+        self.since = Some(since);
     }
 
     /// A count. The source sees to it that it never falls.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.page.offer(name, help, Ok(Samples::Counter(vec![(Vec::new(), value)])));
+        let sample = Sample { created: self.since, ..Sample::bare(value) };
+        self.page.offer(name, help, Ok(Samples::Counter(vec![sample])));
     }
 
     /// Counts told apart by one label: pairs of label value and count.
@@ -52,7 +63,7 @@ impl<'a> Collect<'a> {
 
     /// A level.
     pub fn gauge(&mut self, name: &str, help: &str, value: f64) {
-        self.page.offer(name, help, Ok(Samples::Gauge(vec![(Vec::new(), value)])));
+        self.page.offer(name, help, Ok(Samples::Gauge(vec![Sample::bare(value)])));
     }
 
     /// Levels told apart by one label: pairs of label value and level.
@@ -63,19 +74,25 @@ impl<'a> Collect<'a> {
 
     /// A distribution, exported in the unit of its values, with `le` from 1 to 2^30.
     pub fn histogram(&mut self, name: &str, help: &str, snapshot: &HistogramSnapshot) {
-        self.page.offer(name, help, Ok(Samples::Histogram(snapshot.clone(), Scale::Units)));
+        let samples = Samples::Histogram(vec![self.distribution(snapshot)], Scale::Units);
+        self.page.offer(name, help, Ok(samples));
     }
 
     /// A distribution of nanoseconds, exported in seconds. The name must end in `_seconds`.
     pub fn histogram_seconds(&mut self, name: &str, help: &str, snapshot: &HistogramSnapshot) {
         let samples = name::check_seconds(name)
-            .map(|()| Samples::Histogram(snapshot.clone(), Scale::NanosecondsToSeconds));
+            .map(|()| vec![self.distribution(snapshot)])
+            .map(|samples| Samples::Histogram(samples, Scale::NanosecondsToSeconds));
         self.page.offer(name, help, samples);
     }
 
     /// Text that does not change while the process runs, as labels; `name` becomes `name_info`.
     pub fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str)]) {
         self.page.offer(name, help, Samples::info(name, labels));
+    }
+
+    fn distribution(&self, snapshot: &HistogramSnapshot) -> Sample<HistogramSnapshot> {
+        Sample { created: self.since, ..Sample::bare(snapshot.clone()) }
     }
 
     /// A doubled label value is left out: the page would have one series twice.
@@ -90,7 +107,9 @@ impl<'a> Collect<'a> {
         let mut samples = Vec::with_capacity(values.len());
         for (text, value) in values {
             if seen.insert(text) {
-                samples.push((vec![(label.to_owned(), (*text).to_owned())], *value));
+                let labels = Arc::new(vec![(label.to_owned(), (*text).to_owned())]);
+                let created = self.since;
+                samples.push(Sample { labels: Some(labels), created, ..Sample::bare(*value) });
             } else {
                 self.page.error(format!("series {name}{{{label}={text:?}}} was given twice"));
             }
@@ -99,8 +118,26 @@ impl<'a> Collect<'a> {
     }
 }
 
-/// Label names with their values, and a number.
-pub(crate) type Sample<T> = (Vec<(String, String)>, T);
+/// Label names with their values.
+pub(crate) type Labels = Vec<(String, String)>;
+
+/// One value of a family.
+#[derive(Debug)]
+pub(crate) struct Sample<T> {
+    /// `None` for a family without labels.
+    pub(crate) labels: Option<Arc<Labels>>,
+    pub(crate) value: T,
+    /// Since when it counts, if it does and that is known.
+    pub(crate) created: Option<SystemTime>,
+    /// Of a counter; a histogram has its own.
+    pub(crate) exemplar: Option<Exemplar>,
+}
+
+impl<T> Sample<T> {
+    pub(crate) fn bare(value: T) -> Self {
+        Self { labels: None, value, created: None, exemplar: None }
+    }
+}
 
 /// How a histogram's whole numbers become the exported unit.
 #[derive(Clone, Copy, Debug)]
@@ -114,11 +151,16 @@ pub(crate) enum Scale {
 pub(crate) enum Samples {
     Counter(Vec<Sample<u64>>),
     Gauge(Vec<Sample<f64>>),
-    Histogram(HistogramSnapshot, Scale),
-    Info(Vec<(String, String)>),
+    Histogram(Vec<Sample<HistogramSnapshot>>, Scale),
+    Info(Labels),
 }
 
 impl Samples {
+    /// Has it samples that say since when they count?
+    pub(crate) fn counts(&self) -> bool {
+        matches!(self, Self::Counter(_) | Self::Histogram(..))
+    }
+
     /// Checks the label names.
     pub(crate) fn info(name: &str, labels: &[(&str, &str)]) -> Result<Self, RegisterError> {
         let names: Vec<&str> = labels.iter().map(|(label, _)| *label).collect();
@@ -130,7 +172,7 @@ impl Samples {
 
 /// One family of a page.
 #[derive(Debug)]
-pub(crate) struct Family {
+pub(crate) struct PageFamily {
     pub(crate) name: String,
     pub(crate) help: String,
     pub(crate) samples: Samples,
@@ -139,29 +181,39 @@ pub(crate) struct Family {
 /// Everything one scrape found, in the order in which it is written.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
-    pub(crate) families: Vec<Family>,
-    names: HashSet<String>,
+    pub(crate) families: Vec<PageFamily>,
+    /// Those of the registry.
+    registered: Arc<Names>,
+    /// Those of the sources.
+    offered: Names,
     pub(crate) errors: u64,
     pub(crate) last_error: Option<String>,
 }
 
 impl Page {
+    pub(crate) fn beside(registered: Arc<Names>) -> Self {
+        Self { registered, ..Self::default() }
+    }
+
     /// Adds a family whose name was checked at registration.
     pub(crate) fn add(&mut self, name: &str, help: &str, samples: Samples) {
-        self.names.insert(name.to_owned());
-        self.families.push(Family { name: name.to_owned(), help: help.to_owned(), samples });
+        self.families.push(PageFamily { name: name.to_owned(), help: help.to_owned(), samples });
     }
 
     /// Adds what a source gives, if it breaks no rule.
     fn offer(&mut self, name: &str, help: &str, samples: Result<Samples, RegisterError>) {
         let checked = name::check_family(name, help).and(samples).and_then(|samples| {
-            if self.names.contains(name) {
-                return Err(RegisterError::Duplicate { name: name.to_owned() });
+            if !mutants::on("metrics-source-may-repeat-a-name") {
+                self.registered.check(name, samples.counts())?;
             }
+            self.offered.check(name, samples.counts())?;
             Ok(samples)
         });
         match checked {
-            Ok(samples) => self.add(name, help, samples),
+            Ok(samples) => {
+                self.offered.take(name, samples.counts());
+                self.add(name, help, samples);
+            }
             Err(error) => self.error(error.to_string()),
         }
     }

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::shard::Column;
+use crate::{Exemplar, TraceRef};
 
 /// A monotone count, sharded by thread. Clones share the count.
 ///
@@ -44,10 +45,22 @@ impl Counter {
         self.column.add(n);
     }
 
+    /// Adds `n`, and keeps `trace` as the exemplar of it: for sampled operations, since it reads a
+    /// clock and takes a lock. Where that is taken the exemplar is left out; it never waits.
+    pub fn add_traced(&self, n: u64, trace: TraceRef) {
+        self.column.add(n);
+        self.column.keep(n, trace);
+    }
+
     /// The sum over all threads. Includes everything that happened before the call; of what is
     /// counted meanwhile, some. Never lower than what the same thread read before.
     pub fn get(&self) -> u64 {
         self.column.sum()
+    }
+
+    /// The newest exemplar, if there is one.
+    pub fn exemplar(&self) -> Option<Exemplar> {
+        self.column.exemplar()
     }
 }
 

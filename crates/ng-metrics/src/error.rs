@@ -26,6 +26,14 @@ pub enum RegisterError {
         /// The name as given.
         name: String,
     },
+    /// A counter or histogram `x` has a sample `x_created`, which another family's name would meet.
+    #[error("metric name {name:?} refused: its samples would meet those of {with:?}")]
+    Clash {
+        /// The name as given.
+        name: String,
+        /// The family that is there already.
+        with: String,
+    },
     /// The help text breaks a rule.
     #[error("help text of metric {name:?} refused: {rule}")]
     Help {

@@ -5,16 +5,19 @@
 //! (lower, upper], as Prometheus' `le` and OpenTelemetry's histograms are: so a power of two is a
 //! bucket's upper bound, and a page's coarser buckets are exact sums of these.
 //!
-//! Limit: 4 KB for each thread slot that ever recorded, hence at most 260 KB a histogram.
+//! Limit: 4 KB for each thread slot that ever recorded, hence at most 260 KB a histogram, and 4 KB
+//! more if it ever was given an exemplar.
 
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
 use crossbeam_utils::CachePadded;
 
+use crate::exemplar::Exemplars;
 use crate::shard::{self, ROWS, SHARED_SLOT};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, OnceLock};
+use crate::{Exemplar, TraceRef, mutants};
 
 /// Every power of two has `2^GROUPING_POWER` buckets; relative error is `2^-GROUPING_POWER`.
 const GROUPING_POWER: u32 = 3;
@@ -28,6 +31,17 @@ const _: () = {
     // A power of two closes its bucket; pages rely on it.
     assert!(bucket_index(1 << 20) + 1 == bucket_index((1 << 20) + 1));
 };
+
+/// Places for exemplars: one for each power of two, which closes it as it closes its bucket.
+const POWERS: usize = u64::BITS as usize + 1;
+
+/// The lowest exponent `e` with `value <= 2^e`.
+const fn power_index(value: u64) -> usize {
+    match value.checked_sub(1) {
+        Some(below) => (u64::BITS - below.leading_zeros()) as usize,
+        None => 0,
+    }
+}
 
 /// Which bucket holds `value`.
 #[inline(always)]
@@ -71,14 +85,22 @@ impl Shard {
     /// For the thread that owns this shard's slot.
     #[inline(always)]
     pub(crate) fn record_owned(&self, value: u64) {
+        let count = &self.counts[bucket_index(value)];
+        if mutants::on("metrics-count-before-sum") {
+            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        }
         let sum = self.sum.load(Ordering::Relaxed).saturating_add(value);
         self.sum.store(sum, Ordering::Relaxed);
-        let count = &self.counts[bucket_index(value)];
-        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        if !mutants::on("metrics-count-before-sum") {
+            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        }
     }
 
     /// For threads that share this shard.
     pub(crate) fn record_shared(&self, value: u64) {
+        if mutants::on("metrics-shared-shard-as-owned") {
+            return self.record_owned(value);
+        }
         let mut sum = self.sum.load(Ordering::Relaxed);
         while let Err(seen) = self.sum.compare_exchange_weak(
             sum,
@@ -117,20 +139,26 @@ impl Shard {
 /// ```
 #[derive(Clone)]
 pub struct Histogram {
+    cells: Arc<Cells>,
+}
+
+struct Cells {
     /// Made at a slot's first value: most slots never record.
-    shards: Arc<[OnceLock<Box<CachePadded<Shard>>>; ROWS]>,
+    shards: [OnceLock<Box<CachePadded<Shard>>>; ROWS],
+    exemplars: Exemplars<POWERS>,
 }
 
 impl Histogram {
     /// An empty histogram that no registry knows.
     pub fn new() -> Self {
-        Self { shards: Arc::new(std::array::from_fn(|_| OnceLock::new())) }
+        let shards = std::array::from_fn(|_| OnceLock::new());
+        Self { cells: Arc::new(Cells { shards, exemplars: Exemplars::new() }) }
     }
 
     /// Counts `value`. Never blocks, but a thread's first call on a histogram may allocate 4 KB.
     #[inline]
     pub fn record(&self, value: u64) {
-        match shard::exclusive_slot().and_then(|slot| self.shards[slot].get()) {
+        match shard::exclusive_slot().and_then(|slot| self.cells.shards[slot].get()) {
             Some(shard) => shard.record_owned(value),
             None => self.record_cold(value),
         }
@@ -140,11 +168,20 @@ impl Histogram {
     #[inline(never)]
     fn record_cold(&self, value: u64) {
         let slot = shard::claim();
-        let shard = self.shards[slot].get_or_init(|| Box::new(CachePadded::new(Shard::new())));
+        let shard =
+            self.cells.shards[slot].get_or_init(|| Box::new(CachePadded::new(Shard::new())));
         match slot {
             SHARED_SLOT => shard.record_shared(value),
             _ => shard.record_owned(value),
         }
+    }
+
+    /// Counts `value`, and keeps `trace` as the exemplar of its bucket: for sampled operations,
+    /// since it reads a clock and takes a lock. Where that is taken the exemplar is left out; it
+    /// never waits.
+    pub fn record_traced(&self, value: u64, trace: TraceRef) {
+        self.record(value);
+        self.cells.exemplars.keep(power_index(value), value, trace);
     }
 
     /// Everything recorded so far, over all threads.
@@ -153,9 +190,15 @@ impl Histogram {
     /// recorded at this very moment may be in the sum and not yet in the count.
     pub fn snapshot(&self) -> HistogramSnapshot {
         let mut snapshot = HistogramSnapshot::default();
-        for shard in self.shards.iter().filter_map(OnceLock::get) {
+        let merged = match mutants::on("metrics-merge-forgets-a-shard") {
+            true => SHARED_SLOT,
+            false => ROWS,
+        };
+        for shard in self.cells.shards[..merged].iter().filter_map(OnceLock::get) {
             shard.add_to(&mut snapshot);
         }
+        // Last, so that what an exemplar tells of is counted.
+        snapshot.exemplars = self.cells.exemplars.read().map(Box::new);
         snapshot
     }
 }
@@ -176,11 +219,12 @@ impl fmt::Debug for Histogram {
     }
 }
 
-/// A histogram's buckets and sum at one time: plain numbers, which can be merged.
+/// A histogram's buckets, sum and exemplars at one time: plain data, which can be merged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HistogramSnapshot {
     counts: Box<[u64; BUCKETS]>,
     sum: u128,
+    exemplars: Option<Box<[Option<Exemplar>; POWERS]>>,
 }
 
 impl HistogramSnapshot {
@@ -221,13 +265,45 @@ impl HistogramSnapshot {
         for (total, count) in self.counts.iter_mut().zip(other.counts.iter()) {
             *total = total.saturating_add(*count);
         }
-        self.sum = self.sum.saturating_add(other.sum);
+        if !mutants::on("metrics-merge-forgets-the-sum") {
+            self.sum = self.sum.saturating_add(other.sum);
+        }
+        let theirs = other.exemplars.iter().flat_map(|places| places.iter().enumerate());
+        for (place, exemplar) in theirs.filter_map(|(place, kept)| Some((place, (*kept)?))) {
+            let ours = &mut self.exemplars.get_or_insert_with(|| Box::new([None; POWERS]))[place];
+            if ours.is_none_or(|ours| ours.at < exemplar.at) {
+                *ours = Some(exemplar);
+            }
+        }
+    }
+
+    /// The newest exemplar of each power of two that has one, in rising order of their values.
+    pub fn exemplars(&self) -> impl Iterator<Item = &Exemplar> {
+        self.exemplars.iter().flat_map(|places| places.iter().flatten())
+    }
+
+    /// The newest exemplar of a value within the same bounds as `count_between` counts.
+    pub(crate) fn exemplar_between(
+        &self,
+        above: Option<u32>,
+        upto: Option<u32>,
+    ) -> Option<&Exemplar> {
+        let places = self.exemplars.as_deref()?;
+        let after = |exponent: u32| match mutants::on("metrics-exemplar-in-the-next-bucket") {
+            true => exponent as usize,
+            false => exponent as usize + 1,
+        };
+        let range = Range { start: above.map_or(0, after), end: upto.map_or(POWERS, after) };
+        places[range].iter().flatten().max_by_key(|exemplar| exemplar.at)
     }
 
     /// How many values lie in (2^`exponents.start`, 2^`exponents.end`]; exact, since powers of two
     /// are bucket borders. An absent start means from 0 on, an absent end all the rest.
     pub(crate) fn count_between(&self, above: Option<u32>, upto: Option<u32>) -> u64 {
-        let after = |exponent: u32| bucket_index(1 << exponent) + 1;
+        let after = |exponent: u32| match mutants::on("metrics-bucket-open-above") {
+            true => bucket_index(1 << exponent),
+            false => bucket_index(1 << exponent) + 1,
+        };
         let range = Range { start: above.map_or(0, after), end: upto.map_or(BUCKETS, after) };
         self.counts[range].iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
@@ -235,7 +311,7 @@ impl HistogramSnapshot {
 
 impl Default for HistogramSnapshot {
     fn default() -> Self {
-        Self { counts: Box::new([0; BUCKETS]), sum: 0 }
+        Self { counts: Box::new([0; BUCKETS]), sum: 0, exemplars: None }
     }
 }
 
@@ -267,10 +343,13 @@ mod tests {
     }
 
     #[test]
-    fn every_power_of_two_closes_its_bucket() {
+    fn every_power_of_two_closes_its_bucket_and_its_place_for_an_exemplar() {
         for exponent in 0..u64::BITS {
             let power = 1u64 << exponent;
             assert_eq!(*bucket_bounds(bucket_index(power)).end(), power);
+            assert_eq!(power_index(power), exponent as usize);
+            assert_eq!(power_index(power + 1), exponent as usize + 1);
         }
+        assert_eq!((power_index(0), power_index(u64::MAX)), (0, POWERS - 1));
     }
 }

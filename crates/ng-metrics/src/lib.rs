@@ -28,8 +28,10 @@
 //!
 //! # What is where
 //!
-//! - [`Counter`], [`Gauge`], [`Histogram`]: handles; clones share their cells; also useful alone.
-//! - [`CounterFamily`]: counters told apart by labels, with a bound on their number.
+//! - [`Counter`], [`UpDownCounter`], [`Gauge`], [`Histogram`]: handles; clones share their cells; also
+//!   useful alone.
+//! - [`Family`]: metrics told apart by labels, with a bound on their number.
+//! - [`TraceRef`] and [`Exemplar`]: for some of the values, the trace in which they were counted.
 //! - [`Registry`]: names checked once, pages written as often as asked.
 //! - [`Source`] and [`Collect`]: numbers that already exist elsewhere, read only at a scrape.
 //! - [`Format`]: the two text forms, and how a scraper's `Accept` header chooses one.
@@ -40,15 +42,18 @@
 mod collect;
 mod counter;
 mod error;
+mod exemplar;
 mod exposition;
 mod family;
 mod gauge;
 mod histogram;
+mod mutants;
 mod name;
 mod registry;
 mod shard;
 mod stats;
 mod sync;
+mod up_down;
 
 #[cfg(all(test, loom))]
 mod loom_histogram;
@@ -58,12 +63,14 @@ mod loom_shard;
 pub use collect::{Collect, Source};
 pub use counter::Counter;
 pub use error::RegisterError;
+pub use exemplar::{Exemplar, TraceRef};
 pub use exposition::Format;
-pub use family::CounterFamily;
+pub use family::{CounterFamily, Family, GaugeFamily, HistogramFamily, UpDownCounterFamily};
 pub use gauge::Gauge;
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use registry::Registry;
 pub use stats::RegistryStats;
+pub use up_down::UpDownCounter;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,4 +1,5 @@
-//! Loom models of one histogram shard: a reader beside its owner, and two threads that share it.
+//! Loom models of histogram shards: a reader beside an owner, two threads that share a shard, and a
+//! merge of two shards beside their owners.
 
 use crate::HistogramSnapshot;
 use crate::histogram::Shard;
@@ -43,5 +44,27 @@ fn threads_that_share_a_shard_lose_no_value() {
         other.join().unwrap();
         let seen = read(&shard);
         assert_eq!((seen.count(), seen.sum()), (2, 10));
+    });
+}
+
+#[test]
+fn merges_beside_two_owners_never_fall_and_end_with_every_value() {
+    model(|| {
+        let shards = Arc::new([Shard::new(), Shard::new()]);
+        let merged = |shards: &[Shard; 2]| {
+            let mut snapshot = HistogramSnapshot::default();
+            shards.iter().for_each(|shard| shard.add_to(&mut snapshot));
+            snapshot
+        };
+        let other = Arc::clone(&shards);
+        let thread = thread::spawn(move || other[1].record_owned(3));
+        shards[0].record_owned(5);
+        let first = merged(&shards);
+        assert!(first.count() >= 1 && first.sum() >= 5, "its own thread's value: {first:?}");
+        let second = merged(&shards);
+        assert!(second.count() >= first.count() && second.sum() >= first.sum());
+        thread.join().unwrap();
+        let last = merged(&shards);
+        assert_eq!((last.count(), last.sum()), (2, 8));
     });
 }

@@ -75,3 +75,36 @@ fn threads_that_share_a_cell_lose_no_count() {
         assert_eq!(model.sum(), 3);
     });
 }
+
+#[test]
+fn two_that_take_slots_at_once_never_get_the_same_one() {
+    loom::model(|| {
+        let model = Model::new();
+        let other = Arc::clone(&model);
+        let thread = thread::spawn(move || other.table.take());
+        let mine = model.table.take();
+        let theirs = thread.join().unwrap();
+        assert_ne!(mine, theirs);
+        // Given back by one thread, it is the other's to take again.
+        model.table.give_back(theirs);
+        assert_eq!(model.table.take(), theirs);
+    });
+}
+
+#[test]
+fn a_level_raised_by_one_owner_and_lowered_by_the_next_is_as_before() {
+    loom::model(|| {
+        let model = Model::new();
+        let raiser = Arc::clone(&model);
+        let thread = thread::spawn(move || raiser.live_and_count(1));
+        model.live_and_count(1u64.wrapping_neg());
+        thread.join().unwrap();
+        assert_eq!(
+            model
+                .cells
+                .iter()
+                .fold(0, |sum: u64, cell| { sum.wrapping_add(cell.load(Ordering::Relaxed)) }),
+            0
+        );
+    });
+}

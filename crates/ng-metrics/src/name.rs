@@ -3,12 +3,50 @@
 //! Stricter than the exposition formats, so that each accepted name is valid in both of them and
 //! no two families' sample names can meet: the suffixes that a format adds are refused in names.
 
-use crate::RegisterError;
+use std::collections::HashMap;
+
+use crate::{RegisterError, mutants};
 
 const NAME: &str = "it must match [a-z_][a-z0-9_]*";
-/// Suffixes that mark sample names on our pages. `_created` is not among them: no page has such
-/// samples, and `tokens_created` is a good name for a counter.
+/// Suffixes that mark sample names on our pages. `_created` is not among them, since
+/// `tokens_created` is a good name for a counter: [`Names`] sees to it that it meets no other.
 const RESERVED_SUFFIXES: [&str; 5] = ["_total", "_count", "_sum", "_bucket", "_info"];
+
+/// Suffix of the sample that says since when a counter or histogram has counted.
+pub(crate) const CREATED: &str = "_created";
+
+/// The names that families and their samples have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    /// A name, and the family that it belongs to.
+    taken: HashMap<String, String>,
+}
+
+impl Names {
+    /// May there be a family `name`, with a sample `name_created` if it `counts`?
+    pub(crate) fn check(&self, name: &str, counts: bool) -> Result<(), RegisterError> {
+        let created = format!("{name}{CREATED}");
+        let mut wanted = vec![name];
+        if counts && !mutants::on("metrics-created-may-clash") {
+            wanted.push(&created);
+        }
+        match wanted.into_iter().find_map(|wanted| self.taken.get(wanted)) {
+            None => Ok(()),
+            Some(with) if with == name => Err(RegisterError::Duplicate { name: name.to_owned() }),
+            Some(with) => {
+                Err(RegisterError::Clash { name: name.to_owned(), with: with.to_owned() })
+            }
+        }
+    }
+
+    /// Takes what `check` found free.
+    pub(crate) fn take(&mut self, name: &str, counts: bool) {
+        self.taken.insert(name.to_owned(), name.to_owned());
+        if counts {
+            self.taken.insert(format!("{name}{CREATED}"), name.to_owned());
+        }
+    }
+}
 
 fn is_plain(text: &str) -> bool {
     let mut bytes = text.bytes();

@@ -3,17 +3,20 @@
 //! Registering and reading take a lock; counting never does. Nothing is ever unregistered: a
 //! series that vanishes from pages is worse than one that stands still.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use crate::collect::{Page, Samples, Scale};
-use crate::family::SeriesTable;
+use crate::collect::{Labels, Page, Sample, Samples, Scale};
+use crate::exposition::{self, Extras};
+use crate::family::{Family, Series, SeriesTable};
+use crate::name::Names;
 use crate::shard::{ColumnSupply, SLOTS};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex};
-use crate::{Collect, Counter, CounterFamily, Format, Gauge, Histogram};
-use crate::{RegisterError, RegistryStats, Source, exposition, name};
+use crate::{Collect, Counter, CounterFamily, Format, Gauge, GaugeFamily, Histogram};
+use crate::{HistogramFamily, HistogramSnapshot, UpDownCounter, UpDownCounterFamily};
+use crate::{RegisterError, RegistryStats, Source, mutants, name};
 
 /// Metrics under one prefix. Clones share the registry.
 ///
@@ -30,12 +33,14 @@ struct Inner {
     table: Mutex<Table>,
     /// The fields that scrapes fill; `stats` adds the rest.
     scrapes: Mutex<RegistryStats>,
+    shows_created: AtomicBool,
 }
 
 #[derive(Default)]
 struct Table {
     entries: Vec<Entry>,
-    names: HashSet<String>,
+    /// Shared with the pages that are being written.
+    names: Arc<Names>,
     sources: Vec<Arc<dyn Source>>,
     supply: ColumnSupply,
 }
@@ -44,26 +49,89 @@ struct Entry {
     name: String,
     help: String,
     metric: Metric,
+    created: SystemTime,
 }
 
 enum Metric {
     Counter(Counter),
-    CounterFamily(Arc<SeriesTable>),
+    CounterFamily(Arc<SeriesTable<Counter>>),
+    UpDown(UpDownCounter),
+    UpDownFamily(Arc<SeriesTable<UpDownCounter>>),
     Gauge(Gauge),
+    GaugeFamily(Arc<SeriesTable<Gauge>>),
     Histogram(Histogram, Scale),
-    Info(Vec<(String, String)>),
+    HistogramFamily(Arc<SeriesTable<Histogram>>, Scale),
+    Info(Labels),
 }
 
 impl Metric {
-    fn read(&self) -> Samples {
+    /// The kind of its samples, and the samples.
+    fn read(&self, created: SystemTime) -> Samples {
         match self {
-            Self::Counter(counter) => Samples::Counter(vec![(Vec::new(), counter.get())]),
-            Self::CounterFamily(series) => Samples::Counter(series.read()),
-            Self::Gauge(gauge) => Samples::Gauge(vec![(Vec::new(), gauge.get())]),
-            Self::Histogram(histogram, scale) => Samples::Histogram(histogram.snapshot(), *scale),
+            Self::Counter(one) => Samples::Counter(vec![counted(one, created)]),
+            Self::CounterFamily(many) => {
+                Samples::Counter(labelled(many, |s| counted(&s.metric, s.created)))
+            }
+            Self::UpDown(one) => Samples::Gauge(vec![Sample::bare(one.get() as f64)]),
+            Self::UpDownFamily(many) => {
+                Samples::Gauge(labelled(many, |s| Sample::bare(s.metric.get() as f64)))
+            }
+            Self::Gauge(one) => Samples::Gauge(vec![Sample::bare(one.get())]),
+            Self::GaugeFamily(many) => {
+                Samples::Gauge(labelled(many, |s| Sample::bare(s.metric.get())))
+            }
+            Self::Histogram(one, scale) => {
+                Samples::Histogram(vec![distribution(one, created)], *scale)
+            }
+            Self::HistogramFamily(many, scale) => {
+                Samples::Histogram(labelled(many, |s| distribution(&s.metric, s.created)), *scale)
+            }
             Self::Info(labels) => Samples::Info(labels.clone()),
         }
     }
+
+    fn counts(&self) -> bool {
+        match self {
+            Self::Counter(_)
+            | Self::CounterFamily(_)
+            | Self::Histogram(..)
+            | Self::HistogramFamily(..) => true,
+            Self::UpDown(_)
+            | Self::UpDownFamily(_)
+            | Self::Gauge(_)
+            | Self::GaugeFamily(_)
+            | Self::Info(_) => false,
+        }
+    }
+
+    fn overflows_total(&self) -> u64 {
+        match self {
+            Self::CounterFamily(many) => many.overflows_total(),
+            Self::UpDownFamily(many) => many.overflows_total(),
+            Self::GaugeFamily(many) => many.overflows_total(),
+            Self::HistogramFamily(many, _) => many.overflows_total(),
+            _ => 0,
+        }
+    }
+}
+
+fn counted(counter: &Counter, created: SystemTime) -> Sample<u64> {
+    // The exemplar first: what it tells of is then in the count.
+    let exemplar = counter.exemplar();
+    Sample { created: Some(created), exemplar, ..Sample::bare(counter.get()) }
+}
+
+fn distribution(histogram: &Histogram, created: SystemTime) -> Sample<HistogramSnapshot> {
+    Sample { created: Some(created), ..Sample::bare(histogram.snapshot()) }
+}
+
+/// One sample of each series of a family.
+fn labelled<M: Clone, T>(
+    family: &SeriesTable<M>,
+    read: impl Fn(&Series<M>) -> Sample<T>,
+) -> Vec<Sample<T>> {
+    let series = family.all();
+    series.iter().map(|s| Sample { labels: Some(Arc::clone(&s.labels)), ..read(s) }).collect()
 }
 
 impl Registry {
@@ -73,9 +141,20 @@ impl Registry {
     /// Errors: a prefix that does not match `[a-z_][a-z0-9_]*`, or ends in `_`.
     pub fn new(prefix: &str) -> Result<Self, RegisterError> {
         name::check_prefix(prefix)?;
-        let inner =
-            Inner { prefix: prefix.to_owned(), table: Mutex::default(), scrapes: Mutex::default() };
+        let inner = Inner {
+            prefix: prefix.to_owned(),
+            table: Mutex::default(),
+            scrapes: Mutex::default(),
+            shows_created: AtomicBool::new(true),
+        };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Says whether OpenMetrics pages have `_created` samples: since when each counter and each
+    /// histogram has counted. The standard wants them, and a server that knows of them sees restarts
+    /// by them; to another each is one more series. Default: they have.
+    pub fn show_created(&self, shown: bool) {
+        self.inner.shows_created.store(shown, Ordering::Relaxed);
     }
 
     /// Registers a counter; the page adds `_total` to its name.
@@ -98,9 +177,30 @@ impl Registry {
         max_series: usize,
     ) -> Result<CounterFamily<N>, RegisterError> {
         self.register(name, help, |_| {
-            name::check_labels(name, &label_names)?;
-            let series = Arc::new(SeriesTable::new(name, &label_names, max_series)?);
-            Ok((Metric::CounterFamily(Arc::clone(&series)), CounterFamily::of(series)))
+            let series = series(name, &label_names, max_series, |s| Counter::of(s.next()))?;
+            Ok((Metric::CounterFamily(Arc::clone(&series)), Family::of(series)))
+        })
+    }
+
+    /// Registers an up-down counter, which is a gauge on the page.
+    pub fn up_down_counter(&self, name: &str, help: &str) -> Result<UpDownCounter, RegisterError> {
+        self.register(name, help, |supply| {
+            let level = UpDownCounter::of(supply.next());
+            Ok((Metric::UpDown(level.clone()), level))
+        })
+    }
+
+    /// Registers up-down counters told apart by labels, bounded as counters are.
+    pub fn up_down_counter_family<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        label_names: [&str; N],
+        max_series: usize,
+    ) -> Result<UpDownCounterFamily<N>, RegisterError> {
+        self.register(name, help, |_| {
+            let series = series(name, &label_names, max_series, |s| UpDownCounter::of(s.next()))?;
+            Ok((Metric::UpDownFamily(Arc::clone(&series)), Family::of(series)))
         })
     }
 
@@ -109,6 +209,20 @@ impl Registry {
         self.register(name, help, |_| {
             let gauge = Gauge::new();
             Ok((Metric::Gauge(gauge.clone()), gauge))
+        })
+    }
+
+    /// Registers gauges told apart by labels, bounded as counters are.
+    pub fn gauge_family<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        label_names: [&str; N],
+        max_series: usize,
+    ) -> Result<GaugeFamily<N>, RegisterError> {
+        self.register(name, help, |_| {
+            let series = series(name, &label_names, max_series, |_| Gauge::new())?;
+            Ok((Metric::GaugeFamily(Arc::clone(&series)), Family::of(series)))
         })
     }
 
@@ -123,6 +237,46 @@ impl Registry {
     pub fn histogram_seconds(&self, name: &str, help: &str) -> Result<Histogram, RegisterError> {
         name::check_seconds(name)?;
         self.register_histogram(name, help, Scale::NanosecondsToSeconds)
+    }
+
+    /// Registers histograms as [`Registry::histogram`] does, told apart by labels, bounded as
+    /// counters are.
+    pub fn histogram_family<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        label_names: [&str; N],
+        max_series: usize,
+    ) -> Result<HistogramFamily<N>, RegisterError> {
+        self.register_histograms(name, help, label_names, max_series, Scale::Units)
+    }
+
+    /// Registers histograms as [`Registry::histogram_seconds`] does, told apart by labels, bounded
+    /// as counters are.
+    pub fn histogram_seconds_family<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        label_names: [&str; N],
+        max_series: usize,
+    ) -> Result<HistogramFamily<N>, RegisterError> {
+        name::check_seconds(name)?;
+        let scale = Scale::NanosecondsToSeconds;
+        self.register_histograms(name, help, label_names, max_series, scale)
+    }
+
+    fn register_histograms<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        label_names: [&str; N],
+        max_series: usize,
+        scale: Scale,
+    ) -> Result<HistogramFamily<N>, RegisterError> {
+        self.register(name, help, |_| {
+            let series = series(name, &label_names, max_series, |_| Histogram::new())?;
+            Ok((Metric::HistogramFamily(Arc::clone(&series), scale), Family::of(series)))
+        })
     }
 
     fn register_histogram(
@@ -162,17 +316,22 @@ impl Registry {
     /// Writes a page. Counting goes on meanwhile; no counter on a later page is lower.
     pub fn encode(&self, format: Format) -> String {
         let started = Instant::now();
-        let mut page = Page::default();
-        let sources = self.read_registered(&mut page);
+        let (mut page, sources) = self.read_registered();
         for source in &sources {
             let mut out = Collect::new(&mut page);
-            if catch_unwind(AssertUnwindSafe(|| source.collect(&mut out))).is_err() {
+            if mutants::on("metrics-source-may-panic") {
+                source.collect(&mut out);
+            } else if catch_unwind(AssertUnwindSafe(|| source.collect(&mut out))).is_err() {
                 page.error("a source panicked; the panic's own message tells where".to_owned());
             }
         }
         let (errors, last_error) = (page.errors, page.last_error.take());
         let expected_bytes = self.inner.scrapes.lock().last_scrape_bytes as usize;
-        let text = exposition::write(&self.inner.prefix, page, format, expected_bytes);
+        let extras = match self.inner.shows_created.load(Ordering::Relaxed) {
+            true => Extras::CreatedAndExemplars,
+            false => Extras::Exemplars,
+        };
+        let text = exposition::write(&self.inner.prefix, page, format, extras, expected_bytes);
 
         let mut stats = self.inner.scrapes.lock();
         stats.scrapes_total += 1;
@@ -190,14 +349,8 @@ impl Registry {
         let table = self.inner.table.lock();
         stats.families = table.entries.len() as u64;
         stats.sources = table.sources.len() as u64;
-        stats.label_overflows_total = table
-            .entries
-            .iter()
-            .map(|entry| match &entry.metric {
-                Metric::CounterFamily(series) => series.overflows_total(),
-                _ => 0,
-            })
-            .sum();
+        stats.label_overflows_total =
+            table.entries.iter().map(|entry| entry.metric.overflows_total()).sum();
         stats.shared_slot_threads_total = SLOTS.shared_threads_total();
         stats
     }
@@ -211,24 +364,39 @@ impl Registry {
     ) -> Result<T, RegisterError> {
         name::check_family(name, help)?;
         let mut table = self.inner.table.lock();
-        if table.names.contains(name) {
-            return Err(RegisterError::Duplicate { name: name.to_owned() });
-        }
         let (metric, handle) = make(&mut table.supply)?;
-        table.names.insert(name.to_owned());
-        table.entries.push(Entry { name: name.to_owned(), help: help.to_owned(), metric });
+        table.names.check(name, metric.counts())?;
+        Arc::make_mut(&mut table.names).take(name, metric.counts());
+        let (name, help) = (name.to_owned(), help.to_owned());
+        table.entries.push(Entry { name, help, metric, created: SystemTime::now() });
         Ok(handle)
     }
 
-    /// Puts the registered metrics on the page, and returns the sources: they are called without
-    /// the lock, so that they may use the registry.
-    fn read_registered(&self, page: &mut Page) -> Vec<Arc<dyn Source>> {
+    /// A page of the registered metrics, and the sources: they are called without the lock, so that
+    /// they may use the registry.
+    fn read_registered(&self) -> (Page, Vec<Arc<dyn Source>>) {
         let table = self.inner.table.lock();
+        let mut page = Page::beside(Arc::clone(&table.names));
         for entry in &table.entries {
-            page.add(&entry.name, &entry.help, entry.metric.read());
+            let created = match mutants::on("metrics-created-moves") {
+                true => SystemTime::now(),
+                false => entry.created,
+            };
+            page.add(&entry.name, &entry.help, entry.metric.read(created));
         }
-        table.sources.clone()
+        (page, table.sources.clone())
     }
+}
+
+/// The series of a family whose name the caller has checked.
+fn series<M: Clone>(
+    name: &str,
+    label_names: &[&str],
+    max_series: usize,
+    make: fn(&mut ColumnSupply) -> M,
+) -> Result<Arc<SeriesTable<M>>, RegisterError> {
+    name::check_labels(name, label_names)?;
+    Ok(Arc::new(SeriesTable::new(name, label_names, max_series, make)?))
 }
 
 impl fmt::Debug for Registry {

@@ -14,8 +14,10 @@ use std::cell::Cell;
 
 use crossbeam_utils::CachePadded;
 
+use crate::exemplar::Exemplars;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::{Exemplar, TraceRef, mutants};
 
 /// Slots with an owner of their own: one bit each in the table's word.
 pub(crate) const EXCLUSIVE_SLOTS: usize = 64;
@@ -23,8 +25,9 @@ pub(crate) const EXCLUSIVE_SLOTS: usize = 64;
 pub(crate) const SHARED_SLOT: usize = EXCLUSIVE_SLOTS;
 /// Rows of a block: one a slot, and the shared one.
 pub(crate) const ROWS: usize = EXCLUSIVE_SLOTS + 1;
-/// What a thread holds before it first counts; above every row, so one compare finds both cases.
-const NO_SLOT_YET: usize = usize::MAX;
+/// What a thread holds before it first counts; above every row, so one compare finds both cases, and
+/// far from wrapping round when a column is added.
+const NO_SLOT_YET: usize = usize::MAX / 2;
 
 /// Which slots are taken, as a bitmap, and how many threads found none.
 pub(crate) struct SlotTable {
@@ -55,12 +58,16 @@ impl SlotTable {
             // Acquire: what the slot's former owner stored in its cells is seen by this one. It
             // reads either the former owner's release or a later read-modify-write of the word,
             // which continues that release.
-            match self.taken.compare_exchange_weak(
-                taken,
-                taken | 1 << slot,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            ) {
+            let seeing = match mutants::on("metrics-slot-taken-unseeing") {
+                true => Ordering::Relaxed,
+                false => Ordering::Acquire,
+            };
+            let more = taken | 1 << slot;
+            if mutants::on("metrics-slot-taken-without-asking") {
+                self.taken.store(more, Ordering::Release);
+                return slot;
+            }
+            match self.taken.compare_exchange_weak(taken, more, seeing, Ordering::Relaxed) {
                 Ok(_) => return slot,
                 Err(seen) => taken = seen,
             }
@@ -70,9 +77,18 @@ impl SlotTable {
     /// Gives back a slot that `take` returned. The caller writes no cell of it afterwards.
     pub(crate) fn give_back(&self, slot: usize) {
         if slot < EXCLUSIVE_SLOTS {
-            let before = self.taken.fetch_and(!(1 << slot), Ordering::Release);
+            let leaving = match mutants::on("metrics-slot-left-unsaid") {
+                true => Ordering::Relaxed,
+                false => Ordering::Release,
+            };
+            let before = self.taken.fetch_and(!(1 << slot), leaving);
             debug_assert!(before & 1 << slot != 0, "slot {slot} given back twice");
         }
+    }
+
+    /// For a breakage alone: has `slot` an owner now?
+    fn is_taken(&self, slot: usize) -> bool {
+        slot == SHARED_SLOT || self.taken.load(Ordering::Relaxed) & 1 << slot != 0
     }
 
     /// Threads that found no free slot, ever.
@@ -94,7 +110,9 @@ struct Lease(Cell<usize>);
 impl Drop for Lease {
     fn drop(&mut self) {
         // First: whatever still counts in this thread's later destructors uses the shared row.
-        SLOT.set(SHARED_SLOT);
+        if !mutants::on("metrics-ended-thread-keeps-its-slot") {
+            FIRST_CELL.set(SHARED_SLOT * COLUMNS);
+        }
         SLOTS.give_back(self.0.get());
     }
 }
@@ -102,14 +120,15 @@ impl Drop for Lease {
 thread_local! {
     // Two variables, so that the hot path reads one that is constant at first and has no
     // destructor: then the compiler emits a plain load, without a check for "initialised yet?".
-    static SLOT: Cell<usize> = const { Cell::new(NO_SLOT_YET) };
+    // It holds where the slot's cells begin in each block, so that no hot path has to multiply.
+    static FIRST_CELL: Cell<usize> = const { Cell::new(NO_SLOT_YET) };
     static LEASE: Lease = const { Lease(Cell::new(SHARED_SLOT)) };
 }
 
 /// This thread's slot if it is known and exclusive. `None`: call [`claim`].
 #[inline(always)]
 pub(crate) fn exclusive_slot() -> Option<usize> {
-    let slot = SLOT.get();
+    let slot = FIRST_CELL.get() / COLUMNS;
     (slot < EXCLUSIVE_SLOTS).then_some(slot)
 }
 
@@ -117,7 +136,7 @@ pub(crate) fn exclusive_slot() -> Option<usize> {
 #[cold]
 #[inline(never)]
 pub(crate) fn claim() -> usize {
-    if SLOT.get() == NO_SLOT_YET {
+    if FIRST_CELL.get() == NO_SLOT_YET {
         // The lease is registered before the slot is taken, so no slot is ever lost. It fails only
         // in a thread whose destructors have run: that one must not own a slot any more.
         let slot = LEASE
@@ -127,9 +146,9 @@ pub(crate) fn claim() -> usize {
                 slot
             })
             .unwrap_or(SHARED_SLOT);
-        SLOT.set(slot);
+        FIRST_CELL.set(slot * COLUMNS);
     }
-    SLOT.get()
+    FIRST_CELL.get() / COLUMNS
 }
 
 /// Adds to a cell whose slot the calling thread owns.
@@ -140,31 +159,35 @@ pub(crate) fn add_owned(cell: &AtomicU64, n: u64) {
 
 /// Adds to a cell which several threads may write.
 pub(crate) fn add_shared(cell: &AtomicU64, n: u64) {
+    if mutants::on("metrics-shared-cell-as-owned") {
+        return add_owned(cell, n);
+    }
     cell.fetch_add(n, Ordering::Relaxed);
 }
 
-/// Counters in one block: as many cells as fill a row of 128 bytes.
+/// Counters in one block: as many cells as fill a row of 128 bytes. x86 prefetches lines in pairs, and
+/// aarch64 has lines of that size; so two threads never write to one such pair.
 const COLUMNS: usize = 16;
-
-/// One slot's cells for the block's counters. 128: x86 prefetches lines in pairs, and aarch64 has
-/// lines of that size; so two threads never write to one such pair.
-type Row = CachePadded<[AtomicU64; COLUMNS]>;
+/// Cells of a block that have one owner. Behind them is the shared row.
+const OWNED_CELLS: usize = EXCLUSIVE_SLOTS * COLUMNS;
 
 const _: () = {
-    assert!(size_of::<Row>() >= 128);
-    assert!(size_of::<Row>() == size_of::<[Row; 1]>());
+    assert!(COLUMNS * size_of::<u64>() == 128);
+    assert!(align_of::<Block>() >= 64);
     assert!(EXCLUSIVE_SLOTS == u64::BITS as usize);
 };
 
-/// Cells of up to 16 counters, a row for each slot: 8 KiB together instead of 8 KiB each.
+/// Cells of up to 16 counters, a row for each slot: 8 KiB together instead of 8 KiB each. The rows lie
+/// in one array, so that one compare tells whether a thread's cell is its own.
 struct Block {
-    rows: [Row; ROWS],
+    cells: CachePadded<[AtomicU64; ROWS * COLUMNS]>,
+    exemplars: Exemplars<COLUMNS>,
 }
 
 impl Block {
     fn new() -> Self {
-        let row = || CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { rows: std::array::from_fn(|_| row()) }
+        let cells = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { cells: CachePadded::new(cells), exemplars: Exemplars::new() }
     }
 }
 
@@ -183,8 +206,9 @@ impl Column {
 
     #[inline(always)]
     pub(crate) fn add(&self, n: u64) {
-        match exclusive_slot() {
-            Some(slot) => add_owned(self.cell(slot), n),
+        // A thread without a slot of its own holds a number that is too high.
+        match self.block.cells[..OWNED_CELLS].get(FIRST_CELL.get() + self.column) {
+            Some(cell) => add_owned(cell, n),
             None => self.add_cold(n),
         }
     }
@@ -200,13 +224,26 @@ impl Column {
 
     /// Sum of all cells. Each cell only rises, so a later sum of the same reader is never lower.
     pub(crate) fn sum(&self) -> u64 {
-        (0..ROWS).fold(0, |sum, row| sum.wrapping_add(self.cell(row).load(Ordering::Relaxed)))
+        (0..ROWS)
+            .filter(|row| {
+                let ended = || !SLOTS.is_taken(*row);
+                !(mutants::on("metrics-ended-threads-are-forgotten") && ended())
+            })
+            .fold(0, |sum, row| sum.wrapping_add(self.cell(row).load(Ordering::Relaxed)))
     }
 
-    #[inline(always)]
+    /// Keeps the exemplar of an addition of `n`.
+    pub(crate) fn keep(&self, n: u64, trace: TraceRef) {
+        self.block.exemplars.keep(self.column, n, trace);
+    }
+
+    pub(crate) fn exemplar(&self) -> Option<Exemplar> {
+        let place = if mutants::on("metrics-exemplar-on-every-counter") { 0 } else { self.column };
+        self.block.exemplars.read()?[place]
+    }
+
     fn cell(&self, row: usize) -> &AtomicU64 {
-        // The remainder changes nothing; it spares the hot path a bounds check.
-        &self.block.rows[row][self.column % COLUMNS]
+        &self.block.cells[row * COLUMNS + self.column]
     }
 }
 

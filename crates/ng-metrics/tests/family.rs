@@ -3,10 +3,17 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use ng_metrics::{CounterFamily, Format, Registry};
+use ng_metrics::{CounterFamily, Format, HistogramFamily, Registry, UpDownCounter};
+
+/// One whose pages have values alone.
+fn registry() -> Registry {
+    let registry = Registry::new("t").unwrap();
+    registry.show_created(false);
+    registry
+}
 
 fn family(max_series: usize) -> (Registry, CounterFamily<2>) {
-    let registry = Registry::new("t").unwrap();
+    let registry = registry();
     let family = registry.counter_family("ops", "Operations.", ["op", "by"], max_series).unwrap();
     (registry, family)
 }
@@ -122,4 +129,55 @@ fn a_series_that_two_threads_make_at_the_same_moment_is_one() {
     for sample in samples {
         assert!(sample.ends_with(" 2"), "a thread's count is lost: {sample}");
     }
+}
+
+#[test]
+fn levels_are_told_apart_by_labels_and_bounded_as_counts_are() {
+    let registry = registry();
+    let open = registry.up_down_counter_family("open", "Open.", ["side"], 1).unwrap();
+    let fill = registry.gauge_family("fill_ratio", "Fill.", ["side"], 1).unwrap();
+    let left: UpDownCounter = open.with(&["left"]);
+    left.add(5);
+    open.with(&["left"]).dec();
+    open.with(&["right"]).add(-7);
+    fill.with(&["left"]).set(0.25);
+    fill.with(&["right"]).set(0.5);
+    fill.with(&["middle"]).set(0.75); // as "right": beyond the bound there is one gauge
+    assert_eq!(
+        samples(&registry),
+        [
+            r#"t_open{side="left"} 4.0"#,
+            r#"t_open{side="overflow"} -7.0"#,
+            r#"t_fill_ratio{side="left"} 0.25"#,
+            r#"t_fill_ratio{side="overflow"} 0.75"#,
+        ]
+    );
+    assert_eq!(registry.stats().label_overflows_total, 3);
+}
+
+#[test]
+fn distributions_are_told_apart_by_labels_and_bounded_as_counts_are() {
+    let registry = registry();
+    let waits: HistogramFamily<1> =
+        registry.histogram_seconds_family("wait_seconds", "Waits.", ["of"], 1).unwrap();
+    let sizes = registry.histogram_family("sizes", "Sizes.", ["of"], 1).unwrap();
+    waits.with(&["a"]).record(1_000_000_000);
+    waits.with(&["a"]).record(2_000_000_000);
+    waits.with(&["b"]).record(4_000_000_000);
+    waits.with(&["c"]).record(8_000_000_000);
+    sizes.with(&["a"]).record(3);
+    let samples = samples(&registry);
+    for line in [
+        r#"t_wait_seconds_sum{of="a"} 3.0"#,
+        r#"t_wait_seconds_count{of="a"} 2"#,
+        r#"t_wait_seconds_bucket{le="1.073741824",of="a"} 1"#,
+        r#"t_wait_seconds_bucket{le="+Inf",of="a"} 2"#,
+        r#"t_wait_seconds_sum{of="overflow"} 12.0"#,
+        r#"t_wait_seconds_count{of="overflow"} 2"#,
+        r#"t_sizes_bucket{le="1.0",of="a"} 0"#,
+        r#"t_sizes_bucket{le="4.0",of="a"} 1"#,
+    ] {
+        assert!(samples.iter().any(|sample| sample == line), "{line} is not among {samples:#?}");
+    }
+    assert_eq!(samples.len(), 3 * 19);
 }

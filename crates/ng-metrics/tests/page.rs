@@ -5,6 +5,7 @@ use ng_metrics::{Collect, Format, Registry};
 /// A small registry with all that needs care: escapes, units, empty and infinite values.
 fn registry() -> Registry {
     let registry = Registry::new("ng").unwrap();
+    registry.show_created(false); // those differ from run to run: see extras.rs
     let version = "1.0 \"quoted\" \\ back\nline";
     registry.info("build", "What this is.", &[("version", version), ("os", "linux")]).unwrap();
     let help = r#"Operations, "quoted", with a \ and # {curly="x"} 1."#;

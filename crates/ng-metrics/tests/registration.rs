@@ -1,6 +1,6 @@
 //! What a registry refuses, and with which error; what a refusal leaves behind: nothing.
 
-use ng_metrics::{Format, RegisterError, Registry};
+use ng_metrics::{Collect, Format, RegisterError, Registry};
 
 fn registry() -> Registry {
     Registry::new("t").unwrap()
@@ -65,8 +65,33 @@ fn a_name_is_taken_for_all_kinds_and_by_all_clones() {
     assert_eq!(clone.gauge("ops", "Operations.").unwrap_err(), taken);
     assert_eq!(clone.histogram("ops", "Operations.").unwrap_err(), taken);
     assert_eq!(clone.info("ops", "Operations.", &[("a", "b")]).unwrap_err(), taken);
+    assert_eq!(clone.up_down_counter("ops", "Operations.").unwrap_err(), taken);
     assert_eq!(clone.counter_family("ops", "Operations.", ["a"], 1).unwrap_err(), taken);
+    assert_eq!(clone.gauge_family("ops", "Operations.", ["a"], 1).unwrap_err(), taken);
+    assert_eq!(clone.histogram_family("ops", "Operations.", ["a"], 1).unwrap_err(), taken);
     assert_eq!(registry.stats().families, 1);
+}
+
+#[test]
+fn a_name_that_meets_the_created_sample_of_another_family_is_refused_in_either_order() {
+    let clash =
+        |name: &str, with: &str| RegisterError::Clash { name: name.into(), with: with.into() };
+    let registry = registry();
+    registry.counter("tokens", "Tokens.").unwrap();
+    let refused = registry.gauge("tokens_created", "Created.").unwrap_err();
+    assert_eq!(refused, clash("tokens_created", "tokens"));
+    registry.gauge("waits_created", "Created.").unwrap();
+    let refused = registry.histogram("waits", "Waits.").unwrap_err();
+    assert_eq!(refused, clash("waits", "waits_created"));
+    registry.gauge("waits", "A level has no such sample.").unwrap();
+
+    registry.source(Box::new(|out: &mut Collect<'_>| {
+        out.gauge("tokens_created", "Of a registered family.", 1.0);
+        out.counter("syncs", "Syncs.", 1);
+        out.counter("syncs_created", "Of its own.", 1);
+    }));
+    registry.encode(Format::OpenMetrics);
+    assert_eq!(registry.stats().scrape_errors_total, 2);
 }
 
 #[test]

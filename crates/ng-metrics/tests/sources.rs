@@ -7,8 +7,15 @@ use ng_metrics::{Collect, Format, Histogram, Registry, Source};
 
 const HELP: &str = "Help.";
 
-fn page_of(source: impl Fn(&mut Collect<'_>) + Send + Sync + 'static) -> (Registry, String) {
+/// One whose pages have values alone.
+fn registry() -> Registry {
     let registry = Registry::new("t").unwrap();
+    registry.show_created(false);
+    registry
+}
+
+fn page_of(source: impl Fn(&mut Collect<'_>) + Send + Sync + 'static) -> (Registry, String) {
+    let registry = registry();
     registry.counter("own", HELP).unwrap();
     registry.source(Box::new(source));
     let page = registry.encode(Format::OpenMetrics);
@@ -116,7 +123,7 @@ fn a_source_that_panics_costs_only_what_it_had_not_emitted() {
 
 #[test]
 fn a_source_may_use_its_registry() {
-    let registry = Registry::new("t").unwrap();
+    let registry = registry();
     let inner = registry.clone();
     registry.source(Box::new(move |out: &mut Collect<'_>| {
         let stats = inner.stats();
