@@ -7,6 +7,7 @@ mod delete;
 mod get;
 mod iterate;
 mod log_bytes;
+mod record;
 mod wal_append;
 mod wal_durable;
 mod wal_queue;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Group> {
         wal_replay::group(),
         log_bytes::group(),
         wal_queue::group(),
+        record::group(),
     ]
 }
 

@@ -25,6 +25,7 @@ pub(crate) struct Inner {
     pub(crate) logged: Logged,
     pub(crate) tracing: Option<Tracing>,
     pub(crate) blackbox: Option<Arc<Recorder>>,
+    pub(crate) blackbox_error: Option<String>,
     pub(crate) _panic_hook: Option<ng_blackbox::PanicHookGuard>,
     pub(crate) registry: Registry,
     pub(crate) create_seconds: Histogram,
@@ -160,6 +161,7 @@ impl Inner {
             sampler,
             spans,
             blackbox: self.blackbox.as_ref().map(|recorder| recorder.stats()),
+            blackbox_error: self.blackbox_error.clone(),
             metrics,
         }
     }
