@@ -104,6 +104,9 @@ pub struct BlackboxSection {
     /// pages of it and not the process, by a handler of SIGBUS that passes on all others. It stays for
     /// as long as the process. Default: true.
     pub bus_guard: bool,
+    /// Record one in so many creates of a session, where tracing is off; where it is on, those that
+    /// become spans. Unit: creates. Range: any; 0 for none. Default: 1,000.
+    pub create_every: u32,
     /// Kinds of one's own with their names, of 1 to 48 bytes, for `Store::blackbox`. Range: numbers
     /// from 64 on; those below belong to the store. Default: none.
     pub kinds: Vec<(ng_blackbox::Kind, &'static str)>,
@@ -149,6 +152,7 @@ impl Default for BlackboxSection {
             panic_hook: true,
             dump_dir: None,
             bus_guard: true,
+            create_every: 1000,
             kinds: Vec::new(),
         }
     }

@@ -26,6 +26,7 @@ pub(crate) struct Inner {
     pub(crate) tracing: Option<Tracing>,
     pub(crate) blackbox: Option<Arc<Recorder>>,
     pub(crate) blackbox_error: Option<String>,
+    pub(crate) create_every: u32,
     pub(crate) _panic_hook: Option<ng_blackbox::PanicHookGuard>,
     pub(crate) registry: Registry,
     pub(crate) create_seconds: Histogram,

@@ -110,6 +110,7 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
         tracing,
         blackbox,
         blackbox_error,
+        create_every: config.blackbox.create_every,
         _panic_hook: panic_hook,
         registry: registry.clone(),
         create_seconds: metrics.create_seconds,

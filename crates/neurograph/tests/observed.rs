@@ -197,6 +197,28 @@ fn a_store_whose_flight_recorder_has_no_place_on_the_disk_works_and_says_so() {
 }
 
 #[test]
+fn without_tracing_one_create_in_so_many_is_recorded_and_none_if_none_is_wanted() {
+    for (every, expected) in [(1000, 12), (1, 12_500), (0, 0)] {
+        let mut config = config();
+        config.trace.enabled = false;
+        config.blackbox.create_every = every;
+        config.blackbox.recorder.events_per_lane = 16384;
+        let store = Store::builder(config).in_memory().unwrap();
+        let mut session = store.session();
+        let ids: Vec<_> = (0..12_500).map(|n| session.create(&token(n)).unwrap()).collect();
+        let reader = store.blackbox().unwrap().snapshot().unwrap();
+        let created = reader.events().filter(|event| event.name == Some("TokenCreated"));
+        let numbers = created.map(|event| match event.fields {
+            Fields::Numbers([id, ..]) => id,
+            _ => 0,
+        });
+        let told: Vec<u64> = numbers.collect();
+        assert_eq!(told.len(), expected, "one in {every}");
+        assert!(told.iter().all(|told| ids.iter().any(|id| id.to_u64() == *told)));
+    }
+}
+
+#[test]
 fn kinds_of_ones_own_stand_beside_the_stores_and_a_number_taken_twice_is_refused() {
     const DEPLOYED: Kind = Kind::new(64);
     let mut config = config();
