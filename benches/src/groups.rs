@@ -10,6 +10,7 @@ mod histogram;
 mod iterate;
 mod log_bytes;
 mod scrape;
+mod record;
 mod wal_append;
 mod wal_durable;
 mod wal_queue;
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<Group> {
         histogram::group(),
         scrape::pages(),
         scrape::beside_writers(),
+        record::group(),
     ]
 }
 

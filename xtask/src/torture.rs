@@ -9,7 +9,9 @@
 //! 4. The log's own, with three producers, and an oracle of every record.
 //! 5. Kills at the n-th system call, errors injected into calls, and a linter over the trace of them, all by strace.
 //! 6. A full disk, on small file systems of its own, where they may be mounted.
+//! 7. The flight recorder's kill loop.
 
+mod blackbox;
 mod child;
 mod kill;
 mod lint;
@@ -19,10 +21,10 @@ mod strace;
 mod trace;
 
 use std::{
-    cell::OnceCell,
     env, fmt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -80,7 +82,7 @@ struct Torture {
     each: Duration,
     all: bool,
     in_ci: bool,
-    program: OnceCell<Result<Program, String>>,
+    program: OnceLock<Result<Program, String>>,
 }
 
 impl Torture {
@@ -114,6 +116,7 @@ const STEPS: &[Step] = &[
     needed("wal faults", strace::faults),
     needed("wal trace", strace::lint_trace),
     step("wal full disk", space::run),
+    needed("blackbox kills", blackbox::run),
 ];
 
 /// Steps that go on until their time is over.
@@ -136,7 +139,7 @@ pub(crate) fn run(request: &Request) -> Exit {
     let whole = Duration::from_secs(request.seconds.unwrap_or(SECONDS));
     let each = if only.is_some() { whole } else { whole / TIMED_STEPS };
     let in_ci = env::var("CI").is_ok_and(|value| value == "true");
-    let torture = Torture { seed, each, all: request.all, in_ci, program: OnceCell::new() };
+    let torture = Torture { seed, each, all: request.all, in_ci, program: OnceLock::new() };
     let mut rows = Vec::new();
     let mut failed = false;
     for step in steps {

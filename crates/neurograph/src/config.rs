@@ -4,6 +4,7 @@ use ng_guardian::GuardianConfig;
 use ng_trace::{CollectorConfig, SamplerConfig};
 use ng_wal::Durability;
 use serde::Deserialize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Settings of a store. Begin with `Config::default()` and assign.
@@ -96,6 +97,19 @@ pub struct BlackboxSection {
     pub recorder: ng_blackbox::RecorderConfig,
     /// Record panics of the process too, by a hook that calls the earlier one. Default: true.
     pub panic_hook: bool,
+    /// A directory into which the first panic copies the whole recording, also one that is in memory
+    /// only. It must exist; needs `panic_hook`. Default: None, no copy.
+    pub dump_dir: Option<PathBuf>,
+    /// Have a recording that is cut by somebody else, or whose copy-on-write filesystem is full, cost
+    /// pages of it and not the process, by a handler of SIGBUS that passes on all others. It stays for
+    /// as long as the process. Default: true.
+    pub bus_guard: bool,
+    /// Record one in so many creates of a session, where tracing is off; where it is on, those that
+    /// become spans. Unit: creates. Range: any; 0 for none. Default: 1,000.
+    pub create_every: u32,
+    /// Kinds of one's own with their names, of 1 to 48 bytes, for `Store::blackbox`. Range: numbers
+    /// from 64 on; those below belong to the store. Default: none.
+    pub kinds: Vec<(ng_blackbox::Kind, &'static str)>,
 }
 
 impl Default for ArenaSection {
@@ -136,6 +150,10 @@ impl Default for BlackboxSection {
             enabled: true,
             recorder: ng_blackbox::RecorderConfig::default(),
             panic_hook: true,
+            dump_dir: None,
+            bus_guard: true,
+            create_every: 1000,
+            kinds: Vec::new(),
         }
     }
 }
@@ -159,6 +177,9 @@ pub enum ConfigError {
     /// The flight recorder's.
     #[error("config: blackbox.{0}")]
     Blackbox(#[from] ng_blackbox::ConfigError),
+    /// A kind of event that the flight recorder does not take.
+    #[error("config: blackbox.kinds: {0}")]
+    BlackboxKinds(#[source] ng_blackbox::OpenError),
     /// Fewer slots than the quota admits.
     #[error("config: arena.max_slots is {slots}, below the quota guardian.max_tokens of {quota}")]
     SlotsBelowQuota {

@@ -25,6 +25,8 @@ pub(crate) struct Inner {
     pub(crate) logged: Logged,
     pub(crate) tracing: Option<Tracing>,
     pub(crate) blackbox: Option<Arc<Recorder>>,
+    pub(crate) blackbox_error: Option<String>,
+    pub(crate) create_every: u32,
     pub(crate) _panic_hook: Option<ng_blackbox::PanicHookGuard>,
     pub(crate) registry: Registry,
     pub(crate) create_seconds: Histogram,
@@ -190,6 +192,7 @@ impl Inner {
             sampler,
             spans,
             blackbox: self.blackbox.as_ref().map(|recorder| recorder.stats()),
+            blackbox_error: self.blackbox_error.clone(),
             metrics,
         }
     }

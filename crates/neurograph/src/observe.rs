@@ -19,16 +19,22 @@ pub(crate) const PRESSURE_CHANGED: Kind = Kind::new(29);
 pub(crate) const SYSTEM_STARTED: Kind = Kind::new(30);
 pub(crate) const SYSTEM_STOPPED: Kind = Kind::new(31);
 
-/// The kinds and the names under which a reader shows them.
+/// The kinds and the names under which a reader shows them. Those without a constant above are
+/// of what the store does not do yet: their numbers are kept, so that its files mean the same later.
 pub(crate) const KINDS: &[(Kind, &str)] = &[
     (TOKEN_CREATED, "TokenCreated"),
+    (Kind::new(17), "TokenValidationFailed"),
     (QUOTA_EXCEEDED, "QuotaExceeded"),
     (AGGRESSIVE_CLEANUP, "AggressiveCleanup"),
     (PANIC_RECOVERED, "PanicRecovered"),
     (WAL_WRITTEN, "WalWritten"),
     (WAL_FAILED, "WalFailed"),
     (WAL_REPLAYED, "WalReplayed"),
+    (Kind::new(24), "CheckpointDone"),
+    (Kind::new(25), "CdnaChanged"),
+    (Kind::new(26), "CdnaRejected"),
     (SAMPLING_CHANGED, "SamplingChanged"),
+    (Kind::new(28), "OverheadExceeded"),
     (PRESSURE_CHANGED, "PressureChanged"),
     (SYSTEM_STARTED, "SystemStarted"),
     (SYSTEM_STOPPED, "SystemStopped"),

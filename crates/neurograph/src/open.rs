@@ -14,7 +14,10 @@ use crate::pulse::{Pulse, unix_seconds};
 use crate::replay::replay;
 use crate::stats::RecoveryReport;
 use crate::store::{Store, StoreBuilder};
-use ng_blackbox::{Recorder, Severity, install_panic_hook};
+use ng_blackbox::{
+    Kind, PanicDump, PanicHookGuard, Recorder, Severity, install_bus_guard, install_panic_hook,
+    install_panic_hook_with_dump,
+};
 use ng_core::{Arena, MemoryGate};
 use ng_guardian::{Guardian, Holder};
 use ng_metrics::Registry;
@@ -72,7 +75,8 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
     let registry = Registry::new("neurograph").map_err(|e| unregistered(&e))?;
     let metrics = export::Registered::new(&registry).map_err(|e| unregistered(&e))?;
     let guardian = Guardian::new(config.guardian.clone()).map_err(ConfigError::from)?;
-    let blackbox = open_blackbox(&config, dir)?;
+    let Blackbox { recorder: blackbox, hook: panic_hook, error: blackbox_error } =
+        open_blackbox(&config, dir)?;
     let observer = Arc::new(LogObserver {
         blackbox: blackbox.clone(),
         status: Arc::clone(&status),
@@ -93,10 +97,6 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
     let holder: Arc<dyn Holder> = Arc::new(leases);
     guardian.set_holder(&holder);
     let tracing = start_tracing(&config, sink)?;
-    let panic_hook = match &blackbox {
-        Some(recorder) if config.blackbox.panic_hook => Some(install_panic_hook(recorder)),
-        _ => None,
-    };
     let logged = match (&log, config.persist) {
         (None, _) => Logged::NEVER,
         (Some(_), Persist::All) => Logged::ALL,
@@ -116,6 +116,8 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
         logged,
         tracing,
         blackbox,
+        blackbox_error,
+        create_every: config.blackbox.create_every,
         _panic_hook: panic_hook,
         registry: registry.clone(),
         create_seconds: metrics.create_seconds,
@@ -156,25 +158,84 @@ fn make_private_dir(dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// The flight recorder as far as it could be had.
+struct Blackbox {
+    recorder: Option<Arc<Recorder>>,
+    hook: Option<PanicHookGuard>,
+    /// What could not be had, and why.
+    error: Option<String>,
+}
+
 /// A recorder in the directory, or in memory if that can't be had: the store works without it.
-fn open_blackbox(config: &Config, dir: Option<&Path>) -> Result<Option<Arc<Recorder>>, OpenError> {
-    if !config.blackbox.enabled {
+fn open_blackbox(config: &Config, dir: Option<&Path>) -> Result<Blackbox, OpenError> {
+    let section = &config.blackbox;
+    if !section.enabled {
+        return Ok(Blackbox { recorder: None, hook: None, error: None });
+    }
+    let kinds = [KINDS, &section.kinds].concat();
+    let mut errors = Vec::new();
+    let mut recorder = match dir {
+        Some(dir) => on_disk(&dir.join("blackbox"), config, &kinds, &mut errors)?,
+        None => None,
+    };
+    if recorder.is_none() {
+        recorder = match Recorder::in_memory(section.recorder.clone(), &kinds) {
+            Err(error @ ng_blackbox::OpenError::KindName { .. }) => return Err(bad_kinds(error)),
+            other => other.map_err(|error| errors.push(told(&error))).ok(),
+        };
+    }
+    let recorder = recorder.map(Arc::new);
+    let hook = match (&recorder, &section.dump_dir) {
+        (Some(recorder), Some(dump_dir)) if section.panic_hook => {
+            let dump = PanicDump::into_dir(dump_dir);
+            let hook = install_panic_hook_with_dump(recorder, &dump);
+            hook.map_err(|error| errors.push(format!("{}: {error}", dump_dir.display()))).ok()
+        }
+        _ => None,
+    };
+    let hook = match &recorder {
+        Some(recorder) if section.panic_hook => {
+            Some(hook.unwrap_or_else(|| install_panic_hook(recorder)))
+        }
+        _ => None,
+    };
+    let error = (!errors.is_empty()).then(|| errors.join("; "));
+    Ok(Blackbox { recorder, hook, error })
+}
+
+fn on_disk(
+    dir: &Path,
+    config: &Config,
+    kinds: &[(Kind, &'static str)],
+    errors: &mut Vec<String>,
+) -> Result<Option<Recorder>, OpenError> {
+    if let Err(error) = make_private_dir(dir) {
+        errors.push(told(&error));
         return Ok(None);
     }
-    let settings = || config.blackbox.recorder.clone();
-    let on_disk = dir.and_then(|dir| {
-        let dir = dir.join("blackbox");
-        make_private_dir(&dir).ok()?;
-        Recorder::open(&dir, settings(), KINDS).ok()
-    });
-    let recorder = match on_disk {
-        Some(recorder) => recorder,
-        None => match Recorder::in_memory(settings(), KINDS) {
-            Ok(recorder) => recorder,
-            Err(_) => return Ok(None),
-        },
-    };
-    Ok(Some(Arc::new(recorder)))
+    if config.blackbox.bus_guard
+        && let Err(error) = install_bus_guard()
+    {
+        errors.push(format!("no bus guard: {error}"));
+    }
+    match Recorder::open(dir, config.blackbox.recorder.clone(), kinds) {
+        Ok(recorder) => Ok(Some(recorder)),
+        Err(error @ ng_blackbox::OpenError::KindName { .. }) => Err(bad_kinds(error)),
+        Err(error) => {
+            errors.push(told(&error));
+            Ok(None)
+        }
+    }
+}
+
+fn bad_kinds(error: ng_blackbox::OpenError) -> OpenError {
+    OpenError::Config(ConfigError::BlackboxKinds(error))
+}
+
+/// With what is behind it.
+fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn recover(

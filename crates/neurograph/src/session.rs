@@ -34,6 +34,8 @@ pub struct Session {
     cell: ReleaseCell,
     tracing: Option<SessionTracing>,
     lane: Option<Lane>,
+    /// Creates between two that the flight recorder is told of, where no sampler chooses them.
+    untraced_gap: u64,
     last_lsn: Lsn,
     logged: Logged,
     inner: Arc<Inner>,
@@ -90,9 +92,16 @@ impl Session {
             }
         });
         let lane = inner.blackbox.as_ref().map(|recorder| recorder.lane());
+        let untraced_gap = match (&tracing, &lane, inner.create_every.checked_sub(1)) {
+            (None, Some(_), Some(gap)) => u64::from(gap),
+            _ => u64::MAX,
+        };
+        if tracing.is_none() {
+            writer.stop_after(untraced_gap);
+        }
         let cell = inner.guardian.cell();
         let logged = inner.logged;
-        Session { writer, cell, tracing, lane, last_lsn: Lsn::NONE, logged, inner }
+        Session { writer, cell, tracing, lane, untraced_gap, last_lsn: Lsn::NONE, logged, inner }
     }
 
     /// Stores a token. A timestamp of 0 becomes the present second.
@@ -278,6 +287,7 @@ impl Session {
                 Ok(lsn) => {
                     pending.commit(token);
                     self.rearm(at_stop);
+                    self.note_untraced(at_stop, id, lsn);
                     let Some(lsn) = lsn else { return Ok(id) };
                     self.last_lsn = lsn;
                     return match self.reach(lsn, level) {
@@ -301,11 +311,19 @@ impl Session {
         if !at_stop {
             return;
         }
-        let gap = self.tracing.as_mut().map_or(u64::MAX, |tracing| {
+        let gap = self.tracing.as_mut().map_or(self.untraced_gap, |tracing| {
             tracing.gap = tracing.creates.gap();
             u64::from(tracing.gap)
         });
         self.writer.stop_after(gap);
+    }
+
+    /// Without tracing nothing is timed.
+    fn note_untraced(&mut self, at_stop: bool, id: TokenId, lsn: Option<Lsn>) {
+        if let (true, None, Some(lane)) = (at_stop, &self.tracing, &mut self.lane) {
+            let numbers = [id.to_u64(), lsn.map_or(0, Lsn::get), 0, 0];
+            lane.record(Event::numbers(TOKEN_CREATED, Severity::DEBUG, numbers));
+        }
     }
 
     /// New slots, with their credits, memory and ids.

@@ -47,6 +47,9 @@ pub struct Stats {
     pub spans: Option<ng_trace::CollectorStats>,
     /// The flight recorder's own figures, if there is one.
     pub blackbox: Option<ng_blackbox::BlackboxStats>,
+    /// Why the flight recorder is not on the disk, lacks a copy at a panic, or its guard, though these
+    /// were asked for. The store works without.
+    pub blackbox_error: Option<String>,
     /// The metrics registry's own figures.
     pub metrics: ng_metrics::RegistryStats,
 }

@@ -163,6 +163,11 @@ impl Store {
         }
     }
 
+    /// The flight recorder, for events of one's own and for a look at what it holds; `None` without one.
+    pub fn blackbox(&self) -> Option<&ng_blackbox::Recorder> {
+        self.inner.blackbox.as_deref()
+    }
+
     /// Where the flight recorder writes; `None` without one or in memory.
     pub fn blackbox_path(&self) -> Option<std::path::PathBuf> {
         self.inner.blackbox.as_ref().and_then(|recorder| recorder.path())

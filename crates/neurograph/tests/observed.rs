@@ -1,6 +1,6 @@
 //! What the store tells of itself: spans, metrics, the flight recorder.
 
-use neurograph::blackbox::Reader;
+use neurograph::blackbox::{Backing, Event, Fields, Kind, Reader, Severity};
 use neurograph::trace::{MemorySink, Reason, Status};
 use neurograph::{Config, Store, Token, TokenId};
 use std::time::Duration;
@@ -171,4 +171,70 @@ fn the_flight_recorder_of_a_closed_store_tells_its_story() {
     assert_eq!(count("WalReplayed"), 1, "{counts:?}");
     assert!(count("WalWritten") >= 1 && count("TokenCreated") > 100, "{counts:?}");
     assert_eq!(reader.summary().torn, 0);
+}
+
+#[test]
+fn a_store_whose_flight_recorder_has_no_place_on_the_disk_works_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("blackbox"), "a file in the way").unwrap();
+    let mut config = config();
+    config.blackbox.panic_hook = true;
+    config.blackbox.dump_dir = Some(dir.path().join("missing"));
+    let store = Store::open(dir.path(), config).unwrap();
+    store.session().create(&token(1)).unwrap();
+    let stats = store.stats();
+    assert_eq!(stats.blackbox.unwrap().backing, Backing::Anonymous);
+    let said = stats.blackbox_error.unwrap();
+    let (place, dump) = said.split_once("; ").unwrap();
+    assert!(place.contains("blackbox") && dump.contains("missing"), "{said}");
+    assert_eq!(store.blackbox_path(), None);
+    assert!(store.blackbox().unwrap().snapshot().unwrap().events().len() > 2);
+    store.close().unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), self::config()).unwrap();
+    assert_eq!(store.stats().blackbox_error, None);
+}
+
+#[test]
+fn without_tracing_one_create_in_so_many_is_recorded_and_none_if_none_is_wanted() {
+    for (every, expected) in [(1000, 12), (1, 12_500), (0, 0)] {
+        let mut config = config();
+        config.trace.enabled = false;
+        config.blackbox.create_every = every;
+        config.blackbox.recorder.events_per_lane = 16384;
+        let store = Store::builder(config).in_memory().unwrap();
+        let mut session = store.session();
+        let ids: Vec<_> = (0..12_500).map(|n| session.create(&token(n)).unwrap()).collect();
+        let reader = store.blackbox().unwrap().snapshot().unwrap();
+        let created = reader.events().filter(|event| event.name == Some("TokenCreated"));
+        let numbers = created.map(|event| match event.fields {
+            Fields::Numbers([id, ..]) => id,
+            _ => 0,
+        });
+        let told: Vec<u64> = numbers.collect();
+        assert_eq!(told.len(), expected, "one in {every}");
+        assert!(told.iter().all(|told| ids.iter().any(|id| id.to_u64() == *told)));
+    }
+}
+
+#[test]
+fn kinds_of_ones_own_stand_beside_the_stores_and_a_number_taken_twice_is_refused() {
+    const DEPLOYED: Kind = Kind::new(64);
+    let mut config = config();
+    config.blackbox.kinds = vec![(DEPLOYED, "Deployed")];
+    let store = Store::builder(config).in_memory().unwrap();
+    let recorder = store.blackbox().unwrap();
+    recorder.record(Event::text(DEPLOYED, Severity::INFO, "v2"));
+    let reader = recorder.snapshot().unwrap();
+    let event = reader.events().find(|event| event.kind == DEPLOYED).unwrap();
+    let Fields::Text(text) = event.fields else { panic!("{event:?}") };
+    assert_eq!((event.name, text.as_str()), (Some("Deployed"), "v2"));
+
+    let mut config = self::config();
+    config.blackbox.kinds = vec![(Kind::new(16), "Mine")];
+    let error = Store::builder(config).in_memory().unwrap_err();
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+    let said: Vec<_> = causes.map(|error| error.to_string()).collect();
+    assert!(said.iter().any(|text| text.contains("Mine")), "{said:?}");
 }

@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{error::OpenError, format};
+use crate::{error::OpenError, format, mutants};
 
 const LOCK: &str = "blackbox.lock";
 const CURRENT: &str = "blackbox-current.ngbb";
@@ -33,6 +33,9 @@ impl Directory {
     pub(crate) fn lock(dir: &Path) -> Result<Directory, OpenError> {
         let path = dir.join(LOCK);
         let lock = private_file(&path, false).map_err(failed("open", &path))?;
+        if mutants::on("blackbox-lock-not-taken") {
+            return Ok(Directory { path: dir.to_owned(), _lock: lock });
+        }
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Directory { path: dir.to_owned(), _lock: lock }),
             Err(Errno::WOULDBLOCK) => {
@@ -72,6 +75,10 @@ impl Directory {
         let current = self.current();
         let next = numbers.last().map_or(1, |last| last.saturating_add(1));
         let rotated = self.numbered(next);
+        if mutants::on("blackbox-old-overwritten") {
+            let new = self.path.join(NEW);
+            return fs::rename(&new, &current).map_err(failed("rename", &new)).map(|()| None);
+        }
         let previous = match fs::rename(&current, &rotated) {
             Ok(()) => {
                 numbers.push(next);
@@ -117,6 +124,9 @@ fn private_file(path: &Path, empty: bool) -> io::Result<File> {
 /// Written zeroes where the filesystem cannot reserve blocks. On copy-on-write filesystems neither
 /// keeps a later store from finding the disk full.
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    if mutants::on("blackbox-blocks-not-reserved") {
+        return file.set_len(bytes);
+    }
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeroes(file, bytes),

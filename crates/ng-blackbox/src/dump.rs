@@ -8,7 +8,7 @@ use std::io;
 use serde_json::json;
 
 use crate::{
-    event::Fields,
+    event::{Fields, Phase},
     reader::{Reader, Recorded},
 };
 
@@ -30,8 +30,9 @@ fn event_as_json(event: &Recorded<'_>) -> serde_json::Value {
     let (key, fields) = match &event.fields {
         Fields::Numbers(numbers) => ("numbers", json!(numbers)),
         Fields::Text(text) => ("text", json!(text.as_str())),
+        Fields::Unknown { shape, words } => ("unknown", json!({"shape": shape, "words": words})),
     };
-    json!({
+    let mut line = json!({
         "kind": event.kind.number(),
         "lane": event.lane,
         "name": event.name,
@@ -41,5 +42,11 @@ fn event_as_json(event: &Recorded<'_>) -> serde_json::Value {
         "thread": event.thread,
         "time_ns": event.time_ns,
         "wall_unix_ns": event.wall_unix_ns,
-    })
+    });
+    match event.phase {
+        Phase::Instant => {}
+        Phase::Begin => line["phase"] = "begin".into(),
+        Phase::End => line["phase"] = "end".into(),
+    }
+    line
 }

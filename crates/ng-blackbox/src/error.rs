@@ -104,13 +104,13 @@ pub enum ReadError {
         /// The checksum of the bytes before it.
         computed: u32,
     },
-    /// Written by a version of the format that this reader does not know.
+    /// Written in a major version of the format that this reader does not know.
     #[error("recording has format version {found}, this reader knows {supported}")]
     Version {
-        /// Version in the header.
-        found: u32,
-        /// Version known here.
-        supported: u32,
+        /// Major version in the header.
+        found: u16,
+        /// Major version known here.
+        supported: u16,
     },
     /// The header is whole but says something impossible.
     #[error("header field {field} at offset {offset} is {found}, expected {expected}")]

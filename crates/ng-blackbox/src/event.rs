@@ -105,6 +105,26 @@ pub enum Fields {
     Numbers([u64; 4]),
     /// Up to 32 bytes of text.
     Text(Text),
+    /// Of a shape that only a later version of the format knows: as it stands in the file.
+    Unknown {
+        /// The shape's number.
+        shape: u8,
+        /// What it carries, as words.
+        words: [u64; 4],
+    },
+}
+
+/// Whether an event is a moment, or one end of something that lasts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// A moment.
+    #[default]
+    Instant,
+    /// Something begins in this thread.
+    Begin,
+    /// What began last in this thread under the same kind ends.
+    End,
 }
 
 /// Up to 32 bytes of UTF-8 without an allocation.
@@ -172,6 +192,18 @@ impl Event {
         Event { kind, severity, shape: format::SHAPE_NUMBERS, words: numbers }
     }
 
+    /// The begin of something that lasts; ended by an [`Event::end`] of the same kind in the same
+    /// thread. A viewer shows a slice, and one that a crash left without its end shows what was
+    /// going on.
+    pub const fn begin(kind: Kind, severity: Severity, numbers: [u64; 4]) -> Event {
+        Event { kind, severity, shape: format::SHAPE_BEGIN, words: numbers }
+    }
+
+    /// The end of what [`Event::begin`] began.
+    pub const fn end(kind: Kind, severity: Severity, numbers: [u64; 4]) -> Event {
+        Event { kind, severity, shape: format::SHAPE_END, words: numbers }
+    }
+
     /// An event with a text, of which up to 32 bytes are kept, cut between two characters.
     pub fn text(kind: Kind, severity: Severity, text: &str) -> Event {
         Event::with_text(kind, severity, Text::start_of(text))
@@ -181,15 +213,8 @@ impl Event {
         Event { kind, severity, shape: text.len, words: format::pack_text(&text.bytes) }
     }
 
-    /// None if `shape` is neither a text's length nor the mark of numbers.
-    pub(crate) fn from_parts(
-        kind: Kind,
-        severity: Severity,
-        shape: u8,
-        words: [u64; 4],
-    ) -> Option<Event> {
-        let known = shape == format::SHAPE_NUMBERS || usize::from(shape) <= Text::BYTES_MAX;
-        known.then_some(Event { kind, severity, shape, words })
+    pub(crate) fn from_parts(kind: Kind, severity: Severity, shape: u8, words: [u64; 4]) -> Event {
+        Event { kind, severity, shape, words }
     }
 
     /// What it is about.
@@ -204,10 +229,24 @@ impl Event {
 
     /// What it carries.
     pub fn fields(&self) -> Fields {
-        if self.shape == format::SHAPE_NUMBERS {
-            return Fields::Numbers(self.words);
+        match self.shape {
+            format::SHAPE_NUMBERS | format::SHAPE_BEGIN | format::SHAPE_END => {
+                Fields::Numbers(self.words)
+            }
+            len if usize::from(len) <= Text::BYTES_MAX => {
+                Fields::Text(Text { bytes: format::unpack_text(&self.words), len })
+            }
+            shape => Fields::Unknown { shape, words: self.words },
         }
-        Fields::Text(Text { bytes: format::unpack_text(&self.words), len: self.shape })
+    }
+
+    /// Whether it is a moment, or one end of something that lasts.
+    pub const fn phase(&self) -> Phase {
+        match self.shape {
+            format::SHAPE_BEGIN => Phase::Begin,
+            format::SHAPE_END => Phase::End,
+            _ => Phase::Instant,
+        }
     }
 
     pub(crate) const fn shape(&self) -> u8 {
@@ -241,5 +280,12 @@ mod tests {
         let text = Event::text(Kind::CUSTOM, Severity::INFO, "0123456789abcdef0123456789abcdef+");
         let Fields::Text(kept) = text.fields() else { panic!("a text became numbers") };
         assert_eq!(kept.as_str(), "0123456789abcdef0123456789abcdef");
+        let (begin, end) = (Event::begin, Event::end);
+        for (make, phase) in [(begin as fn(_, _, _) -> _, Phase::Begin), (end, Phase::End)] {
+            let event: Event = make(Kind::CUSTOM, Severity::INFO, [1, 2, 3, 4]);
+            assert_eq!((event.fields(), event.phase()), (Fields::Numbers([1, 2, 3, 4]), phase));
+        }
+        let later = Event::from_parts(Kind::CUSTOM, Severity::INFO, 33, [5; 4]);
+        assert_eq!(later.fields(), Fields::Unknown { shape: 33, words: [5; 4] });
     }
 }

@@ -28,6 +28,8 @@
 #![cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
 
 #[cfg(not(all(test, loom)))]
+mod bus_guard;
+#[cfg(not(all(test, loom)))]
 mod clock;
 mod config;
 #[cfg(not(all(test, loom)))]
@@ -42,8 +44,10 @@ mod lane;
 mod loom_ring;
 #[cfg(not(all(test, loom)))]
 mod mapping;
+mod mutants;
 #[cfg(not(all(test, loom)))]
 mod panic_hook;
+mod perfetto;
 mod reader;
 #[cfg(not(all(test, loom)))]
 mod recorder;
@@ -51,18 +55,19 @@ mod ring;
 mod stats;
 mod sync;
 
+#[cfg(not(all(test, loom)))]
+pub use crate::{
+    bus_guard::install_bus_guard,
+    lane::Lane,
+    panic_hook::{PanicDump, PanicHookGuard, install_panic_hook, install_panic_hook_with_dump},
+    recorder::Recorder,
+};
 pub use crate::{
     config::RecorderConfig,
     error::{ConfigError, OpenError, ReadError},
-    event::{Event, Fields, Kind, Severity, Text},
+    event::{Event, Fields, Kind, Phase, Severity, Text},
     reader::{LaneSummary, Reader, Recorded, Summary},
     stats::{Backing, BlackboxStats},
-};
-#[cfg(not(all(test, loom)))]
-pub use crate::{
-    lane::Lane,
-    panic_hook::{PanicHookGuard, install_panic_hook},
-    recorder::Recorder,
 };
 
 #[doc = include_str!("../README.md")]

@@ -1,18 +1,28 @@
-//! Memory that outlives its process: a shared mapping of a file, or an anonymous one. All unsafe is here.
+//! Memory that outlives its process: a shared mapping of a file, or an anonymous one.
 //!
 //! A file that somebody else cuts while it is mapped ends the process with SIGBUS at the next store
-//! beyond the cut. The lock keeps other recorders away, nothing keeps `truncate` away.
+//! beyond the cut, unless the bus guard stands. The lock keeps other recorders away, nothing keeps
+//! `truncate` away.
 
-use std::{fs::File, io, ptr::NonNull};
+use std::{fs::File, io, os::fd::AsFd, ptr::NonNull};
 
 use rustix::mm::{self, MapFlags, MsyncFlags, ProtFlags};
 
-use crate::sync::AtomicU64;
+use crate::{
+    bus_guard::{self, Place},
+    format,
+    sync::{AtomicU64, Ordering},
+};
+
+/// What goes to a dump at a time: it stands on the stack of a thread that panics.
+const DUMP_WORDS: usize = 512;
 
 #[derive(Debug)]
 pub(crate) struct Mapping {
     base: NonNull<AtomicU64>,
     words: usize,
+    /// Where the bus guard knows it from; none for memory without a file.
+    place: Option<Place>,
 }
 
 // SAFETY: the mapping belongs to no thread: it is unmapped by `drop` alone, and `words` hands out
@@ -37,7 +47,9 @@ impl Mapping {
                 0,
             )?
         };
-        Mapping::new(base.cast(), bytes)
+        let mut mapping = Mapping::new(base.cast(), bytes)?;
+        mapping.place = bus_guard::watch(base.addr(), bytes);
+        Ok(mapping)
     }
 
     /// Zeroed memory of this process.
@@ -56,7 +68,7 @@ impl Mapping {
 
     fn new(base: *mut AtomicU64, bytes: usize) -> io::Result<Mapping> {
         let base = NonNull::new(base).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Mapping { base, words: bytes / size_of::<AtomicU64>() })
+        Ok(Mapping { base, words: bytes / size_of::<AtomicU64>(), place: None })
     }
 
     #[inline]
@@ -75,6 +87,28 @@ impl Mapping {
         Ok(())
     }
 
+    /// How many pages of the file were lost to it and are memory of this process since.
+    pub(crate) fn lost_pages(&self) -> u64 {
+        self.place.as_ref().map_or(0, Place::lost_pages)
+    }
+
+    /// Writes all of it, without an allocation.
+    pub(crate) fn write_to(&self, file: impl AsFd) -> io::Result<()> {
+        for words in self.words().chunks(DUMP_WORDS) {
+            let mut bytes = [0; DUMP_WORDS * size_of::<u64>()];
+            for (to, word) in bytes.chunks_exact_mut(size_of::<u64>()).zip(words) {
+                to.copy_from_slice(&format::bytes_of(word.load(Ordering::Acquire)));
+            }
+            let mut left = &bytes[..size_of_val(words)];
+            while !left.is_empty() {
+                let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, left))?;
+                left =
+                    left.get(written..).filter(|_| written > 0).ok_or(io::ErrorKind::WriteZero)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.words * size_of::<AtomicU64>()
     }
@@ -82,6 +116,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        // Before the range is anybody else's.
+        self.place = None;
         // SAFETY: `new` got this very range from the kernel, and `&mut self` proves that no slice
         // from `words` is left. It can fail only for a bad range, and then nothing is unmapped.
         let _ = unsafe { mm::munmap(self.base.as_ptr().cast(), self.bytes()) };

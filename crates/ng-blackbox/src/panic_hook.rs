@@ -1,19 +1,42 @@
-//! Records each panic of the process, then calls the hook that was there before.
+//! Records each panic of the process, dumps the recording at the first, then calls the hook that was there before.
 //!
 //! One hook serves all recorders. It takes no lock that it would have to wait for, and allocates
 //! nothing. A hook that somebody sets later, and that does not call ours, silences it.
 
-use std::{any::Any, panic};
+use std::{
+    any::Any,
+    ffi::CString,
+    fs, io,
+    os::fd::OwnedFd,
+    panic,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 
 use crate::{
     event::{Event, Kind, Severity, Text},
+    mutants,
     recorder::{Core, Recorder},
-    sync::{Arc, AtomicU64, Once, Ordering, RwLock, Weak, thread},
+    sync::{Arc, AtomicBool, AtomicU64, Once, Ordering, RwLock, Weak, thread},
 };
 
 static INSTALLED: Once = Once::new();
-static HOOKED: RwLock<Vec<(u64, Weak<Core>)>> = RwLock::new(Vec::new());
+static HOOKED: RwLock<Vec<Hooked>> = RwLock::new(Vec::new());
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+struct Hooked {
+    id: u64,
+    core: Weak<Core>,
+    dump: Option<Dump>,
+}
+
+/// A file to be made at the first panic; all that it needs is there before.
+struct Dump {
+    dir: OwnedFd,
+    name: CString,
+    begun: AtomicBool,
+}
 
 /// How often the hook looks again at a list that is being changed, before it gives up: each change
 /// is some hundred nanoseconds long.
@@ -32,20 +55,104 @@ pub struct PanicHookGuard {
 /// The hook does not keep the recorder alive. Several recorders may be hooked; each gets every panic.
 pub fn install_panic_hook(recorder: &Recorder) -> PanicHookGuard {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-    HOOKED.write().push((id, Arc::downgrade(recorder.core())));
+    install(Hooked { id, core: Arc::downgrade(recorder.core()), dump: None })
+}
+
+/// Where [`install_panic_hook_with_dump`] puts its files, and how many.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PanicDump {
+    /// A directory that exists.
+    pub dir: PathBuf,
+    /// How many dumps of earlier processes stay beside the new one; the oldest go when the hook is
+    /// installed. Unit: files. Default: 3.
+    pub keep_files: u32,
+}
+
+impl PanicDump {
+    /// Into `dir`, beside three earlier ones.
+    pub fn into_dir(dir: impl Into<PathBuf>) -> PanicDump {
+        PanicDump { dir: dir.into(), keep_files: 3 }
+    }
+}
+
+/// As [`install_panic_hook`], and the first panic also writes the whole recording as it is then to
+/// `blackbox-panic-<process>-<n>.ngbb`: what led to it is kept, however long the process goes on. It
+/// is the way to have a file at all from [`Recorder::in_memory`].
+///
+/// The panicking thread waits for that file, best effort; nothing is allocated. Errors: the directory
+/// cannot be opened or written to.
+pub fn install_panic_hook_with_dump(
+    recorder: &Recorder,
+    dump: &PanicDump,
+) -> io::Result<PanicHookGuard> {
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(&dump.dir, flags, Mode::empty())?;
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::accessat(&dir, ".", access, AtFlags::EACCESS)?;
+    forget_old_dumps(&dump.dir, dump.keep_files)?;
+    let name = CString::new(format!("{DUMP_START}{}-{id}{DUMP_END}", std::process::id()))?;
+    let dump = Some(Dump { dir, name, begun: AtomicBool::new(false) });
+    Ok(install(Hooked { id, core: Arc::downgrade(recorder.core()), dump }))
+}
+
+const DUMP_START: &str = "blackbox-panic-";
+const DUMP_END: &str = ".ngbb";
+
+fn forget_old_dumps(dir: &Path, keep: u32) -> io::Result<()> {
+    let mut dumps = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let ours = |name: &str| name.starts_with(DUMP_START) && name.ends_with(DUMP_END);
+        if name.to_str().is_some_and(ours) {
+            dumps.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    dumps.sort();
+    for (_, path) in &dumps[..dumps.len().saturating_sub(keep as usize)] {
+        // Best effort: what stays is tried again by the next process.
+        let _ = fs::remove_file(path);
+    }
+    Ok(())
+}
+
+fn install(hooked: Hooked) -> PanicHookGuard {
+    let id = hooked.id;
+    HOOKED.write().push(hooked);
     INSTALLED.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             record(info);
-            previous(info);
+            if !mutants::on("blackbox-hook-ends-the-chain") {
+                previous(info);
+            }
         }));
     });
     PanicHookGuard { id }
 }
 
+impl Dump {
+    /// Once: later panics find what led to the first one kept.
+    fn write(&self, core: &Core) {
+        if self.begun.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        // Best effort: there is nobody to tell in the middle of a panic.
+        let Ok(file) = rustix::fs::openat(&self.dir, self.name.as_c_str(), flags, mode) else {
+            return;
+        };
+        let _ = core.write_to(&file);
+        let _ = rustix::fs::fsync(&file);
+    }
+}
+
 impl Drop for PanicHookGuard {
     fn drop(&mut self) {
-        HOOKED.write().retain(|(id, _)| *id != self.id);
+        HOOKED.write().retain(|hooked| hooked.id != self.id);
     }
 }
 
@@ -67,11 +174,18 @@ fn record(info: &panic::PanicHookInfo<'_>) {
         Event::with_text(Kind::PANIC_PLACE, Severity::FATAL, place),
         Event::text(Kind::PANIC_THREAD, Severity::FATAL, name),
     ];
-    for (at, (_, core)) in hooked.iter().enumerate() {
+    if mutants::on("blackbox-hook-allocates") {
+        drop(name.to_owned());
+    }
+    for (at, Hooked { core, dump, .. }) in hooked.iter().enumerate() {
         // A recorder that was hooked twice has each panic once.
-        let first = !hooked[..at].iter().any(|(_, earlier)| earlier.ptr_eq(core));
-        if let Some(core) = core.upgrade().filter(|_| first) {
+        let first = !hooked[..at].iter().any(|earlier| earlier.core.ptr_eq(core));
+        let Some(core) = core.upgrade() else { continue };
+        if first {
             core.record_panic(events);
+        }
+        if let Some(dump) = dump {
+            dump.write(&core);
         }
     }
 }

@@ -7,8 +7,9 @@ use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 
 use crate::{
     error::ReadError,
-    event::{Fields, Kind, Severity},
+    event::{Fields, Kind, Phase, Severity},
     format::{self, EVENT_BYTES, Geometry, Header, Slot, Stamped},
+    mutants,
 };
 
 /// A recording, read whole into memory.
@@ -46,6 +47,8 @@ pub struct Recorded<'r> {
     pub name: Option<&'r str>,
     /// How bad it is.
     pub severity: Severity,
+    /// Whether it is a moment, or one end of something that lasts.
+    pub phase: Phase,
     /// What it carries.
     pub fields: Fields,
 }
@@ -54,6 +57,9 @@ pub struct Recorded<'r> {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Summary {
+    /// Version of the format it was written in: major, which this reader knows, and minor, of which
+    /// it may know less than its writer did.
+    pub format_version: (u16, u16),
     /// The process that wrote it.
     pub pid: u32,
     /// Wall time at open: nanoseconds since the Unix epoch.
@@ -155,6 +161,7 @@ impl Reader {
                 kind: event.kind(),
                 name: self.kind_name(event.kind()),
                 severity: event.severity(),
+                phase: event.phase(),
                 fields: event.fields(),
             }
         })
@@ -219,7 +226,9 @@ fn in_order_of_time(header: &Header, events: Vec<(u32, Stamped)>) -> Vec<Placed>
             (latest.1, Placed { lane, wall_unix_ns, stamped })
         })
         .collect();
-    keyed.sort_by_key(|(time_ns, placed)| (*time_ns, placed.lane, placed.stamped.seq));
+    if !mutants::on("blackbox-lanes-not-merged") {
+        keyed.sort_by_key(|(time_ns, placed)| (*time_ns, placed.lane, placed.stamped.seq));
+    }
     keyed.into_iter().map(|(_, placed)| placed).collect()
 }
 
@@ -252,6 +261,7 @@ fn summarize(file: &[u8], header: &Header, events: &[Placed], lanes: Vec<LaneSum
     let of_kind =
         |kind| events.iter().filter(move |placed| placed.stamped.event.kind() == kind).count();
     Summary {
+        format_version: (format::MAJOR, header.minor),
         pid: header.pid,
         started_unix_ns: header.started_unix_ns,
         started_monotonic_ns: header.started_monotonic_ns,

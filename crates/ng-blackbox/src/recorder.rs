@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     io,
+    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +17,7 @@ use crate::{
     format::{self, Geometry, Header, Stamped},
     lane::Lane,
     mapping::Mapping,
+    mutants,
     reader::Reader,
     ring::Ring,
     stats::{Backing, BlackboxStats},
@@ -139,7 +141,12 @@ impl Recorder {
             dropped_total: core.dropped.load(Ordering::Relaxed),
             shared_lanes_total: core.shared_lanes.load(Ordering::Relaxed),
             lanes_in_use: u64::from(core.geometry.lanes) - core.free.lock().len() as u64,
-            backing: self.directory.as_ref().map_or(Backing::Anonymous, |_| Backing::File),
+            backing: match (&self.directory, core.mapping.lost_pages()) {
+                (None, _) => Backing::Anonymous,
+                (Some(_), 0) => Backing::File,
+                (Some(_), _) => Backing::CutFile,
+            },
+            lost_pages: core.mapping.lost_pages(),
             previous_torn: self.previous_torn,
             ..BlackboxStats::default()
         };
@@ -190,6 +197,7 @@ impl Core {
         let clock = Clock::start();
         let anchor = clock.anchor();
         let header = Header {
+            minor: format::MINOR,
             geometry,
             pid: std::process::id(),
             started_unix_ns: anchor.unix_ns.saturating_sub(anchor.time_ns),
@@ -212,8 +220,7 @@ impl Core {
             shared_lanes: AtomicU64::new(0),
         };
         let Geometry { lanes, events_per_lane } = geometry;
-        let about =
-            [header.pid.into(), lanes.into(), events_per_lane.into(), format::VERSION.into()];
+        let about = [header.pid.into(), lanes.into(), events_per_lane.into(), format::MAJOR.into()];
         let started = Event::numbers(Kind::STARTED, Severity::INFO, about);
         core.record_many(format::CONTROL_RING, [started]);
         core.record_anchor();
@@ -241,7 +248,15 @@ impl Core {
         let _ = self.mapping.flush_start(self.geometry.ring_at(format::SHARED_RING));
     }
 
+    /// The whole recording as it is now, without an allocation.
+    pub(crate) fn write_to(&self, file: impl AsFd) -> io::Result<()> {
+        self.mapping.write_to(file)
+    }
+
     fn record_anchor(&self) {
+        if mutants::on("blackbox-no-anchors") {
+            return;
+        }
         let anchor = self.clock.anchor();
         let numbers = [anchor.unix_ns, anchor.monotonic_ns, 0, 0];
         let event = Event::numbers(Kind::ANCHOR, Severity::DEBUG, numbers);
@@ -288,6 +303,7 @@ impl Core {
     }
 
     pub(crate) fn give_back(&self, ring: Ring, next_seq: u64) {
+        let next_seq = if mutants::on("blackbox-lane-starts-over") { 1 } else { next_seq };
         self.free.lock().push_back(FreeLane { ring, next_seq });
     }
 }

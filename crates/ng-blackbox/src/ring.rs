@@ -5,6 +5,7 @@
 
 use crate::{
     format::{self, EVENT_WORDS, Geometry, Stamped},
+    mutants,
     sync::{AtomicU64, Ordering},
 };
 
@@ -66,7 +67,13 @@ impl Ring {
         let slot = self.slot(words, stamped.seq);
         let older = slot[0].load(Ordering::Relaxed);
         // One compare for both reasons: the mark of a slot in use is the greatest number.
-        let free = older < stamped.seq
+        if mutants::on("blackbox-claim-without-mark") {
+            self.fill(slot, stamped);
+            return true;
+        }
+        let newer = older < stamped.seq
+            || mutants::on("blackbox-lapped-overwrites") && older != format::SEQ_BUSY;
+        let free = newer
             && slot[0]
                 .compare_exchange(older, format::SEQ_BUSY, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok();
@@ -86,6 +93,9 @@ impl Ring {
     #[inline]
     fn fill(&self, slot: &[AtomicU64; EVENT_WORDS], stamped: &Stamped) {
         let encoded = format::encode_event(self.number, stamped);
+        if mutants::on("blackbox-sequence-first") {
+            slot[0].store(encoded[0], Ordering::Release);
+        }
         for (cell, word) in slot.iter().zip(encoded).skip(1) {
             cell.store(word, Ordering::Relaxed);
         }

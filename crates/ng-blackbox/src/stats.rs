@@ -9,6 +9,9 @@ pub enum Backing {
     Anonymous,
     /// A mapped file: there after a kill.
     File,
+    /// A mapped file that lost pages: somebody cut it, or a copy-on-write filesystem was full. What
+    /// is recorded into these is memory of this process only.
+    CutFile,
 }
 
 /// Read field by field: sums may miss events in flight. `_total` only grows, the others are levels.
@@ -29,6 +32,9 @@ pub struct BlackboxStats {
     pub lanes_in_use: u64,
     /// Where the ring lives.
     pub backing: Backing,
+    /// Pages that the file lost while it was mapped; see
+    /// [`install_bus_guard`](crate::install_bus_guard).
+    pub lost_pages: u64,
     /// Torn events found in the file of the run before, when this recorder was opened.
     pub previous_torn: u64,
 }

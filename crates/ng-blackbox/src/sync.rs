@@ -6,7 +6,11 @@
 #[cfg(all(test, loom))]
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(all(test, loom)))]
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+/// For what is on once and for all, which no model is about.
+#[cfg(mutants)]
+pub(crate) use std::sync::OnceLock;
 
 #[cfg(not(all(test, loom)))]
 pub(crate) use parking_lot::{Mutex, RwLock};

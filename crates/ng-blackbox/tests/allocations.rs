@@ -6,7 +6,7 @@ use std::{
     panic,
 };
 
-use ng_blackbox::{Event, Kind, Recorder, Severity, install_panic_hook};
+use ng_blackbox::{Event, Kind, PanicDump, Recorder, Severity, install_panic_hook_with_dump};
 
 mod rig;
 
@@ -50,7 +50,8 @@ fn recording_and_the_panic_hook_allocate_nothing() {
     // Ours stands between two hooks that read the counter.
     thread_local!(static AT: Cell<(u64, u64)> = const { Cell::new((0, 0)) });
     panic::set_hook(Box::new(|_| AT.set((AT.get().0, ALLOCATIONS.get()))));
-    let _hook = install_panic_hook(&recorder);
+    let dump = PanicDump::into_dir(dir.path());
+    let _hook = install_panic_hook_with_dump(&recorder, &dump).unwrap();
     let ours = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         AT.set((ALLOCATIONS.get(), 0));
@@ -63,4 +64,7 @@ fn recording_and_the_panic_hook_allocate_nothing() {
     }
     let _ = panic::take_hook();
     assert_eq!(recorder.snapshot().unwrap().summary().panics, 3);
+    let names = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name());
+    let dumps = names.filter(|name| name.to_string_lossy().starts_with("blackbox-panic-"));
+    assert_eq!(dumps.count(), 1, "the first panic wrote the dump");
 }

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ng_blackbox::{Event, Fields, Kind, Reader, Recorder, Severity, install_panic_hook};
+use ng_blackbox::{
+    Event, Fields, Kind, PanicDump, Reader, Recorder, Severity, install_panic_hook,
+    install_panic_hook_with_dump,
+};
 
 mod rig;
 
@@ -75,6 +78,18 @@ fn child() {
             assert!(fly.join().is_err());
             drop(hook);
             assert!(thread::spawn(|| panic!("unseen")).join().is_err());
+            std::process::abort();
+        }
+        "panic without a file" => {
+            let memory = Recorder::in_memory(rig::config(1, 64), &[(COUNT, "Counted")]).unwrap();
+            let mut dump = PanicDump::into_dir(&dir);
+            dump.keep_files = 1;
+            let _hook = install_panic_hook_with_dump(&memory, &dump).unwrap();
+            let mut lane = memory.lane();
+            (1..=100).for_each(|n| lane.record(counted(0, n)));
+            assert!(thread::spawn(|| panic!("first")).join().is_err());
+            (101..=300).for_each(|n| lane.record(counted(0, n)));
+            assert!(thread::spawn(|| panic!("second")).join().is_err());
             std::process::abort();
         }
         "hold the lock" => {
@@ -185,6 +200,32 @@ fn a_panic_in_a_thread_leaves_message_place_and_name_and_the_previous_hook_is_ca
     assert!(panics.iter().all(|event| event.severity == Severity::FATAL));
     assert_ne!(panics[0].thread, reader.summary().pid, "another thread than the main one");
     assert_eq!(reader.summary().panics, 1);
+}
+
+#[test]
+fn the_first_panic_dumps_a_recording_that_has_no_file_and_only_the_last_dumps_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let dumps = || -> Vec<PathBuf> {
+        let paths = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.to_string_lossy().contains("blackbox-panic-")).collect()
+    };
+    let mut seen: Vec<PathBuf> = Vec::new();
+    for run in 1..=3 {
+        let mut command = rig::child("panic without a file", dir.path());
+        let child = command.spawn().unwrap();
+        let pid = child.id();
+        assert!(!child.wait_with_output().unwrap().status.success());
+        let new: Vec<_> = dumps().into_iter().filter(|dump| !seen.contains(dump)).collect();
+        assert_eq!((new.len(), dumps().len()), (1, run.min(2)), "{:?}", dumps());
+        let reader = Reader::open(&new[0]).unwrap();
+        assert_eq!((reader.summary().pid, reader.summary().panics), (pid, 1));
+        let numbers = reader.events().filter(|e| e.kind == COUNT).map(|e| e.seq);
+        assert!(numbers.eq(37..=100), "what led to the first panic");
+        seen = dumps();
+    }
+    let missing = PanicDump::into_dir(dir.path().join("missing"));
+    let memory = Recorder::in_memory(rig::config(1, 64), &[]).unwrap();
+    assert!(install_panic_hook_with_dump(&memory, &missing).is_err());
 }
 
 #[test]

@@ -282,6 +282,21 @@ impl Running {
         Ok(())
     }
 
+    /// Waits for its first line, without a pause that would hide what comes right after it.
+    pub(super) fn until_line(&self, patience: Duration) -> Result<(), String> {
+        let begin = Instant::now();
+        while !lock(&self.heard).contains(&b'\n') {
+            if self.reader.as_ref().is_none_or(thread::JoinHandle::is_finished) {
+                return Err("the writer ended without a word".into());
+            }
+            if begin.elapsed() > patience {
+                return Err(format!("not a word in {patience:?}"));
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
     /// SIGKILL after `time`; the pipe is read to its end first, then the child is reaped.
     pub(super) fn killed_after(mut self, time: Duration) -> Result<(String, ExitStatus), String> {
         thread::sleep(time);

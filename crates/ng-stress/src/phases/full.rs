@@ -237,6 +237,7 @@ fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), F
     let bar = lab.progress.bar("full", "one part at a time, rounds", rounds as u64);
     let mut ratios = [const { Vec::new() }; ALONE.len()];
     let mut sums = Sums::default();
+    let mut events_min = u64::MAX;
     for round in 0..rounds {
         let mut baseline_ns = 0;
         let mut alone_ns = [0; ALONE.len()];
@@ -246,6 +247,9 @@ fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), F
                 Some(parts) => {
                     let run = runs::full(lab, *parts, threads, false)?;
                     alone_ns[place] = run.timing.elapsed_ns;
+                    if parts.blackbox {
+                        events_min = events_min.min(run.activity.blackbox_events);
+                    }
                     sums.full(&run);
                 }
                 None => {
@@ -261,6 +265,13 @@ fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), F
         bar.step();
     }
     sums.check("components", lab, checks);
+    // Each thread counts for itself.
+    let expected = (lab.plan.tokens / 1000).saturating_sub(threads as u64);
+    checks.that(
+        "components: the black box alone recorded one create in 1,000",
+        events_min >= expected,
+        format!("recorded {events_min}, expected {expected}"),
+    );
     let [guardian, wal, trace, metrics, blackbox, off] =
         ratios.map(|ratios| median(&ratios).unwrap_or(f64::MAX));
     Ok((Components { guardian, wal, trace, metrics, blackbox }, off))
