@@ -39,6 +39,7 @@
 
 #[cfg(not(all(test, loom)))]
 mod adaptive;
+mod bell;
 #[cfg(not(all(test, loom)))]
 mod bucket;
 mod clock;
@@ -51,10 +52,15 @@ mod id;
 #[cfg(not(all(test, loom)))]
 mod local;
 #[cfg(all(test, loom))]
+mod loom_bell;
+#[cfg(all(test, loom))]
 mod loom_ring;
+mod mutants;
 #[cfg(all(feature = "otel", not(all(test, loom))))]
 pub mod otel;
 mod ring;
+#[cfg(not(all(test, loom)))]
+mod rules;
 #[cfg(not(all(test, loom)))]
 mod sampler;
 #[cfg(not(all(test, loom)))]
