@@ -46,6 +46,8 @@ mod clock;
 #[cfg(not(all(test, loom)))]
 mod collector;
 mod config;
+#[cfg(not(all(test, loom)))]
+mod context;
 mod decision;
 mod error;
 mod id;
@@ -69,6 +71,8 @@ mod span;
 mod stats;
 mod sync;
 mod threshold;
+mod traceparent;
+mod tracestate;
 
 #[cfg(not(all(test, loom)))]
 pub use crate::{
@@ -81,15 +85,21 @@ pub use crate::{
 pub use crate::{
     clock::{Clock, Ticks},
     config::{CollectorConfig, SamplerConfig},
+    context::TraceContext,
     decision::{
         Decision, Odds, Outcome, Parent, Priority, Propagate, Reason, SampleContext, Sampled,
         Verdict,
     },
-    error::{ConfigError, FlushError, ParseIdError, ParseThresholdError, SinkError, StartError},
+    error::{
+        ConfigError, FlushError, ParseIdError, ParseThresholdError, ParseTraceParentError,
+        SinkError, StartError, TraceStateError,
+    },
     id::{SpanId, TraceId},
     span::{NameId, SPAN_ATTRIBUTES_MAX, SpanRecord, Status},
     stats::{CollectorStats, SamplerStats},
     threshold::{Randomness, Threshold},
+    traceparent::TraceParent,
+    tracestate::TraceState,
 };
 
 #[cfg(doctest)]

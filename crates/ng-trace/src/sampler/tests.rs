@@ -1,7 +1,7 @@
 //! The rules in their order, the buckets, and what is told to those further on. Time is given, not read, wherever it decides.
 
 use super::*;
-use crate::{Parent, Propagate, TraceId};
+use crate::{Parent, Propagate, TraceId, sync::thread};
 use std::time::Duration;
 
 const RANDOM: Randomness = Randomness::from_low_bits(u64::MAX);
@@ -348,7 +348,7 @@ fn bad_settings_change_nothing_while_good_ones_apply_at_once() {
 #[test]
 fn changes_made_one_by_one_at_once_by_many_threads_are_all_there() {
     let sampler = sampler(|_| {});
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..250 {
