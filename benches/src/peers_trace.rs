@@ -1,5 +1,6 @@
 //! Rows of other tracers, where the feature `peers` builds them: a span that is not sampled, and one that is.
 
+#[cfg(not(feature = "peers"))]
 use crate::row::Row;
 
 /// What every sampler here keeps where nothing is to be kept: one in a million. A rate of 0 is a case of its own in some.

@@ -3,7 +3,8 @@
 //!
 //! All samplers keep one in a million. `neurograph:slow_rule` has a latency rule besides, so each operation is timed and
 //! judged at its end; its floor is the loop with the two clock readings. `neurograph:2t` are two threads at once, each
-//! with its own countdown of the same sampler, in nanoseconds of one thread.
+//! with its own countdown of the same sampler, in nanoseconds of one thread; `floor:load_store:2t` says what two threads
+//! that share nothing cost each other on this machine.
 
 use std::{
     hint::black_box,
@@ -23,7 +24,9 @@ use crate::{
     subject::sample,
 };
 
-/// Single decisions draw a number each: a tenth of the operations are enough.
+/// A loop of half a nanosecond a turn goes round so often for each token, or a moment's noise would be all that is seen.
+const TURNS: u64 = 8;
+/// Single decisions draw a number each: a tenth of the tokens are enough.
 const PART: u64 = 10;
 const THREADS: usize = 2;
 
@@ -32,10 +35,11 @@ pub(crate) fn group() -> Group {
     let mut rows = vec![
         Row::new("neurograph", Kind::Ours, version, countdown),
         Row::new("neurograph:slow_rule", Kind::Ours, version, slow_rule),
-        Row::new("neurograph:2t", Kind::Ours, version, two_threads),
+        Row::new("neurograph:2t", Kind::Ours, version, countdown_two_threads),
         Row::new("neurograph:decide", Kind::Ours, version, decide),
         Row::new("floor:loop", Kind::Floor, "", bare_loop),
         Row::new("floor:load_store", Kind::Floor, "", load_store),
+        Row::new("floor:load_store:2t", Kind::Floor, "", load_store_two_threads),
         Row::new("floor:two_clocks", Kind::Floor, "", two_clocks),
     ];
     rows.extend(peers_trace::unsampled_rows());
@@ -80,11 +84,16 @@ fn few(kept: u64, operations: u64) -> Result<(), Failure> {
     Err(Failure::Check(format!("{kept} of {operations} were kept at one in a million")))
 }
 
+fn turns(work: &Work) -> u64 {
+    work.tokens * TURNS
+}
+
 fn countdown(work: &Work) -> Result<Sample, Failure> {
+    let (local, operations) = (sampler(false)?.local(), turns(work));
     let begin = Instant::now();
-    let kept = ask(sampler(false)?.local(), work.tokens);
-    let sample = sample(begin, work.tokens);
-    few(kept, work.tokens)?;
+    let kept = ask(local, operations);
+    let sample = sample(begin, operations);
+    few(kept, operations)?;
     Ok(sample)
 }
 
@@ -125,24 +134,53 @@ fn ask_timed(mut local: LocalSampler, sampler: &Sampler, clock: &Clock, operatio
     kept
 }
 
-fn two_threads(work: &Work) -> Result<Sample, Failure> {
-    let (sampler, start) = (sampler(false)?, Barrier::new(THREADS));
+/// Runs `timed` on two threads at once, each with its own of what `make` makes. The slower of the two counts.
+fn two_threads<T>(
+    work: &Work,
+    make: impl Fn() -> T + Sync,
+    timed: impl Fn(T, u64) -> u64 + Sync,
+) -> (Sample, u64) {
+    let (start, operations) = (Barrier::new(THREADS), turns(work));
     let sampled = thread::scope(|scope| {
         let threads = [(); THREADS].map(|()| {
             scope.spawn(|| {
-                let local = sampler.local();
+                let own = make();
                 start.wait();
                 let begin = Instant::now();
-                let kept = ask(local, work.tokens);
-                (sample(begin, work.tokens), kept)
+                let counted = timed(own, operations);
+                (sample(begin, operations), counted)
             })
         });
         threads.map(|thread| thread.join().expect("the loop does not panic"))
     });
     let elapsed_ns = sampled.iter().map(|(sample, _)| sample.elapsed_ns).max().unwrap_or_default();
-    few(sampled.iter().map(|(_, kept)| kept).sum(), work.tokens * THREADS as u64)?;
-    Ok(Sample { elapsed_ns, operations: work.tokens })
+    let counted = sampled.iter().map(|(_, counted)| counted).sum();
+    (Sample { elapsed_ns, operations }, counted)
 }
+
+fn countdown_two_threads(work: &Work) -> Result<Sample, Failure> {
+    let sampler = sampler(false)?;
+    let (sample, kept) = two_threads(work, || sampler.local(), ask);
+    few(kept, turns(work) * THREADS as u64)?;
+    Ok(sample)
+}
+
+fn load_store_two_threads(work: &Work) -> Result<Sample, Failure> {
+    let add = |cell: Box<CachePadded>, operations| {
+        load_and_store(&cell.0, operations);
+        cell.0.load(Relaxed)
+    };
+    let (sample, counted) = two_threads(work, Box::default, add);
+    if counted != turns(work) * THREADS as u64 {
+        return Err(Failure::Check("floor:load_store:2t lost an addition".into()));
+    }
+    Ok(sample)
+}
+
+/// A cell with its cache lines for itself.
+#[derive(Default)]
+#[repr(align(128))]
+struct CachePadded(AtomicU64);
 
 fn decide(work: &Work) -> Result<Sample, Failure> {
     let (sampler, operations) = (sampler(false)?, (work.tokens / PART).max(1));
@@ -159,8 +197,8 @@ fn decide(work: &Work) -> Result<Sample, Failure> {
 
 fn bare_loop(work: &Work) -> Result<Sample, Failure> {
     let begin = Instant::now();
-    loop_only(work.tokens);
-    Ok(sample(begin, work.tokens))
+    loop_only(turns(work));
+    Ok(sample(begin, turns(work)))
 }
 
 #[inline(never)]
@@ -171,11 +209,11 @@ fn loop_only(operations: u64) {
 }
 
 fn load_store(work: &Work) -> Result<Sample, Failure> {
-    let cell = AtomicU64::new(0);
+    let cell = Box::<CachePadded>::default();
     let begin = Instant::now();
-    load_and_store(&cell, work.tokens);
-    let sample = sample(begin, work.tokens);
-    if cell.into_inner() != work.tokens {
+    load_and_store(&cell.0, turns(work));
+    let sample = sample(begin, turns(work));
+    if cell.0.into_inner() != turns(work) {
         return Err(Failure::Check("floor:load_store lost an addition".into()));
     }
     Ok(sample)

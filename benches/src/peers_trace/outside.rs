@@ -101,7 +101,7 @@ fn otel_row(name: &'static str, sampler: Sampler, sampled: bool) -> Row {
         let before = COUNTED.load(Relaxed);
         let begin = Instant::now();
         for _ in 0..operations {
-            black_box(tracer.start("bench")); // dropped, which ends it
+            drop(black_box(tracer.start("bench"))); // which ends it
         }
         let sample = sample(begin, operations);
         expect(name, COUNTED.load(Relaxed) - before, operations, sampled)?;
@@ -157,7 +157,7 @@ fn fastrace_row(name: &'static str, sampled: bool) -> Row {
             for number in 0..stretch {
                 let trace_id = TraceId(u128::from(done + number + 1));
                 let context = SpanContext::new(trace_id, SpanId::default()).sampled(sampled);
-                black_box(Span::root("bench", context)); // dropped, which ends it
+                drop(black_box(Span::root("bench", context))); // which ends it
             }
             elapsed += begin.elapsed();
             if sampled {

@@ -27,7 +27,7 @@ const TRACESTATE: &str = "tracestate";
 /// let decision = sampler.decide(&caller.sample_context());
 /// let told = caller.child(&decision, SpanId::new(7).unwrap());
 /// assert!(told.parent.sampled);
-/// assert_eq!(told.state.as_str(), "vendor=1,ot=p:1", "that id is not kept at th:8");
+/// assert_eq!(told.state.as_str(), "ot=p:1,vendor=1", "that id is not kept at th:8");
 /// # Ok::<(), ng_trace::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! Sampling that costs nothing until it records, and a per-thread span ring with a drain.
 //!
 //! A [`Sampler`] decides; a [`LocalSampler`] does so for a loop by counting down to the next
-//! sampled operation; a [`SpanRecorder`] puts finished spans into a ring of its thread; a
+//! sampled operation; a [`TraceContext`] reads and writes the headers of a trace; a [`SpanRecorder`] puts finished spans into a ring of its thread; a
 //! [`Collector`] carries them to a [`Sink`] on a thread of its own. Each is useful without the
 //! others.
 //!
@@ -78,6 +78,7 @@ mod tracestate;
 pub use crate::{
     adaptive::ControlInput,
     collector::{Collector, SpanRecorder},
+    context::TraceContext,
     local::LocalSampler,
     sampler::Sampler,
     sink::{CountingSink, FinishedSpan, MemorySink, Sink},
@@ -85,7 +86,6 @@ pub use crate::{
 pub use crate::{
     clock::{Clock, Ticks},
     config::{CollectorConfig, SamplerConfig},
-    context::TraceContext,
     decision::{
         Decision, Odds, Outcome, Parent, Priority, Propagate, Reason, SampleContext, Sampled,
         Verdict,
