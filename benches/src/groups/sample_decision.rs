@@ -65,7 +65,10 @@ pub(crate) fn group() -> Group {
         at_least("P6:otel", "opentelemetry_sdk", 20.0, 50.0),
     ];
     let title = "Learn that an operation is not sampled";
-    Group::in_memory("sample_decision", title, rows, bars)
+    let note = "P6:2t means something only where floor:load_store:2t is near floor:load_store: two threads that share \
+                nothing slow each other down where the machine's cores are two halves of one.";
+    let notes = Box::new(move || vec![note.to_owned()]);
+    Group { notes, ..Group::in_memory("sample_decision", title, rows, bars) }
 }
 
 fn sampler(slow_rule: bool) -> Result<Arc<Sampler>, Failure> {
