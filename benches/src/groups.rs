@@ -11,6 +11,8 @@ mod iterate;
 mod log_bytes;
 mod scrape;
 mod record;
+mod sample_decision;
+mod span;
 mod wal_append;
 mod wal_durable;
 mod wal_queue;
@@ -39,13 +41,15 @@ pub(crate) fn all() -> Vec<Group> {
         scrape::pages(),
         scrape::beside_writers(),
         record::group(),
+        sample_decision::group(),
+        span::group(),
     ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::{On, Work};
+    use crate::row::{LESS, On, Work};
 
     #[test]
     fn every_row_of_every_group_does_what_it_is_timed_for() {
@@ -64,9 +68,11 @@ mod tests {
     fn each_bar_compares_rows_of_its_group_or_peers() {
         let arenas = ["slotmap", "slotmap+thp", "sharded-slab"];
         let logs = ["okaywal", "raft-engine", "commitlog", "ArrayQueue"];
-        let peers = [&arenas[..], &logs].concat();
+        let tracers = ["opentelemetry_sdk", "fastrace"];
+        let peers = [&arenas[..], &logs, &tracers].concat();
         for group in all() {
-            for name in group.bars.iter().flat_map(|bar| [bar.over, bar.under]) {
+            let names = group.bars.iter().flat_map(|bar| [bar.over, bar.under]);
+            for name in names.flat_map(|name| name.split(LESS)) {
                 let known = group.rows.iter().any(|row| row.name == name);
                 assert!(known || peers.contains(&name), "{} {name}", group.id);
             }

@@ -12,6 +12,7 @@ mod machine;
 mod mapping;
 mod payload;
 mod peers;
+mod peers_trace;
 mod peers_wal;
 mod report;
 mod rounds;

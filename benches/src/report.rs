@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     machine::{self, Machine},
-    row::{Bar, Failure, Kind, On, RECORDS_TO_JUDGE, Side, TOKENS_TO_JUDGE, Work},
+    row::{Bar, Failure, Kind, LESS, On, RECORDS_TO_JUDGE, Side, TOKENS_TO_JUDGE, Work},
 };
 
 #[derive(Debug, Serialize)]
@@ -162,6 +162,14 @@ impl GroupReport {
         (!told.is_empty()).then(|| format!("Of each peer's two heaps: {}.", told.join("; ")))
     }
 
+    /// The median of a row, or what one takes beyond another.
+    fn figure_of(&self, name: &str) -> Option<f64> {
+        match name.split_once(LESS) {
+            Some((row, floor)) => Some(self.median(row)? - self.median(floor)?),
+            None => self.median(name),
+        }
+    }
+
     fn median(&self, name: &str) -> Option<f64> {
         self.rows.iter().find(|row| row.name == name)?.median
     }
@@ -169,7 +177,8 @@ impl GroupReport {
     fn bars(&self, work: &Work) -> impl Iterator<Item = BarReport> {
         let doubt = self.doubt(work);
         self.bars.iter().map(move |&Bar { id, over, under, side, bar, goal }| {
-            let value = self.median(over).zip(self.median(under)).map(|(over, under)| over / under);
+            let value =
+                self.figure_of(over).zip(self.median(under)).map(|(over, under)| over / under);
             let not_judged = if value.is_none() { Some("not measured") } else { doubt };
             let pass = value.filter(|_| not_judged.is_none()).map(|value| match side {
                 Side::AtMost => value <= bar,
@@ -210,6 +219,14 @@ impl BarReport {
             Some(false) => "missed",
             None => self.not_judged.unwrap_or_default(),
         }
+    }
+
+    /// `create ÷ floor`.
+    fn ratio(&self) -> String {
+        if self.over.contains(LESS) {
+            return format!("({}) ÷ {}", self.over, self.under);
+        }
+        format!("{} ÷ {}", self.over, self.under)
     }
 
     /// `≤ 1.35`.
@@ -285,6 +302,19 @@ mod tests {
         assert_eq!(group.doubt(&in_memory), Some("not judged: no disk behind the files"));
         group.on = On::Memory;
         assert_eq!(group.doubt(&Work { tokens: TOKENS_TO_JUDGE, ..in_memory }), None);
+    }
+
+    #[test]
+    fn a_bar_may_judge_what_a_row_takes_beyond_its_floor() {
+        let mut report = report(6.5, TOKENS_TO_JUDGE);
+        let group = &mut report.groups[0];
+        group.bars[0].over = "ours - floor<x>";
+        let work = Work { tokens: TOKENS_TO_JUDGE, ..Work::small() };
+        let bar = group.bars(&work).next().unwrap();
+        assert_eq!((bar.value, bar.pass), (Some((6.5 - 4.0) / 4.0), Some(true)));
+        assert_eq!(bar.ratio(), "(ours - floor<x>) ÷ floor<x>");
+        group.bars[0].over = "ours - nothing";
+        assert_eq!(group.bars(&work).next().unwrap().value, None);
     }
 
     #[test]

@@ -132,7 +132,10 @@ pub(crate) enum On {
     Disk,
 }
 
-/// A ratio of two rows' medians and what it must reach.
+/// Between two rows in a bar's `over`: what the first takes beyond the second.
+pub(crate) const LESS: &str = " - ";
+
+/// A ratio of two rows' medians and what it must reach. `over` may be two rows with [`LESS`] between.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bar {
     pub(crate) id: &'static str,

@@ -32,7 +32,7 @@ pub(super) fn page(report: &Report) -> String {
     page.push_str("| bar | ratio | value | bar | goal | |\n|---|---|---:|---:|---:|---|\n");
     for bar in &report.bars {
         let (value, limit) = (figure(bar.value), bar.limit());
-        let ratio = format!("{} ÷ {}", bar.over, bar.under);
+        let ratio = bar.ratio();
         line(
             &mut page,
             format_args!(

@@ -520,7 +520,11 @@ impl Session {
             outcome = outcome.of_kept();
         }
         if let Some(kept) = tracing.sampler.decide_end(&outcome).or(sampled) {
-            let trace_id = tracing.creates.new_trace_id(kept);
+            // By what the head said: then the ids of all spans agree with it, whatever the end keeps.
+            let trace_id = match sampled {
+                Some(head) => tracing.creates.new_trace_id(head),
+                None => tracing.creates.new_unsampled_trace_id(),
+            };
             let span_id = tracing.creates.new_span_id();
             let name = match operation {
                 Operation::Create => tracing.names.create,

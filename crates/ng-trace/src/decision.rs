@@ -1,4 +1,4 @@
-//! The words of a decision: what is known of an operation, and what was made of it. Plain values; the rules are the sampler's.
+//! The words of a decision: what is known of an operation, and what was made of it. Plain values; the rules are in `rules.rs`.
 
 use crate::{
     id::TraceId,
@@ -147,6 +147,9 @@ pub struct Parent {
     pub trace_id: TraceId,
     /// The caller's sampled flag.
     pub sampled: bool,
+    /// The caller's random flag: its trace id is known to be random. Without it the id is presumed
+    /// to be so, as OpenTelemetry has it, and that is counted.
+    pub random: bool,
     /// The caller's `th`, if it sent a valid one.
     pub threshold: Option<Threshold>,
     /// The caller's `rv`, if it sent a valid one; otherwise the trace id decides.
@@ -154,9 +157,9 @@ pub struct Parent {
 }
 
 impl Parent {
-    /// A caller without tracestate.
+    /// A caller without tracestate, whose trace id is random.
     pub const fn new(trace_id: TraceId, sampled: bool) -> Self {
-        Self { trace_id, sampled, threshold: None, explicit_randomness: None }
+        Self { trace_id, sampled, random: true, threshold: None, explicit_randomness: None }
     }
 
     /// The 56 bits that decide about this trace.
@@ -175,6 +178,17 @@ pub enum Priority {
     Normal,
     /// A tenth of the rate.
     Low,
+}
+
+impl Priority {
+    /// What the rate is multiplied by.
+    pub const fn factor(self) -> f64 {
+        match self {
+            Self::High => 10.0,
+            Self::Normal => 1.0,
+            Self::Low => 0.1,
+        }
+    }
 }
 
 /// What is known of an operation when it begins. Take the default and assign.
@@ -210,6 +224,11 @@ impl SampleContext {
     /// Gives it a rate of its own.
     pub fn with_custom_rate(self, rate: f64) -> Self {
         Self { custom_rate: Some(rate), ..self }
+    }
+
+    /// The custom rate, if it is a share.
+    pub(crate) fn usable_custom_rate(&self) -> Option<f64> {
+        self.custom_rate.filter(|rate| (0.0..=1.0).contains(rate))
     }
 
     /// Gives it a priority.
@@ -252,8 +271,11 @@ pub struct Decision {
     pub verdict: Verdict,
     /// The rule that decided.
     pub reason: Reason,
-    /// With which odds one like it is kept.
+    /// With which odds one like it is kept. [`Odds::UNKNOWN`] if this one is not.
     pub odds: Odds,
+    /// The threshold that the trace's randomness was compared with, kept or not; `None` if none
+    /// was, or if the rate is 0.
+    pub threshold: Option<Threshold>,
     /// What to tell those whom the operation calls.
     pub propagate: Propagate,
     /// The 56 bits that were compared with the threshold. A trace that begins here must carry

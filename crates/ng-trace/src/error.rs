@@ -110,3 +110,57 @@ pub enum ParseThresholdError {
         offset: usize,
     },
 }
+
+/// A text is not a `traceparent` that we can go on with: begin a new trace.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseTraceParentError {
+    /// Fewer than 55 bytes; or more, in version 00.
+    #[error("a traceparent of 55 bytes has {found}")]
+    Length {
+        /// Bytes found, without the spaces around them.
+        found: usize,
+    },
+    /// Version `ff`, which W3C forbids.
+    #[error("the version is ff")]
+    Version,
+    /// Not a lower-case hexadecimal digit.
+    #[error("byte {offset} is not a lower-case hexadecimal digit")]
+    Digit {
+        /// Bytes before the bad one.
+        offset: usize,
+    },
+    /// Not a dash between two fields.
+    #[error("byte {offset} is not a dash")]
+    Separator {
+        /// Bytes before the bad one.
+        offset: usize,
+    },
+    /// The trace id is zero, which means "no trace".
+    #[error("the trace id must not be zero")]
+    ZeroTraceId,
+    /// The parent id is zero, which means "no span".
+    #[error("the parent id must not be zero")]
+    ZeroParentId,
+}
+
+/// A text is no member, or no list, of a `tracestate`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TraceStateError {
+    /// More than 32.
+    #[error("the list has more than 32 members")]
+    TooManyMembers,
+    /// No key, or one with a character that it must not have.
+    #[error("member {index} has no key that can be used")]
+    Key {
+        /// Members before the bad one, empty ones not counted.
+        index: usize,
+    },
+    /// No value, or one with a character that it must not have.
+    #[error("member {index} has no value that can be used")]
+    Value {
+        /// Members before the bad one, empty ones not counted.
+        index: usize,
+    },
+}

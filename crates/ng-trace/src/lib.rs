@@ -1,7 +1,7 @@
 //! Sampling that costs nothing until it records, and a per-thread span ring with a drain.
 //!
 //! A [`Sampler`] decides; a [`LocalSampler`] does so for a loop by counting down to the next
-//! sampled operation; a [`SpanRecorder`] puts finished spans into a ring of its thread; a
+//! sampled operation; a [`TraceContext`] reads and writes the headers of a trace; a [`SpanRecorder`] puts finished spans into a ring of its thread; a
 //! [`Collector`] carries them to a [`Sink`] on a thread of its own. Each is useful without the
 //! others.
 //!
@@ -39,22 +39,30 @@
 
 #[cfg(not(all(test, loom)))]
 mod adaptive;
+mod bell;
 #[cfg(not(all(test, loom)))]
 mod bucket;
 mod clock;
 #[cfg(not(all(test, loom)))]
 mod collector;
 mod config;
+#[cfg(not(all(test, loom)))]
+mod context;
 mod decision;
 mod error;
 mod id;
 #[cfg(not(all(test, loom)))]
 mod local;
 #[cfg(all(test, loom))]
+mod loom_bell;
+#[cfg(all(test, loom))]
 mod loom_ring;
+mod mutants;
 #[cfg(all(feature = "otel", not(all(test, loom))))]
 pub mod otel;
 mod ring;
+#[cfg(not(all(test, loom)))]
+mod rules;
 #[cfg(not(all(test, loom)))]
 mod sampler;
 #[cfg(not(all(test, loom)))]
@@ -63,11 +71,14 @@ mod span;
 mod stats;
 mod sync;
 mod threshold;
+mod traceparent;
+mod tracestate;
 
 #[cfg(not(all(test, loom)))]
 pub use crate::{
     adaptive::ControlInput,
     collector::{Collector, SpanRecorder},
+    context::TraceContext,
     local::LocalSampler,
     sampler::Sampler,
     sink::{CountingSink, FinishedSpan, MemorySink, Sink},
@@ -79,11 +90,16 @@ pub use crate::{
         Decision, Odds, Outcome, Parent, Priority, Propagate, Reason, SampleContext, Sampled,
         Verdict,
     },
-    error::{ConfigError, FlushError, ParseIdError, ParseThresholdError, SinkError, StartError},
+    error::{
+        ConfigError, FlushError, ParseIdError, ParseThresholdError, ParseTraceParentError,
+        SinkError, StartError, TraceStateError,
+    },
     id::{SpanId, TraceId},
     span::{NameId, SPAN_ATTRIBUTES_MAX, SpanRecord, Status},
     stats::{CollectorStats, SamplerStats},
     threshold::{Randomness, Threshold},
+    traceparent::TraceParent,
+    tracestate::TraceState,
 };
 
 #[cfg(doctest)]

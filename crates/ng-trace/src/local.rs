@@ -1,12 +1,21 @@
 //! One thread's countdown to its next sampled operation. Draws once per sampled operation instead of once per operation; the chosen ones are the same Bernoulli process.
 //!
 //! The gap is geometric, so it has no memory: it may be cut at any point and drawn again. It is
-//! cut at 4096 operations, where the rate in force is looked at again, and whenever the owner asks.
-//! The first gap is drawn like any other; a sampled first operation would favour short threads.
+//! cut at 4096 operations, so that the counts stay fresh, and whenever the bell rings, which it
+//! does at each change of what is in force: the next operation, however late, draws by the new
+//! rate. The first gap is drawn like any other; a sampled first operation would favour short
+//! threads.
+//!
+//! Operations of different rates share one countdown by thinning: it runs at the highest rate,
+//! and at a stop the trace's randomness is drawn among those which that rate keeps. The operation
+//! is sampled if its own threshold keeps it too, so that threshold is what its `th` may say.
 
 use crate::{
-    decision::{Reason, Sampled},
+    bell::Bell,
+    decision::{Priority, Sampled},
     id::{SpanId, TraceId},
+    mutants,
+    rules::Rules,
     sampler::Sampler,
     sync::{
         Arc,
@@ -16,8 +25,8 @@ use crate::{
 };
 use crossbeam_utils::CachePadded;
 
-/// Operations after which the rate in force is looked at again.
-const CHUNK_OPS: u32 = 4096;
+/// Operations after which a countdown that found nothing counts them and draws again.
+const CHUNK_OPS: u64 = 4096;
 
 /// Chooses operations of one thread. `Send`; made by [`Sampler::local`].
 ///
@@ -27,29 +36,44 @@ const CHUNK_OPS: u32 = 4096;
 /// choose alike and may be mixed.
 #[derive(Debug)]
 pub struct LocalSampler {
-    /// Operations that may still run without asking.
-    left: u32,
-    /// What `left` was when it was drawn, less what has been counted since.
-    uncounted_from: u32,
-    /// Whether the operation after `left` is sampled; if not, it only ends the chunk.
-    stop_is_sampled: bool,
-    reason: Reason,
+    /// Number of the operation that comes next, from 1. Apart from the rest, of which only cold
+    /// calls take the address: so a loop can hold this in a register.
+    position: u64,
+    shared: Arc<CachePadded<LocalShared>>,
+    countdown: Countdown,
+}
+
+/// What the cold paths work on.
+#[derive(Debug)]
+struct Countdown {
+    /// The operation at which the run ends.
+    stop: u64,
+    /// Whether that one is chosen; if not, it only ends the chunk.
+    stop_is_chosen: bool,
+    /// Operations below this one are counted.
+    counted_to: u64,
+    /// Highest factor on the rate that an operation may come with.
+    factor_max: f64,
+    /// What was in force when the stop was drawn.
+    rules: Rules,
+    /// Of the highest factor.
     threshold: Option<Threshold>,
     /// -1 / ln(1 - rate): turns an exponential draw into a gap. Infinite if nothing is kept.
     gap_scale: f64,
     rng: fastrand::Rng,
-    counts: Arc<CachePadded<LocalCounts>>,
+    shared: Arc<CachePadded<LocalShared>>,
     sampler: Arc<Sampler>,
 }
 
-/// Written by the owner alone, read at any time.
-#[derive(Debug, Default)]
-pub(crate) struct LocalCounts {
+/// What others see of a countdown. The counts are written by the owner alone.
+#[derive(Debug)]
+pub(crate) struct LocalShared {
+    pub(crate) bell: Bell,
     pub(crate) recorded: AtomicU64,
     pub(crate) skipped: AtomicU64,
 }
 
-impl LocalCounts {
+impl LocalShared {
     /// A plain add: nobody else writes.
     fn add(cell: &AtomicU64, count: u64) {
         cell.store(cell.load(Relaxed) + count, Relaxed);
@@ -57,25 +81,37 @@ impl LocalCounts {
 }
 
 impl LocalSampler {
-    pub(crate) fn new(sampler: Arc<Sampler>, rng: fastrand::Rng) -> Self {
-        let counts = Arc::new(CachePadded::<LocalCounts>::default());
-        sampler.register(Arc::clone(&counts));
-        let mut local = Self {
-            left: 0,
-            uncounted_from: 0,
-            stop_is_sampled: false,
-            reason: sampler.rate_reason(),
+    pub(crate) fn new(sampler: Arc<Sampler>, rng: fastrand::Rng, factor_max: f64) -> Self {
+        let shared = Arc::new(CachePadded::new(LocalShared {
+            bell: Bell::new(),
+            recorded: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+        }));
+        sampler.register(Arc::clone(&shared));
+        let mut countdown = Countdown {
+            stop: 0,
+            stop_is_chosen: false,
+            counted_to: 1,
+            factor_max,
+            rules: sampler.rules(),
             threshold: None,
             gap_scale: f64::INFINITY,
             rng,
-            counts,
+            shared: Arc::clone(&shared),
             sampler,
         };
-        local.draw();
-        local
+        countdown.look();
+        countdown.draw(1);
+        countdown.arm(1);
+        if mutants::on("trace-first-operation-sampled") {
+            (countdown.stop, countdown.stop_is_chosen) = (1, true);
+            let _ = shared.bell.arm(1);
+        }
+        Self { position: 1, shared, countdown }
     }
 
-    /// Whether the operation that begins now is sampled. Between stops: one compare and one decrement.
+    /// Whether the operation that begins now is sampled. Between stops: one load, one compare, one
+    /// increment.
     // Named as the contract has it; an endless answer is no iterator.
     #[allow(clippy::should_implement_trait)]
     #[inline(always)]
@@ -86,102 +122,180 @@ impl LocalSampler {
     /// The same, with what is to be written into the span.
     #[inline(always)]
     pub fn arrive(&mut self) -> Option<Sampled> {
-        if self.left > 0 {
-            self.left -= 1;
+        self.arrive_at(1.0)
+    }
+
+    /// The same for an operation that its caller gave a priority, if the countdown was made by
+    /// [`Sampler::local_with_priorities`]; without, a high one counts as normal.
+    #[inline(always)]
+    pub fn arrive_with(&mut self, priority: Priority) -> Option<Sampled> {
+        self.arrive_at(priority.factor())
+    }
+
+    /// The same for an operation whose rate is `factor` times the rate in force, held within
+    /// `min_rate` and `max_rate` as priorities are, and by the highest factor that this countdown
+    /// was [made for](Sampler::local_up_to).
+    #[inline(always)]
+    pub fn arrive_at(&mut self, factor: f64) -> Option<Sampled> {
+        let position = self.position;
+        self.position = position + 1;
+        if position < self.shared.bell.limit() {
             return None;
         }
-        self.stop()
+        self.countdown.at_limit(position, factor)
     }
 
     /// Operations that may run unsampled before the next look; 0: `arrive` is due for the very next.
     #[inline(always)]
     pub fn gap(&self) -> u32 {
-        self.left
+        self.shared.bell.limit().saturating_sub(self.position) as u32
     }
 
-    /// `ops` operations were run without asking: at most [`gap`](Self::gap), or they would not
-    /// have been free; what exceeds it is not counted.
+    /// `ops` operations were run without asking: at most what [`gap`](Self::gap) allowed, or they
+    /// would not have been free; what exceeds it is not counted.
     #[inline(always)]
     pub fn advance(&mut self, ops: u32) {
-        debug_assert!(ops <= self.left, "advanced {ops} of {}", self.left);
-        self.left = self.left.saturating_sub(ops);
+        let left = self.countdown.stop - self.position;
+        debug_assert!(u64::from(ops) <= left, "advanced {ops} of {left}");
+        self.position += u64::from(ops).min(left);
     }
 
-    /// Obeys a changed rate now instead of at the next stop, and brings the counts up to date.
-    /// Cheap; for an owner that was told of a change. Read [`gap`](Self::gap) again afterwards.
+    /// Obeys a changed rate now instead of at the next operation, and brings the counts up to date.
+    /// Cheap; for an owner that schedules and was told of a change. Read [`gap`](Self::gap) again
+    /// afterwards.
     pub fn refresh(&mut self) {
-        self.count_run();
-        if self.sampler.threshold() != self.threshold {
-            self.draw();
+        let countdown = &mut self.countdown;
+        countdown.count_run(self.position);
+        if countdown.look() {
+            countdown.draw(self.position);
         }
+        countdown.arm(self.position);
     }
 
-    /// A new id for a trace that begins with this sampled operation. It agrees with the threshold
-    /// that kept it, so other consistent samplers decide alike.
+    /// A new id for a trace that begins with this sampled operation. It agrees with the decision:
+    /// other consistent samplers with the threshold that kept it decide alike. For one that the
+    /// head did not keep, and its end does, see
+    /// [`new_unsampled_trace_id`](Self::new_unsampled_trace_id).
     pub fn new_trace_id(&mut self, sampled: Sampled) -> TraceId {
-        let threshold = sampled.threshold().unwrap_or(Threshold::ALWAYS);
-        let randomness = Randomness::draw_kept(&mut self.rng, threshold);
-        TraceId::draw(&mut self.rng, randomness)
+        self.countdown.new_trace_id(sampled.threshold().unwrap_or(Threshold::ALWAYS))
+    }
+
+    /// A new id for a trace that begins with an operation which was not sampled at its head. It
+    /// agrees with that: consistent samplers with the threshold in force would not keep it. With
+    /// the other kind together the ids are uniform, so both may claim to be random.
+    pub fn new_unsampled_trace_id(&mut self) -> TraceId {
+        let rng = &mut self.countdown.rng;
+        let randomness = match self.countdown.rules.threshold {
+            Some(threshold) => Randomness::draw_not_kept(rng, threshold),
+            None => Randomness::draw(rng),
+        };
+        TraceId::draw(rng, randomness)
     }
 
     /// A new random span id.
     pub fn new_span_id(&mut self) -> SpanId {
-        SpanId::draw(&mut self.rng)
+        SpanId::draw(&mut self.countdown.rng)
     }
+}
 
-    /// The operation at the stop.
+impl Countdown {
+    /// The operation at the limit: the run ends there, or the bell rang.
     #[cold]
     #[inline(never)]
-    fn stop(&mut self) -> Option<Sampled> {
-        self.count_run();
-        let sampled = match self.threshold {
-            Some(threshold) if self.stop_is_sampled => {
-                LocalCounts::add(&self.counts.recorded, 1);
-                Some(Sampled::by_threshold(self.reason, threshold))
+    fn at_limit(&mut self, position: u64, factor: f64) -> Option<Sampled> {
+        self.count_run(position);
+        self.counted_to = position + 1;
+        if self.look() && !mutants::on("trace-redraw-forgotten") {
+            // Nothing of the old run stands any more, this very operation included.
+            self.draw(position);
+        }
+        let mut sampled = None;
+        if position >= self.stop {
+            if self.stop_is_chosen {
+                sampled = self.thin(factor);
             }
-            _ => {
-                LocalCounts::add(&self.counts.skipped, 1);
-                None
-            }
-        };
-        self.draw();
+            self.draw(position + 1);
+        }
+        let count = if sampled.is_some() { &self.shared.recorded } else { &self.shared.skipped };
+        LocalShared::add(count, 1);
+        self.arm(position + 1);
         sampled
     }
 
-    /// Counts the operations run since the last count.
-    fn count_run(&mut self) {
-        LocalCounts::add(&self.counts.skipped, u64::from(self.uncounted_from - self.left));
-        self.uncounted_from = self.left;
+    /// Whether an operation of this factor, chosen at the highest, is sampled by its own.
+    fn thin(&mut self, factor: f64) -> Option<Sampled> {
+        let highest = self.threshold?;
+        let factor = factor.min(self.factor_max);
+        let reason = self.rules.reason_at(factor);
+        if factor == self.factor_max {
+            return Some(Sampled::by_threshold(reason, highest));
+        }
+        let own = self.rules.threshold_at(factor)?.max(highest);
+        let kept = own.keeps(Randomness::draw_kept(&mut self.rng, highest));
+        let told = if mutants::on("trace-weight-of-wrong-threshold") { highest } else { own };
+        kept.then(|| Sampled::by_threshold(reason, told))
     }
 
-    /// Draws the next stop by the rate in force.
-    fn draw(&mut self) {
-        let published = self.sampler.threshold();
-        if published != self.threshold {
-            self.threshold = published;
-            self.reason = self.sampler.rate_reason();
-            // At rate 1 the logarithm is -∞ and the scale 0.
-            self.gap_scale = published.map_or(f64::INFINITY, |t| -(-t.rate()).ln_1p().recip());
+    fn new_trace_id(&mut self, threshold: Threshold) -> TraceId {
+        let randomness = Randomness::draw_kept(&mut self.rng, threshold);
+        TraceId::draw(&mut self.rng, randomness)
+    }
+
+    /// Counts the operations run before `position`: none of them was sampled.
+    fn count_run(&mut self, position: u64) {
+        LocalShared::add(&self.shared.skipped, position - self.counted_to);
+        self.counted_to = position;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn finish(&mut self, position: u64) {
+        self.count_run(position);
+        self.sampler.retire(&self.shared);
+    }
+
+    /// Looks at what is in force. `true`: it is not what it was, and the stop has to be drawn again.
+    fn look(&mut self) -> bool {
+        let rules = self.sampler.rules();
+        if rules == self.rules && self.stop != 0 {
+            return false;
         }
+        self.rules = rules;
+        self.threshold = rules.threshold_at(self.factor_max);
+        // At rate 1 the logarithm is -∞ and the scale 0.
+        self.gap_scale = self.threshold.map_or(f64::INFINITY, |t| -(-t.rate()).ln_1p().recip());
+        true
+    }
+
+    /// Lets the owner run to its stop. Draws again, from `next` on, if it rang meanwhile.
+    fn arm(&mut self, next: u64) {
+        while self.shared.bell.arm(self.stop) {
+            if self.look() {
+                self.draw(next);
+            }
+        }
+    }
+
+    /// Draws the next stop, from operation `next` on, by what was last looked at.
+    fn draw(&mut self, next: u64) {
         if self.gap_scale == 0.0 {
             // Rate 1: each gap is 0, and needs no logarithm to say so.
-            (self.stop_is_sampled, self.left, self.uncounted_from) = (true, 0, 0);
+            (self.stop_is_chosen, self.stop) = (true, next);
             return;
         }
         // Uniform in (0, 1], in steps of 2^-53: never 0, so the logarithm is finite.
         let uniform = ((self.rng.u64(..) >> 11) + 1) as f64 * (1.0 / (1u64 << 53) as f64);
         let gap = -uniform.ln() * self.gap_scale;
         // Not a number (0 × ∞) compares false, and so ends the chunk as it should.
-        self.stop_is_sampled = gap < f64::from(CHUNK_OPS);
-        self.left = if self.stop_is_sampled { gap as u32 } else { CHUNK_OPS - 1 };
-        self.uncounted_from = self.left;
+        self.stop_is_chosen = gap < CHUNK_OPS as f64;
+        self.stop = next + if self.stop_is_chosen { gap as u64 } else { CHUNK_OPS - 1 };
     }
 }
 
 impl Drop for LocalSampler {
+    #[inline] // or its call would hold the position in memory
     fn drop(&mut self) {
-        self.count_run();
-        self.sampler.retire(&self.counts);
+        self.countdown.finish(self.position);
     }
 }
 

@@ -1,20 +1,17 @@
-//! The head and tail decision, first rule that applies. It holds no span and knows no header text; everything a thread reads here is one relaxed load.
+//! What is in force, the buckets and the counts around the rules, and the one handle by which it all changes while running. It holds no span and knows no header text; what a thread reads here are relaxed loads.
 //!
-//! What is in force is published as one number, the threshold. A countdown compares it with its
-//! own and draws again if they differ, which is exact because a geometric gap has no memory; so no
-//! version and no lock is needed for a change to be obeyed.
+//! After a change is published every countdown's bell is rung, so that its next operation looks at
+//! it. A countdown then draws again, which is exact because a geometric gap has no memory.
 
 use crate::{
     adaptive::{ControlInput, Controller},
     bucket::{Take, TokenBucket},
-    clock::Clock,
+    clock::{Clock, Ticks},
     config::SamplerConfig,
-    decision::{
-        Decision, Odds, Outcome, Parent, Priority, Propagate, Reason, SampleContext, Sampled,
-        Verdict,
-    },
+    decision::{Decision, Odds, Outcome, Priority, Reason, SampleContext, Sampled, Verdict},
     error::ConfigError,
-    local::{LocalCounts, LocalSampler},
+    local::{LocalSampler, LocalShared},
+    rules::{self, Capped, Rules},
     stats::SamplerStats,
     sync::{
         Arc, Mutex,
@@ -26,8 +23,8 @@ use crossbeam_utils::CachePadded;
 
 /// Published instead of a threshold when nothing is kept: no threshold is as high.
 const NEVER: u64 = 1 << 56;
-/// Factor of a high priority, and divisor of a low one.
-const PRIORITY_STEP: f64 = 10.0;
+/// Ticks over which the clock is asked for nanoseconds, to turn a slow threshold into ticks.
+const TICKS_MEASURED: u64 = 1 << 40;
 
 /// Decides which operations are recorded. Shared by all threads in an [`Arc`]; changed while running.
 ///
@@ -60,6 +57,8 @@ struct Published {
     rate_high: AtomicU64,
     /// `u64::MAX`: no such rule.
     slow_ns: AtomicU64,
+    /// The same as ticks of the clock, a little low: what is below it is not slow.
+    slow_ticks: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +68,7 @@ struct Counts {
     forced: AtomicU64,
     parent_sampled: AtomicU64,
     parent_unsampled: AtomicU64,
+    parent_not_random: AtomicU64,
     custom_rate_ignored: AtomicU64,
     error_operations: AtomicU64,
     error_kept: AtomicU64,
@@ -88,7 +88,7 @@ struct Control {
 /// Countdowns alive, and what those gone have counted: both under one lock, so no total falls.
 #[derive(Debug, Default)]
 struct Locals {
-    live: Vec<Arc<CachePadded<LocalCounts>>>,
+    live: Vec<Arc<CachePadded<LocalShared>>>,
     retired_recorded: u64,
     retired_skipped: u64,
 }
@@ -106,6 +106,7 @@ impl Sampler {
                 rate_low: AtomicU64::new(0),
                 rate_high: AtomicU64::new(0),
                 slow_ns: AtomicU64::new(u64::MAX),
+                slow_ticks: AtomicU64::new(u64::MAX),
             }),
             counts: CachePadded::default(),
             force: TokenBucket::new(config.force_per_second),
@@ -128,11 +129,31 @@ impl Sampler {
     /// Replaces all settings at once; on an error the old ones stay. A new `base_rate` begins
     /// there; otherwise the controller goes on from its own.
     ///
-    /// Operations decided by [`Sampler::decide`] obey at once; a countdown obeys at its next stop
-    /// or [`refresh`](LocalSampler::refresh), at most 4096 operations later.
+    /// Obeyed by every operation that begins afterwards, on each thread: those decided by
+    /// [`Sampler::decide`] and those that ask a [`LocalSampler`]. An owner that runs through a
+    /// [`gap`](LocalSampler::gap) without asking obeys when it asks or
+    /// [refreshes](LocalSampler::refresh).
     pub fn reconfigure(&self, config: SamplerConfig) -> Result<(), ConfigError> {
-        config.validate()?;
+        self.replace(&mut self.control.lock(), config)
+    }
+
+    /// Changes some settings, the others staying as they are then: as [`Sampler::reconfigure`],
+    /// but no change made meanwhile by somebody else is undone.
+    ///
+    /// ```
+    /// # let sampler = ng_trace::Sampler::new(ng_trace::SamplerConfig::default())?;
+    /// sampler.update(|config| config.error_per_second = 500)?;
+    /// # Ok::<(), ng_trace::ConfigError>(())
+    /// ```
+    pub fn update(&self, change: impl FnOnce(&mut SamplerConfig)) -> Result<(), ConfigError> {
         let mut control = self.control.lock();
+        let mut config = control.config.clone();
+        change(&mut config);
+        self.replace(&mut control, config)
+    }
+
+    fn replace(&self, control: &mut Control, config: SamplerConfig) -> Result<(), ConfigError> {
+        config.validate()?;
         if !config.adaptive || config.base_rate != control.config.base_rate {
             control.rate = config.base_rate;
         } else {
@@ -143,7 +164,7 @@ impl Sampler {
         self.error.set_per_second(config.error_per_second);
         self.slow.set_per_second(config.slow_per_second);
         control.config = config;
-        self.publish(&control);
+        self.publish(control);
         Ok(())
     }
 
@@ -195,14 +216,56 @@ impl Sampler {
         self.decide_tail(outcome, slow, self.clock.monotonic_ns())
     }
 
-    /// A countdown for one thread: the cheap way to sample a loop.
-    pub fn local(self: &Arc<Self>) -> LocalSampler {
-        LocalSampler::new(Arc::clone(self), fastrand::Rng::new())
+    /// The same for an operation timed by a [`Clock`], which costs less: while it neither failed
+    /// nor was slow, a subtraction and a relaxed load.
+    #[inline]
+    pub fn decide_end_between(
+        &self,
+        error: bool,
+        start: Ticks,
+        end: Ticks,
+        head_kept: bool,
+    ) -> Option<Sampled> {
+        let ticks = end.get().saturating_sub(start.get());
+        if ticks < self.published.slow_ticks.load(Relaxed) && !error {
+            return None;
+        }
+        self.decide_end_at(error, start, end, head_kept)
     }
 
-    /// The same, choosing the same operations again for the same seed and rates.
+    #[cold]
+    #[inline(never)]
+    fn decide_end_at(
+        &self,
+        error: bool,
+        start: Ticks,
+        end: Ticks,
+        head_kept: bool,
+    ) -> Option<Sampled> {
+        let duration = self.clock.elapsed(start, end);
+        self.decide_end(&Outcome { error, duration, head_kept })
+    }
+
+    /// A countdown for one thread: the cheap way to sample a loop.
+    pub fn local(self: &Arc<Self>) -> LocalSampler {
+        self.local_up_to(1.0)
+    }
+
+    /// A countdown for operations of different rates: each [says](LocalSampler::arrive_at) its
+    /// factor on the rate in force, up to `factor_max`. It stops as often as the highest rate asks
+    /// for. Not a number, or less than 1, counts as 1.
+    pub fn local_up_to(self: &Arc<Self>, factor_max: f64) -> LocalSampler {
+        LocalSampler::new(Arc::clone(self), fastrand::Rng::new(), factor_max.max(1.0))
+    }
+
+    /// A countdown for operations that come [with priorities](LocalSampler::arrive_with).
+    pub fn local_with_priorities(self: &Arc<Self>) -> LocalSampler {
+        self.local_up_to(Priority::High.factor())
+    }
+
+    /// As [`Sampler::local`], choosing the same operations again for the same seed and rates.
     pub fn local_with_seed(self: &Arc<Self>, seed: u64) -> LocalSampler {
-        LocalSampler::new(Arc::clone(self), fastrand::Rng::with_seed(seed))
+        LocalSampler::new(Arc::clone(self), fastrand::Rng::with_seed(seed), 1.0)
     }
 
     /// One step of the controller; the owner calls it each 100 ms to 1 s. Returns the rate from
@@ -223,7 +286,7 @@ impl Sampler {
         let counts = &self.counts;
         let locals = self.locals.lock();
         let sum =
-            |of: fn(&LocalCounts) -> u64| locals.live.iter().map(|counts| of(counts)).sum::<u64>();
+            |of: fn(&LocalShared) -> u64| locals.live.iter().map(|shared| of(shared)).sum::<u64>();
         let recorded = counts.recorded.load(Relaxed)
             + locals.retired_recorded
             + sum(|local| local.recorded.load(Relaxed));
@@ -239,6 +302,7 @@ impl Sampler {
             parent_sampled_total: counts.parent_sampled.load(Relaxed),
             parent_unsampled_total: counts.parent_unsampled.load(Relaxed),
             parent_capped_total: self.parent.refused_total(),
+            parent_not_random_total: counts.parent_not_random.load(Relaxed),
             custom_rate_ignored_total: counts.custom_rate_ignored.load(Relaxed),
             error_operations_total: counts.error_operations.load(Relaxed),
             error_kept_total: counts.error_kept.load(Relaxed),
@@ -259,22 +323,35 @@ impl Sampler {
         Threshold::new(self.published.threshold.load(Relaxed))
     }
 
-    /// The rule under which [`Sampler::threshold`] keeps.
-    pub(crate) fn rate_reason(&self) -> Reason {
-        if self.published.adaptive.load(Relaxed) { Reason::Adaptive } else { Reason::Base }
+    /// What is in force.
+    pub(crate) fn rules(&self) -> Rules {
+        let published = &self.published;
+        let number = |bits: &AtomicU64| f64::from_bits(bits.load(Relaxed));
+        Rules {
+            enabled: published.enabled.load(Relaxed),
+            reason: match published.adaptive.load(Relaxed) {
+                true => Reason::Adaptive,
+                false => Reason::Base,
+            },
+            threshold: self.threshold(),
+            rate: number(&published.rate),
+            rate_low: number(&published.rate_low),
+            rate_high: number(&published.rate_high),
+        }
     }
 
-    pub(crate) fn register(&self, counts: Arc<CachePadded<LocalCounts>>) {
-        self.locals.lock().live.push(counts);
+    pub(crate) fn register(&self, shared: Arc<CachePadded<LocalShared>>) {
+        self.locals.lock().live.push(shared);
     }
 
-    pub(crate) fn retire(&self, counts: &Arc<CachePadded<LocalCounts>>) {
+    pub(crate) fn retire(&self, shared: &Arc<CachePadded<LocalShared>>) {
         let mut locals = self.locals.lock();
-        locals.live.retain(|live| !Arc::ptr_eq(live, counts));
-        locals.retired_recorded += counts.recorded.load(Relaxed);
-        locals.retired_skipped += counts.skipped.load(Relaxed);
+        locals.live.retain(|live| !Arc::ptr_eq(live, shared));
+        locals.retired_recorded += shared.recorded.load(Relaxed);
+        locals.retired_skipped += shared.skipped.load(Relaxed);
     }
 
+    /// Puts into force what `control` says, then rings every countdown's bell.
     fn publish(&self, control: &Control) {
         let Control { config, rate, .. } = control;
         let published = &self.published;
@@ -287,99 +364,56 @@ impl Sampler {
         published.rate_high.store(high.to_bits(), Relaxed);
         published.rate.store(rate.to_bits(), Relaxed);
         let slow_ns = config.slow_threshold.and_then(|slow| u64::try_from(slow.as_nanos()).ok());
-        published.slow_ns.store(slow_ns.unwrap_or(u64::MAX), Relaxed);
+        let slow_ns = slow_ns.unwrap_or(u64::MAX);
+        published.slow_ns.store(slow_ns, Relaxed);
+        published.slow_ticks.store(self.ticks_below(slow_ns), Relaxed);
         if published.threshold.swap(threshold, Relaxed) != threshold {
             self.counts.rate_changes.fetch_add(1, Relaxed);
         }
+        for local in &self.locals.lock().live {
+            local.bell.ring();
+        }
     }
 
-    /// The head's rules in their order.
+    /// Ticks that surely take less than `ns`; `u64::MAX` for that.
+    fn ticks_below(&self, ns: u64) -> u64 {
+        let start = Ticks::from_raw(0);
+        let measured_ns = self.clock.elapsed_ns(start, Ticks::from_raw(TICKS_MEASURED)).max(1);
+        let ticks = ns as f64 * (TICKS_MEASURED as f64 / measured_ns as f64);
+        // Two parts in a million are more than the clock's own arithmetic rounds away.
+        if ns == u64::MAX { ns } else { (ticks * (1.0 - 2e-6)) as u64 }
+    }
+
+    /// Decides, and counts by which rule.
     fn decide_at(
         &self,
         context: &SampleContext,
         randomness: Randomness,
         now_ns: impl Fn() -> u64,
     ) -> Decision {
-        if !self.published.enabled.load(Relaxed) {
-            return Decision {
-                verdict: Verdict::Drop,
-                reason: Reason::KillSwitch,
-                odds: Odds::UNKNOWN,
-                propagate: Propagate::Untouched,
-                randomness,
-            };
-        }
-        if context.force
-            && let Some(decision) = self.decide_forced(randomness, now_ns())
-        {
-            return decision;
-        }
-        if let Some(parent) = &context.parent
-            && let Some(decision) = self.decide_by_parent(parent, randomness, &now_ns)
-        {
-            return decision;
-        }
-        if let Some(rate) = context.custom_rate {
-            if (0.0..=1.0).contains(&rate) {
-                return by_threshold(Reason::CustomRate, Threshold::from_rate(rate), randomness);
-            }
-            self.counts.custom_rate_ignored.fetch_add(1, Relaxed);
-        }
-        match context.priority {
-            Priority::Normal => by_threshold(self.rate_reason(), self.threshold(), randomness),
-            Priority::High => self.decide_by_priority(PRIORITY_STEP, randomness),
-            Priority::Low => self.decide_by_priority(PRIORITY_STEP.recip(), randomness),
-        }
-    }
-
-    fn decide_forced(&self, randomness: Randomness, now_ns: u64) -> Option<Decision> {
-        let odds = match self.force.take(now_ns) {
-            Take::Certain => Odds::from_threshold(Threshold::ALWAYS),
-            Take::Lucky => Odds::UNKNOWN,
-            Take::Refused => return None,
+        let rules = self.rules();
+        let decision = rules::head(&rules, context, randomness, |capped| match capped {
+            Capped::Force => self.force.take(now_ns()),
+            Capped::Parent => self.parent.take(now_ns()),
+        });
+        let counts = &self.counts;
+        let counter = match decision.reason {
+            Reason::Force => Some(&counts.forced),
+            Reason::ParentSampled => Some(&counts.parent_sampled),
+            Reason::ParentUnsampled => Some(&counts.parent_unsampled),
+            _ => None,
         };
-        self.counts.forced.fetch_add(1, Relaxed);
-        let propagate = Propagate::Sampled { threshold: odds.threshold() };
-        Some(Decision {
-            verdict: Verdict::Keep,
-            reason: Reason::Force,
-            odds,
-            propagate,
-            randomness,
-        })
-    }
-
-    fn decide_by_parent(
-        &self,
-        parent: &Parent,
-        randomness: Randomness,
-        now_ns: impl Fn() -> u64,
-    ) -> Option<Decision> {
-        if !parent.sampled {
-            self.counts.parent_unsampled.fetch_add(1, Relaxed);
-            return Some(not_kept(Reason::ParentUnsampled, randomness));
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Relaxed);
         }
-        // A `th` that the trace's own bits contradict is a lie: keep the flag, forget the `th`.
-        let threshold = parent.threshold.filter(|threshold| threshold.keeps(randomness));
-        let odds = match (self.parent.take(now_ns()), threshold) {
-            (Take::Refused, _) => return None,
-            (Take::Certain, Some(threshold)) => Odds::from_threshold(threshold),
-            (Take::Certain, None) | (Take::Lucky, _) => Odds::UNKNOWN,
-        };
-        self.counts.parent_sampled.fetch_add(1, Relaxed);
-        let propagate = Propagate::Sampled { threshold };
-        let reason = Reason::ParentSampled;
-        Some(Decision { verdict: Verdict::Keep, reason, odds, propagate, randomness })
-    }
-
-    fn decide_by_priority(&self, factor: f64, randomness: Randomness) -> Decision {
-        let published = &self.published;
-        let rate = self.rate() * factor;
-        let low = f64::from_bits(published.rate_low.load(Relaxed));
-        let high = f64::from_bits(published.rate_high.load(Relaxed));
-        // `max` and `min`, not `clamp`: the bounds may change between the loads.
-        let rate = rate.max(low).min(high);
-        by_threshold(Reason::Priority, Threshold::from_rate(rate), randomness)
+        if rules.enabled && context.custom_rate.is_some() && context.usable_custom_rate().is_none()
+        {
+            counts.custom_rate_ignored.fetch_add(1, Relaxed);
+        }
+        if rules.enabled && context.parent.is_some_and(|parent| !parent.random) {
+            counts.parent_not_random.fetch_add(1, Relaxed);
+        }
+        decision
     }
 
     #[cold]
@@ -395,24 +429,6 @@ impl Sampler {
         let slow_one = || keep_tail(Reason::Slow, &self.slow, &counts.slow_kept, outcome, now_ns);
         outcome.error.then(error).flatten().or_else(|| slow.then(slow_one).flatten())
     }
-}
-
-fn by_threshold(reason: Reason, threshold: Option<Threshold>, randomness: Randomness) -> Decision {
-    match threshold {
-        Some(threshold) if threshold.keeps(randomness) => Decision {
-            verdict: Verdict::Keep,
-            reason,
-            odds: Odds::from_threshold(threshold),
-            propagate: Propagate::Sampled { threshold: Some(threshold) },
-            randomness,
-        },
-        _ => not_kept(reason, randomness),
-    }
-}
-
-fn not_kept(reason: Reason, randomness: Randomness) -> Decision {
-    let verdict = Verdict::LocalTail;
-    Decision { verdict, reason, odds: Odds::UNKNOWN, propagate: Propagate::Unsampled, randomness }
 }
 
 /// One that the head kept takes no token: it is recorded anyway. But while none of its kind is

@@ -21,6 +21,8 @@ pub struct SamplerStats {
     pub parent_unsampled_total: u64,
     /// Operations with a sampled caller that exceeded `parent_per_second`.
     pub parent_capped_total: u64,
+    /// Operations whose caller did not say that its trace id is random; it was presumed to be.
+    pub parent_not_random_total: u64,
     /// Custom rates that were not a number from 0 to 1.
     pub custom_rate_ignored_total: u64,
     /// Operations that ended in an error, kept or not.

@@ -12,5 +12,7 @@ pub(crate) use std::sync::Arc;
 
 #[cfg(not(all(test, loom)))]
 pub(crate) use parking_lot::{Condvar, Mutex, RwLock};
+#[cfg(any(mutants, not(all(test, loom))))]
+pub(crate) use std::sync::OnceLock;
 #[cfg(not(all(test, loom)))]
-pub(crate) use std::{sync::OnceLock, thread};
+pub(crate) use std::thread;

@@ -33,6 +33,14 @@ impl Randomness {
         Self::from_low_bits(rng.u64(..))
     }
 
+    /// Uniform over the values which `threshold` does not keep; over all if it keeps each.
+    pub(crate) fn draw_not_kept(rng: &mut fastrand::Rng, threshold: Threshold) -> Self {
+        match threshold {
+            Threshold::ALWAYS => Self::draw(rng),
+            Threshold(first_kept) => Self(rng.u64(0..first_kept)),
+        }
+    }
+
     /// Uniform over the values which `threshold` keeps.
     pub(crate) fn draw_kept(rng: &mut fastrand::Rng, threshold: Threshold) -> Self {
         Self(rng.u64(threshold.0..RANGE))

@@ -1,6 +1,7 @@
 //! The rules in their order, the buckets, and what is told to those further on. Time is given, not read, wherever it decides.
 
 use super::*;
+use crate::{Parent, Propagate, TraceId, sync::thread};
 use std::time::Duration;
 
 const RANDOM: Randomness = Randomness::from_low_bits(u64::MAX);
@@ -13,7 +14,7 @@ fn sampler(change: impl FnOnce(&mut SamplerConfig)) -> Sampler {
 }
 
 fn parent(sampled: bool) -> Parent {
-    Parent::new(crate::TraceId::new(u128::MAX).unwrap(), sampled)
+    Parent::new(TraceId::new(u128::MAX).unwrap(), sampled)
 }
 
 fn decide(sampler: &Sampler, context: &SampleContext) -> Decision {
@@ -64,6 +65,7 @@ fn an_unsampled_parent_drops_the_head_but_keeps_errors_and_slow_operations() {
     let sampler = sampler(|_| {});
     let decision = decide(&sampler, &SampleContext::child_of(parent(false)));
     assert_eq!((decision.verdict, decision.sampled()), (Verdict::LocalTail, None));
+    assert_eq!(decision.propagate, Propagate::Unsampled);
     let (quick, long) = (Duration::from_millis(1), Duration::from_millis(100));
     let certain = |reason| Some(Sampled { reason, odds: Odds::CERTAIN });
     assert_eq!(sampler.decide_end(&Outcome::new(true, quick)), certain(Reason::Error));
@@ -132,9 +134,91 @@ fn sampled_parents_beyond_their_bucket_are_decided_by_their_own_trace_id() {
     assert_eq!(decide(&sampler, &context).reason, Reason::ParentSampled);
     let by_rate = decide(&sampler, &context);
     assert_eq!((by_rate.reason, by_rate.verdict), (Reason::Adaptive, Verdict::Keep));
-    context.parent = Some(Parent::new(crate::TraceId::new(1).unwrap(), true));
+    context.parent = Some(Parent::new(TraceId::new(1).unwrap(), true));
     assert_eq!(decide(&sampler, &context).verdict, Verdict::LocalTail);
     assert_eq!(sampler.stats().parent_capped_total, 2);
+}
+
+#[test]
+fn what_a_caller_chose_stays_chosen_when_its_bucket_is_empty() {
+    let sampler = sampler(|config| {
+        *config = SamplerConfig::fixed_rate(0.5);
+        config.parent_per_second = 0;
+    });
+    let own = Threshold::from_rate(0.5).unwrap();
+    let stricter = Threshold::from_rate(0.1).unwrap();
+    let laxer = Threshold::from_rate(0.9).unwrap();
+    let mut context = SampleContext::child_of(parent(true));
+    let with = |context: &SampleContext, threshold| {
+        let mut context = *context;
+        context.parent.as_mut().unwrap().threshold = threshold;
+        decide(&sampler, &context)
+    };
+    let strict = with(&context, Some(stricter));
+    assert_eq!(strict.odds, Odds::from_threshold(stricter), "only these came here sampled");
+    assert_eq!(strict.propagate, Propagate::Sampled { threshold: Some(stricter) });
+    assert_eq!(with(&context, Some(laxer)).odds, Odds::from_threshold(own));
+    let unknown = with(&context, None);
+    assert_eq!((unknown.verdict, unknown.odds), (Verdict::Keep, Odds::UNKNOWN));
+    assert_eq!(unknown.propagate, Propagate::Sampled { threshold: None }, "no th can be true");
+    assert_eq!(unknown.threshold, Some(own));
+    let middle = Randomness::from_low_bits(1 << 54);
+    context.parent.as_mut().unwrap().explicit_randomness = Some(middle);
+    assert_eq!(with(&context, Some(laxer)).verdict, Verdict::LocalTail);
+}
+
+#[test]
+fn a_caller_without_the_random_flag_is_believed_and_counted() {
+    let sampler = sampler(|_| {});
+    let mut context = SampleContext::child_of(parent(true));
+    decide(&sampler, &context);
+    assert_eq!(sampler.stats().parent_not_random_total, 0);
+    context.parent.as_mut().unwrap().random = false;
+    assert_eq!(decide(&sampler, &context).reason, Reason::ParentSampled);
+    assert_eq!(sampler.stats().parent_not_random_total, 1);
+}
+
+#[test]
+fn a_decision_says_the_threshold_that_it_compared_kept_or_not() {
+    let sampler = Sampler::new(SamplerConfig::fixed_rate(0.25)).unwrap();
+    let quarter = Threshold::from_rate(0.25);
+    let low = sampler.decide_at(&SampleContext::root(), Randomness::from_low_bits(0), || NOW_NS);
+    assert_eq!((low.verdict, low.threshold), (Verdict::LocalTail, quarter));
+    assert_eq!(decide(&sampler, &SampleContext::root()).threshold, quarter);
+    let unsampled = decide(&sampler, &SampleContext::child_of(parent(false)));
+    assert_eq!(unsampled.threshold, None, "nothing was compared");
+}
+
+/// The rules are a function: asked again, whatever was asked between, they say the same.
+#[test]
+fn equal_questions_have_equal_answers_and_only_the_buckets_remember() {
+    let sampler = sampler(|_| {});
+    let rules = sampler.rules();
+    let take = |_| Take::Certain;
+    let mut rng = fastrand::Rng::with_seed(4);
+    for _ in 0..2000 {
+        let mut context = SampleContext::root();
+        context.force = rng.u8(..4) == 0;
+        context.priority = *rng.choice(&[Priority::High, Priority::Normal, Priority::Low]).unwrap();
+        context.custom_rate = rng.bool().then(|| rng.f64() * 1.2 - 0.1);
+        if rng.bool() {
+            let mut parent = Parent::new(TraceId::new(rng.u128(1..)).unwrap(), rng.bool());
+            parent.threshold = rng.bool().then(|| Threshold::new(rng.u64(..1 << 56)).unwrap());
+            context.parent = Some(parent);
+        }
+        let randomness = context.parent.map_or(RANDOM, |parent| parent.randomness());
+        let decision = rules::head(&rules, &context, randomness, take);
+        assert_eq!(rules::head(&rules, &context, randomness, take), decision);
+        // What is told to others is never more than what is known.
+        match (decision.verdict, decision.propagate) {
+            (Verdict::Keep, Propagate::Sampled { threshold }) => {
+                assert!(threshold.is_none_or(|threshold| threshold.keeps(randomness)));
+                assert!(decision.odds.threshold().is_none_or(|own| Some(own) == threshold));
+            }
+            (Verdict::LocalTail, told) => assert_eq!(told, Propagate::Unsampled),
+            other => panic!("{other:?} of {context:?}"),
+        }
+    }
 }
 
 #[test]
@@ -200,6 +284,37 @@ fn an_error_that_the_head_kept_stands_for_itself_and_takes_no_token() {
 fn without_a_slow_rule_nothing_is_slow() {
     let sampler = sampler(|config| config.slow_threshold = None);
     assert_eq!(sampler.decide_end(&Outcome::new(false, Duration::MAX)), None);
+    let (start, end) = (Ticks::from_raw(0), Ticks::from_raw(u64::MAX - 1));
+    assert_eq!(sampler.decide_end_between(false, start, end, false), None);
+}
+
+#[test]
+fn an_end_given_in_ticks_is_judged_as_one_given_as_a_duration() {
+    fastrand::seed(5);
+    let sampler = sampler(|config| config.slow_per_second = u32::MAX);
+    let clock = Clock::new();
+    let threshold_ns = 100_000_000;
+    let start = clock.now();
+    // Ticks around the threshold, found by bisection, and others far from it.
+    let (mut below, mut above) = (0, 1 << 40);
+    while above - below > 1 {
+        let middle = (below + above) / 2;
+        let end = Ticks::from_raw(start.get() + middle);
+        let slow = clock.elapsed_ns(start, end) >= threshold_ns;
+        if slow { above = middle } else { below = middle }
+    }
+    let near = (0..2000).map(|step| above - 1000 + step);
+    let far = (0..2000).map(|_| fastrand::u64(..1 << 40));
+    for ticks in near.chain(far).chain([0]) {
+        let end = Ticks::from_raw(start.get() + ticks);
+        let kept = sampler.decide_end_between(false, start, end, false).is_some();
+        assert_eq!(kept, clock.elapsed_ns(start, end) >= threshold_ns, "{ticks} ticks");
+    }
+    let failed = sampler.decide_end_between(true, start, start, false).unwrap();
+    assert_eq!((failed.reason, failed.odds), (Reason::Error, Odds::CERTAIN));
+    assert_eq!(sampler.decide_end_between(false, start, Ticks::from_raw(0), false), None);
+    sampler.set_enabled(false);
+    assert_eq!(sampler.decide_end_between(true, start, start, false), None);
 }
 
 #[test]
@@ -228,6 +343,38 @@ fn bad_settings_change_nothing_while_good_ones_apply_at_once() {
     config.base_rate = 0.1;
     sampler.reconfigure(config.clone()).unwrap();
     assert_eq!((sampler.rate(), sampler.config()), (0.1, config));
+}
+
+#[test]
+fn changes_made_one_by_one_at_once_by_many_threads_are_all_there() {
+    let sampler = sampler(|_| {});
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..250 {
+                    sampler.update(|config| config.force_per_second += 1).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(sampler.config().force_per_second, 10 + 1000);
+    assert!(sampler.update(|config| config.max_rate = 3.0).is_err());
+    assert_eq!(sampler.config().max_rate, 0.1);
+}
+
+#[test]
+fn budgets_and_thresholds_change_while_running() {
+    let sampler = sampler(|config| config.error_per_second = 0);
+    let error = Outcome::new(true, Duration::from_millis(50));
+    assert_eq!(sampler.decide_end(&error), None);
+    sampler.update(|config| config.error_per_second = 1).unwrap();
+    assert_eq!(sampler.decide_end(&error).unwrap().reason, Reason::Error);
+    let slow = Outcome::new(false, Duration::from_millis(50));
+    assert_eq!(sampler.decide_end(&slow), None);
+    sampler.update(|config| config.slow_threshold = Some(Duration::from_millis(50))).unwrap();
+    assert_eq!(sampler.decide_end(&slow).unwrap().reason, Reason::Slow);
+    sampler.update(|config| config.force_per_second = 0).unwrap();
+    assert_ne!(sampler.decide(&SampleContext::root().forced()).reason, Reason::Force);
 }
 
 #[test]
