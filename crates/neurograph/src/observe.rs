@@ -15,6 +15,7 @@ pub(crate) const WAL_WRITTEN: Kind = Kind::new(21);
 pub(crate) const WAL_FAILED: Kind = Kind::new(22);
 pub(crate) const WAL_REPLAYED: Kind = Kind::new(23);
 pub(crate) const SAMPLING_CHANGED: Kind = Kind::new(27);
+pub(crate) const OVERHEAD_EXCEEDED: Kind = Kind::new(28);
 pub(crate) const PRESSURE_CHANGED: Kind = Kind::new(29);
 pub(crate) const SYSTEM_STARTED: Kind = Kind::new(30);
 pub(crate) const SYSTEM_STOPPED: Kind = Kind::new(31);
@@ -29,6 +30,7 @@ pub(crate) const KINDS: &[(Kind, &str)] = &[
     (WAL_FAILED, "WalFailed"),
     (WAL_REPLAYED, "WalReplayed"),
     (SAMPLING_CHANGED, "SamplingChanged"),
+    (OVERHEAD_EXCEEDED, "OverheadExceeded"),
     (PRESSURE_CHANGED, "PressureChanged"),
     (SYSTEM_STARTED, "SystemStarted"),
     (SYSTEM_STOPPED, "SystemStopped"),

@@ -1,10 +1,12 @@
 //! The pulse: the store's one thread for all that is periodic. It never blocks on the disk.
 //!
 //! Each 50 ms the coarse clock; each 100 ms pressure, cleanup, empty chunks, the sampler's control and
-//! the id ceiling; each second an anchor in the flight recorder.
+//! the id ceiling; each second what tracing costs, and an anchor in the flight recorder.
 
 use crate::inner::Inner;
-use crate::observe::{PANIC_RECOVERED, PRESSURE_CHANGED, SAMPLING_CHANGED, note};
+use crate::observe::{
+    OVERHEAD_EXCEEDED, PANIC_RECOVERED, PRESSURE_CHANGED, SAMPLING_CHANGED, note,
+};
 use ng_blackbox::Severity;
 use ng_guardian::CleanupGoal;
 use ng_trace::ControlInput;
@@ -19,6 +21,8 @@ use std::time::{Duration, Instant, SystemTime};
 const TICK: Duration = Duration::from_millis(50);
 const CARE_TICKS: u64 = 2;
 const ANCHOR_TICKS: u64 = 20;
+/// Cares between two readings of what tracing costs.
+const OVERHEAD_CARES: u64 = 10;
 
 /// The running thread.
 pub(crate) struct Pulse {
@@ -87,11 +91,12 @@ struct Care {
     last: Instant,
     spans: u64,
     operations: u64,
+    cares: u64,
 }
 
 impl Care {
     fn new() -> Care {
-        Care { last: Instant::now(), spans: 0, operations: 0 }
+        Care { last: Instant::now(), spans: 0, operations: 0, cares: 0 }
     }
 
     fn take(&mut self, inner: &Arc<Inner>, stopped: &dyn Fn() -> bool) {
@@ -117,15 +122,26 @@ impl Care {
         let (stats, spans) = (tracing.sampler.stats(), tracing.collector.stats());
         let recorded = spans.spans_recorded_total;
         let now = Instant::now();
+        self.cares += 1;
+        let mut overhead = None;
+        if self.cares.is_multiple_of(OVERHEAD_CARES) {
+            overhead = tracing.collector.measure_overhead(Duration::ZERO);
+        }
         let input = ControlInput::new(
             recorded.saturating_sub(self.spans),
             stats.samples_total.saturating_sub(self.operations),
             now - self.last,
-        );
+        )
+        .with_overhead(overhead.map(|overhead| overhead.share));
         (self.last, self.spans, self.operations) = (now, recorded, stats.samples_total);
+        let millionths = |share: f64| (share * 1e6) as u64;
+        let budget = tracing.sampler.config().overhead_budget;
+        if let Some(overhead) = overhead.filter(|overhead| overhead.low > budget) {
+            let numbers = [overhead.share, overhead.low, overhead.high, budget].map(millionths);
+            note(&inner.blackbox, OVERHEAD_EXCEEDED, Severity::WARN, numbers);
+        }
         let after = tracing.sampler.control_step(&input);
         if after != stats.rate {
-            let millionths = |rate: f64| (rate * 1e6) as u64;
             let numbers = [millionths(stats.rate), millionths(after), 0, 0];
             note(&inner.blackbox, SAMPLING_CHANGED, Severity::INFO, numbers);
         }

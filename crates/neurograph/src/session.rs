@@ -508,6 +508,7 @@ impl Session {
             let status = if failed { Status::Error } else { Status::Ok };
             let span = SpanRecord::new(trace_id, span_id, name, kept, start, end)
                 .with_status(status)
+                .with_sampled_flag(sampled.is_some())
                 .with_attribute(tracing.names.token, id.map_or(0, TokenId::to_u64))
                 .with_attribute(tracing.names.lsn, lsn);
             // A full ring drops the span and counts it.

@@ -38,6 +38,7 @@ fn one_percent_of_creates_become_spans_with_their_tokens_ids() {
         assert_eq!(span.name, "token.create");
         assert!(span.end_unix_ns >= span.start_unix_ns);
         let id = span.attributes().find(|(key, _)| *key == "ng.token.id").unwrap().1;
+        let id = id.as_u64().unwrap();
         assert!(ids.contains(&id));
         let threshold = span.record.threshold().unwrap();
         assert!(threshold.keeps(span.record.trace_id.randomness()), "the id agrees with th");

@@ -52,6 +52,13 @@ impl Clock {
         self.0.delta_as_nanos(start.0, end.0)
     }
 
+    /// So many ticks as nanoseconds.
+    pub(crate) fn ticks_as_ns(&self, ticks: u64) -> f64 {
+        // Over a long stretch, since one tick may be less than a nanosecond.
+        const MANY: u64 = 1 << 40;
+        ticks as f64 * (self.0.delta_as_nanos(0, MANY) as f64 / MANY as f64)
+    }
+
     /// Nanoseconds since the counter's own beginning, for intervals within this process.
     pub(crate) fn monotonic_ns(&self) -> u64 {
         self.0.delta_as_nanos(0, self.0.raw())

@@ -5,18 +5,23 @@
 //! sink is called, so the sink's time uses up the sink's batch and not the ring's room.
 
 use crate::{
-    clock::{Clock, WallAnchor},
+    ceiling::Ceiling,
+    clock::{Clock, Ticks, WallAnchor},
     config::CollectorConfig,
+    cpu,
     error::{FlushError, SinkError, StartError},
-    ring::{Producer, Push, SpanRing},
+    mutants,
+    overhead::{self, Dose, Overhead, SpanCost, Spent},
+    ring::{Producer, Room, SpanRing},
     sink::{FinishedSpan, Sink},
-    span::{NameId, SPAN_ATTRIBUTES_MAX, SpanRecord},
+    span::{NameId, SPAN_ATTRIBUTES_MAX, SPAN_WORDS, SpanRecord},
     stats::CollectorStats,
+    summons::{Asked, Summons},
     sync::{
         Arc, Condvar, Mutex, OnceLock, RwLock,
         atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{AcqRel, Acquire, Relaxed, Release},
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
         },
         thread,
     },
@@ -46,23 +51,66 @@ pub struct Collector {
 #[derive(Debug)]
 pub struct SpanRecorder {
     producer: Producer,
+    /// Of the ceiling, when permits were last asked for.
+    ceiling_version: u64,
+    dose: Dose,
+    drill: Duration,
+    scratch: [u64; SPAN_WORDS],
     shared: Arc<Shared>,
+}
+
+/// Makes recorders; a clone makes recorders of the same collector. Made by
+/// [`Collector::recorders`]. It does not keep the collector's thread alive: spans recorded after
+/// that ended stay in their rings.
+#[derive(Clone, Debug)]
+pub struct Recorders {
+    shared: Arc<Shared>,
+    ring_bytes: usize,
+}
+
+impl Recorders {
+    /// As [`Collector::recorder`].
+    pub fn recorder(&self) -> SpanRecorder {
+        let producer = self.shared.adopt_spare_ring().unwrap_or_else(|| {
+            let ring = Arc::new(SpanRing::new(self.ring_bytes));
+            let producer = Producer::open(Arc::clone(&ring));
+            self.shared.rings.lock().all.push(ring);
+            producer
+        });
+        SpanRecorder {
+            producer,
+            ceiling_version: self.shared.ceiling.version(),
+            dose: Dose::Off,
+            drill: Duration::ZERO,
+            scratch: [0; SPAN_WORDS],
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// As [`Collector::name`].
+    pub fn name(&self, text: &'static str) -> NameId {
+        self.shared.name(text)
+    }
+
+    /// As [`Collector::clock`].
+    pub fn clock(&self) -> Clock {
+        self.shared.clock.clone()
+    }
 }
 
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
+    ceiling: Ceiling,
+    account: Mutex<Account>,
+    /// CPU time that the drain's thread has used.
+    drain_cpu_ns: AtomicU64,
     rings: Mutex<Rings>,
     names: RwLock<Vec<&'static str>>,
     counts: Counts,
-    /// Tickets handed out by `flush`.
-    flushes_asked: AtomicU64,
-    stop: AtomicBool,
+    summons: Summons,
     progress: Mutex<Progress>,
     progressed: Condvar,
-    /// Somebody wants the drain to look now. Not left to the thread's parking token alone: a sink
-    /// that waits for something may park on this thread too, and use the token up.
-    due: AtomicBool,
     /// Set before the first recorder can exist.
     drain: OnceLock<thread::Thread>,
 }
@@ -73,6 +121,22 @@ struct Rings {
     all: Vec<Arc<SpanRing>>,
     retired_recorded: u64,
     retired_dropped: u64,
+    retired_capped: u64,
+    retired_waking: u64,
+}
+
+/// What the account of the overhead knew at its last look.
+#[derive(Debug)]
+struct Account {
+    /// Two clock readings next to each other, as a span's timing has them. Unit: ticks.
+    empty_pair: u64,
+    correction: f64,
+    recorded: u64,
+    waking: u64,
+    background_ns: u64,
+    process_ns: Option<u64>,
+    looked_at_ns: u64,
+    last: Option<Overhead>,
 }
 
 #[derive(Debug, Default)]
@@ -97,16 +161,18 @@ impl Collector {
     /// Starts the drain's thread, which carries spans to `sink`.
     pub fn start(config: CollectorConfig, sink: Box<dyn Sink>) -> Result<Self, StartError> {
         config.validate()?;
+        let clock = Clock::new();
         let shared = Arc::new(Shared {
-            clock: Clock::new(),
+            ceiling: Ceiling::new(config.spans_per_second_max),
+            account: Mutex::new(Account::new(&clock)),
+            drain_cpu_ns: AtomicU64::new(0),
+            clock,
             rings: Mutex::default(),
             names: RwLock::new(vec!["unnamed"]),
             counts: Counts::default(),
-            flushes_asked: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
+            summons: Summons::new(),
             progress: Mutex::default(),
             progressed: Condvar::new(),
-            due: AtomicBool::new(false),
             drain: OnceLock::new(),
         });
         let drain = Drain::new(Arc::clone(&shared), config.clone(), sink);
@@ -121,29 +187,18 @@ impl Collector {
     /// The number of a span's or an attribute's name; the same text has the same number. There is
     /// room for 4,095; what exceeds it is counted and called `unnamed`. Takes a lock: ask once.
     pub fn name(&self, text: &'static str) -> NameId {
-        let mut names = self.shared.names.write();
-        let known = names.iter().position(|name| *name == text);
-        let place = known.unwrap_or(names.len());
-        if place >= NAMES_MAX {
-            self.shared.counts.names_refused.fetch_add(1, Relaxed);
-            return NameId::UNNAMED;
-        }
-        if known.is_none() {
-            names.push(text);
-        }
-        NameId(place as u16)
+        self.shared.name(text)
     }
 
     /// A recorder for one thread, with a ring of its own. Allocates and touches
     /// [`ring_bytes`](CollectorConfig::ring_bytes), unless a dropped recorder left its ring.
     pub fn recorder(&self) -> SpanRecorder {
-        let producer = self.shared.adopt_spare_ring().unwrap_or_else(|| {
-            let ring = Arc::new(SpanRing::new(self.config.ring_bytes));
-            let producer = Producer::open(Arc::clone(&ring));
-            self.shared.rings.lock().all.push(ring);
-            producer
-        });
-        SpanRecorder { producer, shared: Arc::clone(&self.shared) }
+        self.recorders().recorder()
+    }
+
+    /// A handle that makes recorders elsewhere, for threads that come and go.
+    pub fn recorders(&self) -> Recorders {
+        Recorders { shared: Arc::clone(&self.shared), ring_bytes: self.config.ring_bytes }
     }
 
     /// The clock that spans are to be timed with.
@@ -151,10 +206,44 @@ impl Collector {
         self.shared.clock.clone()
     }
 
+    /// Changes [`spans_per_second_max`](CollectorConfig::spans_per_second_max) while running.
+    /// Each recorder obeys within 64 spans.
+    pub fn set_spans_per_second_max(&self, spans: Option<u32>) {
+        self.shared.ceiling.set(spans);
+    }
+
+    /// Looks what tracing has cost since the last look: a step of the account. For the owner to
+    /// call about once a second and to hand on in
+    /// [`ControlInput::overhead`](crate::ControlInput::overhead). `background` is CPU time that
+    /// other threads have used for tracing since then; the drain's own, with all that its sink
+    /// does on it, is known. `None` at the first look, if the process used less than 2 % of
+    /// a core, and where the operating system does not tell CPU times.
+    pub fn measure_overhead(&self, background: Duration) -> Option<Overhead> {
+        let mut account = self.shared.account.lock();
+        let overhead = account.step(&self.shared, background);
+        account.last = overhead.or(account.last);
+        overhead
+    }
+
+    /// What the last [`measure_overhead`](Self::measure_overhead) that found something found.
+    pub fn overhead(&self) -> Option<Overhead> {
+        self.shared.account.lock().last
+    }
+
+    /// Corrects what the account takes a span to cost by what an experiment found, within half
+    /// and five times. Returns the factor in force; a cost that was not detected changes nothing.
+    pub fn correct_overhead(&self, found: &SpanCost) -> f64 {
+        let mut account = self.shared.account.lock();
+        if let Some(factor) = overhead::correction(found, account.span_ns(&self.shared)) {
+            account.correction = factor;
+        }
+        account.correction
+    }
+
     /// Returns when all spans recorded before this call were given to the sink and the sink was
     /// flushed. Blocks for at most `timeout`. What the sink itself failed at is in the stats.
     pub fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
-        let ticket = self.shared.flushes_asked.fetch_add(1, AcqRel) + 1;
+        let ticket = self.shared.summons.ask();
         self.shared.wake_drain();
         self.shared.wait_until(timeout, |progress| {
             if progress.flushed >= ticket {
@@ -182,6 +271,7 @@ impl Collector {
         CollectorStats {
             spans_recorded_total: rings.retired_recorded + sum(SpanRing::written),
             spans_dropped_total: rings.retired_dropped + sum(SpanRing::dropped),
+            spans_capped_total: rings.retired_capped + sum(SpanRing::capped),
             spans_exported_total: exported,
             spans_lost_total: lost,
             drains_total: counts.drains.load(Relaxed),
@@ -196,7 +286,7 @@ impl Collector {
 
     fn stop(&mut self, timeout: Duration) -> Result<(), FlushError> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        self.shared.stop.store(true, Release);
+        self.shared.summons.order_stop();
         self.shared.wake_drain();
         self.shared.wait_until(timeout, |progress| progress.finished.then_some(Ok(())))?;
         // It has said that it is finished; a panic of the sink was caught and counted before.
@@ -213,29 +303,186 @@ impl Drop for Collector {
 }
 
 impl SpanRecorder {
-    /// Puts a finished span into the ring; false: the ring was full, and the span is dropped and
-    /// counted. Never blocks; no lock, no allocation, and a system call at most once
-    /// in a quarter of the ring.
+    /// Puts a finished span into the ring; false: the ring was full or the ceiling reached, and
+    /// the span is dropped and counted. Never blocks; no lock, no allocation, and a system call at
+    /// most once in a quarter of the ring.
     #[inline]
     pub fn record(&mut self, span: SpanRecord) -> bool {
-        match self.producer.push(&span.to_words()) {
-            Push::Stored => true,
-            Push::StoredAndDue => {
-                self.shared.wake_drain();
-                true
+        if self.producer.at_limit() {
+            return self.record_at_limit(span);
+        }
+        self.producer.store(&span.to_words());
+        true
+    }
+
+    /// Records each span once or twice from now on, for an
+    /// [`OverheadExperiment`](crate::OverheadExperiment). Twice does not mean that two arrive.
+    pub fn set_dose(&mut self, dose: Dose) {
+        self.dose = dose;
+        self.producer.stop_here();
+    }
+
+    /// Makes each span take this much longer to record, by spinning: a drill, to see whether the
+    /// account notices and the controller obeys. Zero ends it.
+    pub fn set_drill(&mut self, spin: Duration) {
+        self.drill = spin;
+        self.producer.stop_here();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_at_limit(&mut self, span: SpanRecord) -> bool {
+        let ceiling = &self.shared.ceiling;
+        let version = ceiling.version();
+        if version != self.ceiling_version {
+            self.ceiling_version = version;
+            self.producer.forget_permits();
+        }
+        let now_ns = || self.shared.clock.monotonic_ns();
+        let room = self.producer.make_room(|wanted| match mutants::on("trace-ceiling-ignored") {
+            true => wanted,
+            false => ceiling.permit(wanted, now_ns),
+        });
+        let Room::Free { timed, due } = room else { return false };
+        if timed {
+            let start = self.shared.clock.now();
+            self.store(span);
+            let end = self.shared.clock.now();
+            self.producer.note_cost(ticks(start, end));
+        } else {
+            self.store(span);
+        }
+        if due {
+            let start = self.shared.clock.now();
+            self.shared.wake_drain();
+            let end = self.shared.clock.now();
+            self.producer.note_waking(ticks(start, end));
+        }
+        true
+    }
+
+    /// Stores a span with all that an experiment or a drill adds to it.
+    fn store(&mut self, span: SpanRecord) {
+        self.producer.store(&span.to_words());
+        let clock = &self.shared.clock;
+        if self.dose == Dose::Double {
+            let mut again = span;
+            (again.start, again.end) = (clock.now(), clock.now());
+            self.scratch = std::hint::black_box(again.to_words());
+        }
+        if !self.drill.is_zero() {
+            let start = clock.now();
+            while clock.elapsed(start, clock.now()) < self.drill {
+                std::hint::spin_loop();
             }
-            Push::Full => false,
+        }
+        if self.dose != Dose::Off || !self.drill.is_zero() {
+            self.producer.stop_here();
         }
     }
 }
 
+impl Account {
+    fn new(clock: &Clock) -> Self {
+        let mut pairs: Vec<u64> =
+            (0..1000).map(|_| clock.now()).map(|start| ticks(start, clock.now())).collect();
+        pairs.sort_unstable();
+        Self {
+            empty_pair: pairs[pairs.len() / 2],
+            correction: 1.0,
+            recorded: 0,
+            waking: 0,
+            background_ns: 0,
+            process_ns: None,
+            looked_at_ns: 0,
+            last: None,
+        }
+    }
+
+    /// The account since the step before, and what the next one will begin from.
+    fn step(&mut self, shared: &Shared, background: Duration) -> Option<Overhead> {
+        let (recorded, waking, costs) = shared.spent_by_recorders();
+        let background_ns = shared.drain_cpu_ns.load(Relaxed);
+        let process_ns = cpu::process_ns();
+        let now_ns = shared.clock.monotonic_ns();
+        let process_delta =
+            process_ns.zip(self.process_ns).map(|(now, then)| now.saturating_sub(then));
+        let spent = Spent {
+            spans: recorded - self.recorded,
+            span_costs_ns: self.costs_ns(&shared.clock, &costs),
+            beside_ns: self.beside_ns(&shared.clock),
+            correction: self.correction,
+            waking_ns: shared.clock.ticks_as_ns(waking - self.waking),
+            background_ns: (background_ns - self.background_ns) as f64
+                + background.as_nanos() as f64,
+            process_ns: process_delta.unwrap_or(0) as f64,
+            elapsed_ns: now_ns.saturating_sub(self.looked_at_ns) as f64,
+        };
+        self.looked_at_ns = now_ns;
+        (self.recorded, self.waking) = (recorded, waking);
+        (self.background_ns, self.process_ns) = (background_ns, process_ns);
+        spent.overhead()
+    }
+
+    /// What the account takes a span to cost, before any correction.
+    fn span_ns(&self, shared: &Shared) -> f64 {
+        let (_, _, costs) = shared.spent_by_recorders();
+        let spent = Spent {
+            span_costs_ns: self.costs_ns(&shared.clock, &costs),
+            beside_ns: self.beside_ns(&shared.clock),
+            correction: 1.0,
+            process_ns: 1.0,
+            ..Spent::default()
+        };
+        spent.overhead().map_or(0.0, |overhead| overhead.span_ns)
+    }
+
+    fn costs_ns(&self, clock: &Clock, costs: &[u32]) -> Vec<f64> {
+        let less_pair = |cost: &u32| u64::from(*cost).saturating_sub(self.empty_pair);
+        costs.iter().map(|cost| clock.ticks_as_ns(less_pair(cost))).collect()
+    }
+
+    /// A span's own two clock readings: a pair of readings has one within.
+    fn beside_ns(&self, clock: &Clock) -> f64 {
+        2.0 * clock.ticks_as_ns(self.empty_pair)
+    }
+}
+
+fn ticks(start: Ticks, end: Ticks) -> u64 {
+    end.get().saturating_sub(start.get())
+}
+
 impl Shared {
+    fn name(&self, text: &'static str) -> NameId {
+        let mut names = self.names.write();
+        let known = names.iter().position(|name| *name == text);
+        let place = known.unwrap_or(names.len());
+        if place >= NAMES_MAX {
+            self.counts.names_refused.fetch_add(1, Relaxed);
+            return NameId::UNNAMED;
+        }
+        if known.is_none() {
+            names.push(text);
+        }
+        NameId(place as u16)
+    }
+
     #[cold]
     fn wake_drain(&self) {
-        self.due.store(true, Release);
-        if let Some(drain) = self.drain.get() {
-            drain.unpark();
-        }
+        self.summons.call(|| {
+            if let Some(drain) = self.drain.get() {
+                drain.unpark();
+            }
+        });
+    }
+
+    /// Spans recorded, time spent in waking the drain, and the newest costs of spans, in ticks.
+    fn spent_by_recorders(&self) -> (u64, u64, Vec<u32>) {
+        let rings = self.rings.lock();
+        let sum = |of: fn(&SpanRing) -> u64| rings.all.iter().map(|ring| of(ring)).sum::<u64>();
+        let costs = rings.all.iter().flat_map(|ring| ring.costs()).collect();
+        let recorded = rings.retired_recorded + sum(SpanRing::written);
+        (recorded, rings.retired_waking + sum(SpanRing::waking), costs)
     }
 
     /// A closed ring that the drain has emptied; its positions go on, so its counts do too.
@@ -248,7 +495,8 @@ impl Shared {
     /// Forgets empty closed rings beyond the spare ones.
     fn retire_rings(&self) {
         let mut rings = self.rings.lock();
-        let Rings { all, retired_recorded, retired_dropped } = &mut *rings;
+        let Rings { all, retired_recorded, retired_dropped, retired_capped, retired_waking } =
+            &mut *rings;
         let mut spare = 0;
         all.retain(|ring| {
             if ring.is_open() || !is_empty(ring) {
@@ -260,6 +508,8 @@ impl Shared {
             }
             *retired_recorded += ring.written();
             *retired_dropped += ring.dropped();
+            *retired_capped += ring.capped();
+            *retired_waking += ring.waking();
             false
         });
     }
@@ -310,9 +560,7 @@ impl Drain {
         let _finish = Finish(Arc::clone(&self.shared));
         let mut wait = self.config.drain_interval;
         loop {
-            // Both before the rings are read, so that what was recorded before them is seen.
-            let stop = self.shared.stop.load(Acquire);
-            let ticket = self.shared.flushes_asked.load(Acquire);
+            let Asked { stop, ticket } = self.shared.summons.asked();
             let drained = self.drain_rings();
             if stop {
                 self.call_sink(0, |sink, _| sink.shutdown());
@@ -320,14 +568,16 @@ impl Drain {
                 self.call_sink(0, |sink, _| sink.flush());
             }
             self.confirm(ticket);
+            if let Some(cpu_ns) = cpu::thread_ns() {
+                self.shared.drain_cpu_ns.store(cpu_ns, Relaxed);
+            }
             if stop {
                 return;
             }
             let idle = drained == 0;
             wait = if idle { wait * 2 } else { self.config.drain_interval };
             wait = wait.min(self.config.idle_interval);
-            // Set after this swap, `due` comes with a token that nobody can use up any more.
-            if !self.shared.due.swap(false, AcqRel) {
+            if self.shared.summons.may_park() {
                 thread::park_timeout(wait);
             }
         }
@@ -422,7 +672,7 @@ fn finish(
     let name = |id: NameId| names.get(usize::from(id.0)).copied().unwrap_or(names[0]);
     let mut attributes = [None; SPAN_ATTRIBUTES_MAX];
     for (place, (key, value)) in attributes.iter_mut().zip(record.attributes()) {
-        *place = Some((name(key), value));
+        *place = Some((name(key), value.map_text(name)));
     }
     let start_unix_ns = anchor.unix_ns(clock, record.start);
     FinishedSpan {

@@ -110,6 +110,11 @@ pub struct CollectorConfig {
     /// The drain's waits grow up to this while no spans come. Unit: duration. Range:
     /// `drain_interval` to 10 s. Default: 100 ms.
     pub idle_interval: Duration,
+    /// Hard bound above the controller's soft one: spans that all recorders together may record in
+    /// a second, at most one second's worth at once; what exceeds it is dropped and counted. A
+    /// recorder may hold a hundredth of it unused. Unit: spans per second. Range: `None` (no bound)
+    /// or 0 (none at all) and up. Default: none.
+    pub spans_per_second_max: Option<u32>,
     /// Most spans that one call of the sink gets. Unit: spans. Range: 1 to 4096. Default: 512.
     pub batch_spans_max: usize,
     /// How long dropping the collector waits for the last spans to reach the sink. Unit:
@@ -123,6 +128,7 @@ impl Default for CollectorConfig {
             ring_bytes: 1 << 20,
             drain_interval: Duration::from_millis(10),
             idle_interval: Duration::from_millis(100),
+            spans_per_second_max: None,
             batch_spans_max: 512,
             shutdown_timeout: Duration::from_secs(5),
         }

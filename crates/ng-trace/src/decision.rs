@@ -34,6 +34,8 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::ALL.len();
     const ALL: [Self; 10] = [
         Self::KillSwitch,
         Self::Force,

@@ -5,8 +5,9 @@
 //! [`Collector`] carries them to a [`Sink`] on a thread of its own. Each is useful without the
 //! others.
 //!
-//! Must not know: tokens, logs, metric names, HTTP, any other `ng-*` crate; and exporters, but for
-//! the one file behind the feature `otel`.
+//! Must not know: tokens, logs, metric names, any other `ng-*` crate; and other people's exporters,
+//! HTTP and `tracing`, but for the one file behind each of the features `otel`, `otlp` and
+//! `tracing-layer`.
 //!
 //! ```
 //! use ng_trace::{Collector, CollectorConfig, MemorySink, Sampler, SamplerConfig, SpanRecord};
@@ -42,24 +43,38 @@ mod adaptive;
 mod bell;
 #[cfg(not(all(test, loom)))]
 mod bucket;
+#[cfg(not(all(test, loom)))]
+mod ceiling;
 mod clock;
 #[cfg(not(all(test, loom)))]
 mod collector;
 mod config;
 #[cfg(not(all(test, loom)))]
 mod context;
+#[cfg(not(all(test, loom)))]
+mod cpu;
 mod decision;
 mod error;
 mod id;
+#[cfg(all(feature = "json", not(all(test, loom))))]
+mod json;
+#[cfg(all(feature = "tracing-layer", not(all(test, loom))))]
+mod layer;
 #[cfg(not(all(test, loom)))]
 mod local;
 #[cfg(all(test, loom))]
 mod loom_bell;
 #[cfg(all(test, loom))]
 mod loom_ring;
+#[cfg(all(test, loom))]
+mod loom_summons;
 mod mutants;
 #[cfg(all(feature = "otel", not(all(test, loom))))]
 pub mod otel;
+#[cfg(all(feature = "otlp", not(all(test, loom))))]
+pub mod otlp;
+#[cfg(not(all(test, loom)))]
+mod overhead;
 mod ring;
 #[cfg(not(all(test, loom)))]
 mod rules;
@@ -69,17 +84,25 @@ mod sampler;
 mod sink;
 mod span;
 mod stats;
+mod summons;
 mod sync;
 mod threshold;
 mod traceparent;
 mod tracestate;
 
+#[cfg(all(feature = "json", not(all(test, loom))))]
+pub use crate::json::JsonLinesSink;
+#[cfg(all(feature = "tracing-layer", not(all(test, loom))))]
+pub use crate::layer::{
+    SampleFilter, SpanLayer, TracingConfig, TracingLayer, TracingRoots, tracing_layer,
+};
 #[cfg(not(all(test, loom)))]
 pub use crate::{
-    adaptive::ControlInput,
-    collector::{Collector, SpanRecorder},
+    adaptive::{ControlInput, ControlState},
+    collector::{Collector, Recorders, SpanRecorder},
     context::TraceContext,
     local::LocalSampler,
+    overhead::{Dose, Overhead, OverheadExperiment, SpanCost},
     sampler::Sampler,
     sink::{CountingSink, FinishedSpan, MemorySink, Sink},
 };
@@ -95,7 +118,7 @@ pub use crate::{
         SinkError, StartError, TraceStateError,
     },
     id::{SpanId, TraceId},
-    span::{NameId, SPAN_ATTRIBUTES_MAX, SpanRecord, Status},
+    span::{AttributeValue, NameId, SPAN_ATTRIBUTES_MAX, SpanKind, SpanRecord, Status},
     stats::{CollectorStats, SamplerStats},
     threshold::{Randomness, Threshold},
     traceparent::TraceParent,

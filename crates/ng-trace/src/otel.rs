@@ -1,21 +1,29 @@
-//! Sinks that hand real spans to OpenTelemetry's SDK: the only file that knows its types. Blocks the drain while the exporter works; exporters that need a runtime must bring their own.
+//! Sinks that hand real spans to OpenTelemetry's SDK, and the sampler as the SDK asks for one. Blocks the drain while the exporter works; exporters that need a runtime must bring their own.
 //!
 //! A span kept only at its end (error, slow) carries a sampled flag of 0, as it was sent on: an
 //! exporter gets it like that. A processor would throw it away, so there the flag is set.
 
 use crate::{
+    decision::{Parent, Propagate, SampleContext, Verdict},
     error::SinkError,
+    id,
+    sampler::Sampler,
     sink::{FinishedSpan, Sink},
-    span::Status,
+    span::{AttributeValue, Status},
+    sync::Arc,
+    threshold::{Randomness, Threshold},
 };
 use opentelemetry::{
-    InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId,
-    trace::{SpanContext, SpanKind, Status as OtelStatus, TraceState},
+    Context, InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId,
+    trace::{Link, SpanContext, SpanKind, Status as OtelStatus, TraceContextExt, TraceState},
 };
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkError,
-    trace::{SpanData, SpanEvents, SpanExporter, SpanLinks, SpanProcessor},
+    trace::{
+        SamplingDecision, SamplingResult, ShouldSample, SpanData, SpanEvents, SpanExporter,
+        SpanLinks, SpanProcessor,
+    },
 };
 use std::{
     borrow::Cow,
@@ -26,6 +34,9 @@ use std::{
 const EXPORT_SPANS_MAX: usize = 512;
 /// Bit of the trace flags that says "the trace id is random" (W3C Trace Context level 2).
 const FLAG_RANDOM: u8 = 0x02;
+
+/// Longest value of the tracestate's `ot` member; what would be longer is not set.
+const OT_BYTES_MAX: usize = 256;
 
 /// Attribute with the rule that kept the span, such as `error`.
 pub const REASON_ATTRIBUTE: &str = "ng.sample.reason";
@@ -110,6 +121,115 @@ impl<P: SpanProcessor> Sink for OtelProcessorSink<P> {
     }
 }
 
+/// The sampler for spans that OpenTelemetry's SDK makes: give it to `with_sampler`, on its own and
+/// not within the SDK's `ParentBased`, which would lose its `th`.
+///
+/// A span below another one of this process follows it. A root is decided by the id which the SDK
+/// gave it, and one that goes on with a caller's trace as [`Sampler::decide`] does. What is not
+/// kept costs no allocation. Errors and slow spans cannot be kept at their end here: the SDK has
+/// forgotten them by then.
+#[derive(Clone, Debug)]
+pub struct OtelSampler(Arc<Sampler>);
+
+impl OtelSampler {
+    /// Asks this sampler.
+    pub fn new(sampler: Arc<Sampler>) -> Self {
+        Self(sampler)
+    }
+}
+
+impl ShouldSample for OtelSampler {
+    fn should_sample(
+        &self,
+        parent_context: Option<&Context>,
+        trace_id: TraceId,
+        _name: &str,
+        _span_kind: &SpanKind,
+        _attributes: &[KeyValue],
+        _links: &[Link],
+    ) -> SamplingResult {
+        let parent = parent_context
+            .filter(|context| context.has_active_span())
+            .map(|context| context.span().span_context().clone())
+            .filter(SpanContext::is_valid);
+        if let Some(local) = parent.as_ref().filter(|parent| !parent.is_remote()) {
+            return sampling_result(local.is_sampled(), local.trace_state().clone(), Vec::new());
+        }
+        // Zero is refused by the SDK's own generator; another one's zero is as good as any id.
+        let own = id::TraceId::new(u128::from_be_bytes(trace_id.to_bytes()));
+        let Some(own) = own else {
+            return sampling_result(false, TraceState::default(), Vec::new());
+        };
+        let state = parent.as_ref().map(|parent| parent.trace_state().clone()).unwrap_or_default();
+        let context = match &parent {
+            None => SampleContext::root(),
+            Some(remote) => SampleContext::child_of(caller(own, remote)),
+        };
+        let decision = self.0.decide_trace(&context, own);
+        let state = match decision.propagate {
+            Propagate::Untouched => state,
+            Propagate::Sampled { threshold } => with_threshold(state, threshold),
+            Propagate::Unsampled => with_threshold(state, None),
+        };
+        if decision.verdict != Verdict::Keep {
+            return sampling_result(false, state, Vec::new());
+        }
+        let reason = KeyValue::new(REASON_ATTRIBUTE, decision.reason.as_str());
+        let weight = decision.odds.weight().map(|weight| KeyValue::new(WEIGHT_ATTRIBUTE, weight));
+        sampling_result(true, state, std::iter::once(reason).chain(weight).collect())
+    }
+}
+
+fn sampling_result(
+    kept: bool,
+    trace_state: TraceState,
+    attributes: Vec<KeyValue>,
+) -> SamplingResult {
+    let decision = if kept { SamplingDecision::RecordAndSample } else { SamplingDecision::Drop };
+    SamplingResult { decision, attributes, trace_state }
+}
+
+/// A caller in another process, with the `th` and `rv` of its tracestate if they are valid.
+fn caller(trace_id: id::TraceId, remote: &SpanContext) -> Parent {
+    let mut parent = Parent::new(trace_id, remote.is_sampled());
+    parent.random = remote.trace_flags().to_u8() & FLAG_RANDOM != 0;
+    let ot = remote.trace_state().get("ot").unwrap_or_default();
+    for (key, value) in ot.split(';').filter_map(|pair| pair.split_once(':')) {
+        match key {
+            "th" => parent.threshold = value.parse().ok(),
+            "rv" => parent.explicit_randomness = randomness(value),
+            _ => {}
+        }
+    }
+    parent
+}
+
+/// The value of an `rv`: exactly 14 lower-case hexadecimal digits.
+fn randomness(text: &str) -> Option<Randomness> {
+    let lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let valid = text.len() == 14 && text.bytes().all(lower_hex);
+    let value = valid.then(|| u64::from_str_radix(text, 16).ok())??;
+    Some(Randomness::from_low_bits(value))
+}
+
+/// The same tracestate with this `th`, or without one; all else of `ot` stays.
+fn with_threshold(state: TraceState, threshold: Option<Threshold>) -> TraceState {
+    let ot = state.get("ot").unwrap_or_default();
+    let others = ot.split(';').filter(|pair| !pair.is_empty() && !pair.starts_with("th:"));
+    let th = threshold.map(|threshold| format!("th:{threshold}"));
+    let wanted = th.as_deref().into_iter().chain(others).collect::<Vec<_>>().join(";");
+    if wanted == ot {
+        return state;
+    }
+    // The key is valid, and so is the value unless the caller's own was not: then it goes.
+    let changed = match wanted.as_str() {
+        "" => state.delete("ot"),
+        wanted if wanted.len() <= OT_BYTES_MAX => state.insert("ot", wanted.to_owned()),
+        _ => return state,
+    };
+    changed.unwrap_or_default()
+}
+
 fn flush_error(source: OTelSdkError) -> SinkError {
     SinkError::Flush { source: source.into() }
 }
@@ -120,7 +240,7 @@ fn scope() -> InstrumentationScope {
 
 fn span_data(span: &FinishedSpan, scope: &InstrumentationScope, always_sampled: bool) -> SpanData {
     let record = &span.record;
-    let sampled = always_sampled || !record.reason.is_tail();
+    let sampled = always_sampled || record.sampled_flag;
     let flags = TraceFlags::new(if record.random_trace_id { FLAG_RANDOM } else { 0 });
     SpanData {
         span_context: SpanContext::new(
@@ -131,8 +251,14 @@ fn span_data(span: &FinishedSpan, scope: &InstrumentationScope, always_sampled: 
             trace_state(span),
         ),
         parent_span_id: record.parent.map_or(SpanId::INVALID, |parent| SpanId::from(parent.get())),
-        parent_span_is_remote: false,
-        span_kind: SpanKind::Internal,
+        parent_span_is_remote: record.parent_is_remote,
+        span_kind: match record.kind {
+            crate::SpanKind::Internal => SpanKind::Internal,
+            crate::SpanKind::Server => SpanKind::Server,
+            crate::SpanKind::Client => SpanKind::Client,
+            crate::SpanKind::Producer => SpanKind::Producer,
+            crate::SpanKind::Consumer => SpanKind::Consumer,
+        },
         name: Cow::Borrowed(span.name),
         start_time: system_time(span.start_unix_ns),
         end_time: system_time(span.end_unix_ns),
@@ -156,12 +282,16 @@ fn trace_state(span: &FinishedSpan) -> TraceState {
 }
 
 fn attributes(span: &FinishedSpan) -> Vec<KeyValue> {
-    let own = span.attributes().map(|(key, value)| {
+    let own = span.attributes().map(|(key, value)| match value {
         // OpenTelemetry's integers are signed; what does not fit stays readable as text.
-        i64::try_from(value).map_or_else(
+        AttributeValue::U64(value) => i64::try_from(value).map_or_else(
             |_| KeyValue::new(key, value.to_string()),
             |value| KeyValue::new(key, value),
-        )
+        ),
+        AttributeValue::I64(value) => KeyValue::new(key, value),
+        AttributeValue::F64(value) => KeyValue::new(key, value),
+        AttributeValue::Bool(value) => KeyValue::new(key, value),
+        AttributeValue::Text(value) => KeyValue::new(key, value),
     });
     let reason = KeyValue::new(REASON_ATTRIBUTE, span.record.reason.as_str());
     let weight = span.record.weight().map(|weight| KeyValue::new(WEIGHT_ATTRIBUTE, weight));

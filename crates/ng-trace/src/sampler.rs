@@ -4,12 +4,15 @@
 //! it. A countdown then draws again, which is exact because a geometric gap has no memory.
 
 use crate::{
-    adaptive::{ControlInput, Controller},
+    adaptive::{ControlInput, ControlState, Controller},
     bucket::{Take, TokenBucket},
     clock::{Clock, Ticks},
     config::SamplerConfig,
-    decision::{Decision, Odds, Outcome, Priority, Reason, SampleContext, Sampled, Verdict},
+    decision::{
+        Decision, Odds, Outcome, Parent, Priority, Reason, SampleContext, Sampled, Verdict,
+    },
     error::ConfigError,
+    id::TraceId,
     local::{LocalSampler, LocalShared},
     rules::{self, Capped, Rules},
     stats::SamplerStats,
@@ -193,6 +196,17 @@ impl Sampler {
             Some(parent) => parent.randomness(),
             None => Randomness::draw(&mut fastrand::Rng::new()),
         };
+        self.decide_by(context, randomness)
+    }
+
+    /// The same for an operation whose trace has an id already that was made here, as some
+    /// libraries make them first: that id decides.
+    pub fn decide_trace(&self, context: &SampleContext, trace_id: TraceId) -> Decision {
+        let parent = context.parent.as_ref();
+        self.decide_by(context, parent.map_or(trace_id.randomness(), Parent::randomness))
+    }
+
+    fn decide_by(&self, context: &SampleContext, randomness: Randomness) -> Decision {
         let decision = self.decide_at(context, randomness, || self.clock.monotonic_ns());
         let counter = match decision.verdict {
             Verdict::Keep => &self.counts.recorded,
@@ -281,6 +295,12 @@ impl Sampler {
         self.rate()
     }
 
+    /// What the controller believes.
+    pub fn control_state(&self) -> ControlState {
+        let control = self.control.lock();
+        control.controller.state(control.rate)
+    }
+
     /// What happened so far.
     pub fn stats(&self) -> SamplerStats {
         let counts = &self.counts;
@@ -315,6 +335,11 @@ impl Sampler {
             rate: self.rate(),
             local_samplers: locals.live.len() as u64,
         }
+    }
+
+    /// Whether the kill switch is off.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.published.enabled.load(Relaxed)
     }
 
     /// The threshold in force; `None` keeps nothing.

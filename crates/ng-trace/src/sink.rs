@@ -2,7 +2,7 @@
 
 use crate::{
     error::SinkError,
-    span::{SPAN_ATTRIBUTES_MAX, SpanRecord, Status},
+    span::{AttributeValue, SPAN_ATTRIBUTES_MAX, SpanRecord, Status},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A span as a sink gets it: with the text of its names and with wall time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct FinishedSpan {
     /// The span as it was recorded.
@@ -21,12 +21,15 @@ pub struct FinishedSpan {
     pub start_unix_ns: u64,
     /// When it ended. Unit: nanoseconds since 1970.
     pub end_unix_ns: u64,
-    pub(crate) attributes: [Option<(&'static str, u64)>; SPAN_ATTRIBUTES_MAX],
+    pub(crate) attributes:
+        [Option<(&'static str, AttributeValue<&'static str>)>; SPAN_ATTRIBUTES_MAX],
 }
 
 impl FinishedSpan {
     /// The attributes set, by name.
-    pub fn attributes(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+    pub fn attributes(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, AttributeValue<&'static str>)> + use<> {
         self.attributes.into_iter().flatten()
     }
 }

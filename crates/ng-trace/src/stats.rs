@@ -55,6 +55,8 @@ pub struct CollectorStats {
     pub spans_recorded_total: u64,
     /// Spans refused because their ring was full.
     pub spans_dropped_total: u64,
+    /// Spans refused because `spans_per_second_max` was reached.
+    pub spans_capped_total: u64,
     /// Spans which the sink took.
     pub spans_exported_total: u64,
     /// Spans lost because the sink failed or panicked.

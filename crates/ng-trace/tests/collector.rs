@@ -1,8 +1,9 @@
 //! What the collector promises whatever the sink does: nothing lost uncounted, nothing twice, nobody waits.
 
 use ng_trace::{
-    Clock, Collector, CollectorConfig, CountingSink, FinishedSpan, FlushError, MemorySink, NameId,
-    Odds, Reason, Sampled, Sink, SinkError, SpanId, SpanRecord, Ticks, TraceId,
+    AttributeValue, Clock, Collector, CollectorConfig, CountingSink, Dose, FinishedSpan,
+    FlushError, MemorySink, NameId, Odds, Reason, Sampled, Sink, SinkError, SpanId, SpanRecord,
+    Ticks, TraceId,
 };
 use std::{
     collections::HashMap,
@@ -294,7 +295,8 @@ fn names_attributes_and_wall_time_reach_the_sink() {
     assert_eq!(collector.name("token.create"), name);
     let clock = collector.clock();
     let mut recorder = collector.recorder();
-    let mut record = span(1).with_attribute(key, 64);
+    let (disk, slow) = (collector.name("disk"), collector.name("slow"));
+    let mut record = span(1).with_attribute(key, 64u64).with_attribute(disk, slow);
     record.name = name;
     record.start = clock.now();
     let unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
@@ -303,7 +305,10 @@ fn names_attributes_and_wall_time_reach_the_sink() {
     collector.flush(WAIT).unwrap();
     let spans = sink.take();
     assert_eq!(spans[0].name, "token.create");
-    assert_eq!(spans[0].attributes().collect::<Vec<_>>(), [("bytes", 64)]);
+    assert_eq!(
+        spans[0].attributes().collect::<Vec<_>>(),
+        [("bytes", AttributeValue::U64(64)), ("disk", AttributeValue::Text("slow"))]
+    );
     assert!(spans[0].start_unix_ns.abs_diff(unix_ns) < 1_000_000_000);
     let lasted_ns = Clock::new().elapsed_ns(record.start, record.end);
     assert_eq!(spans[0].end_unix_ns - spans[0].start_unix_ns, lasted_ns);
@@ -319,4 +324,75 @@ fn names_beyond_the_table_are_called_unnamed_and_counted() {
     assert_eq!(collector.name("one too many"), NameId::UNNAMED);
     assert_ne!(collector.name("name 7"), NameId::UNNAMED);
     assert_eq!(collector.stats().names_refused_total, 1);
+}
+
+#[test]
+fn spans_beyond_the_ceiling_are_dropped_and_counted_apart() {
+    let mut config = CollectorConfig::default();
+    config.spans_per_second_max = Some(200);
+    let sink = CountingSink::new();
+    let collector = Collector::start(config, Box::new(sink.clone())).unwrap();
+    let mut recorders: Vec<_> = (0..2).map(|_| collector.recorder()).collect();
+    let mut offer = |count: u64| {
+        let offered = (0..count).flat_map(|n| [(0, n), (1, n)]);
+        offered.filter(|(which, n)| recorders[*which].record(span(*n))).count() as u64
+    };
+    let kept = offer(50_000);
+    // One second's worth at once, and what came back while this ran.
+    assert!((190..50_000).contains(&kept), "{kept}");
+    let stats = collector.stats();
+    assert_eq!((stats.spans_recorded_total, stats.spans_dropped_total), (kept, 0));
+    assert_eq!(stats.spans_capped_total, 100_000 - kept);
+    collector.set_spans_per_second_max(Some(0));
+    assert!(offer(1000) <= 2 * 64);
+    assert_eq!(offer(1000), 0);
+    collector.set_spans_per_second_max(None);
+    assert_eq!(offer(1000), 2000);
+    collector.flush(WAIT).unwrap();
+    assert_eq!(sink.spans_total(), collector.stats().spans_recorded_total);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_overhead_of_recording_and_draining_is_in_the_account_with_its_interval() {
+    let collector = Collector::start(CollectorConfig::default(), Box::new(CountingSink::new()));
+    let collector = collector.unwrap();
+    let mut recorder = collector.recorder();
+    assert_eq!(collector.measure_overhead(Duration::ZERO), None, "nothing to compare with");
+    let spend = |recorder: &mut ng_trace::SpanRecorder| {
+        for number in 0..100_000 {
+            recorder.record(span(number));
+        }
+        collector.flush(WAIT).unwrap();
+        collector.measure_overhead(Duration::ZERO).unwrap()
+    };
+    let plain = spend(&mut recorder);
+    assert_eq!(collector.overhead(), Some(plain));
+    assert!(plain.share > 0.0 && plain.low <= plain.share && plain.share <= plain.high);
+    assert!(plain.spans_timed > 0 && plain.span_ns > 0.0 && plain.background_share > 0.0);
+    // A drill of 20 µs a span cannot be missed, and is most of what the process does.
+    recorder.set_drill(Duration::from_micros(20));
+    let drilled = spend(&mut recorder);
+    assert!(drilled.span_ns >= 20_000.0, "{drilled:?}");
+    assert!(drilled.share > 0.5, "{drilled:?}");
+    recorder.set_drill(Duration::ZERO);
+    for _ in 0..64 * 64 {
+        recorder.record(span(1));
+    }
+    assert!(spend(&mut recorder).span_ns < 20_000.0);
+}
+
+#[test]
+fn a_double_dose_records_each_span_once() {
+    let sink = CountingSink::new();
+    let collector = Collector::start(CollectorConfig::default(), Box::new(sink.clone())).unwrap();
+    let mut recorder = collector.recorder();
+    for dose in [Dose::Off, Dose::Single, Dose::Double, Dose::Off] {
+        recorder.set_dose(dose);
+        for number in 0..1000 {
+            assert!(recorder.record(span(number)));
+        }
+    }
+    collector.flush(WAIT).unwrap();
+    assert_eq!((sink.spans_total(), sink.span_id_sum()), (4000, 4 * (1..=1000).sum::<u64>()));
 }

@@ -2,16 +2,22 @@
 #![cfg(feature = "otel")]
 
 use ng_trace::{
-    Collector, CollectorConfig, Odds, Reason, Sampled, SpanId, SpanRecord, Status, Threshold,
-    TraceId,
-    otel::{OtelProcessorSink, OtelSink},
+    Collector, CollectorConfig, Odds, Reason, Sampled, Sampler, SamplerConfig, SpanId, SpanRecord,
+    Status, Threshold, TraceId,
+    otel::{OtelProcessorSink, OtelSampler, OtelSink},
 };
-use opentelemetry::{Value, trace::Status as OtelStatus};
+use opentelemetry::{
+    Context, SpanId as OtelSpanId, TraceFlags, TraceId as OtelTraceId, Value,
+    trace::{Span, SpanContext, Status as OtelStatus, TraceContextExt, Tracer, TracerProvider},
+};
 use opentelemetry_sdk::{
     Resource,
-    trace::{InMemorySpanExporter, SimpleSpanProcessor, SpanData},
+    trace::{InMemorySpanExporter, SdkTracerProvider, SimpleSpanProcessor, SpanData},
 };
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -101,4 +107,89 @@ fn the_exporter_is_shut_down_with_the_collector() {
     let collector = Collector::start(CollectorConfig::default(), Box::new(sink)).unwrap();
     collector.shutdown(WAIT).unwrap();
     assert!(exporter.is_shutdown_called());
+}
+
+/// A provider with the sampler, and where its spans go.
+fn provider(sampler: &Arc<Sampler>) -> (SdkTracerProvider, InMemorySpanExporter) {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder()
+        .with_sampler(OtelSampler::new(Arc::clone(sampler)))
+        .with_simple_exporter(exporter.clone())
+        .build();
+    (provider, exporter)
+}
+
+/// A caller in another process.
+fn remote(trace_id: u128, flags: u8, state: &str) -> Context {
+    Context::new().with_remote_span_context(SpanContext::new(
+        OtelTraceId::from(trace_id),
+        OtelSpanId::from(7u64),
+        TraceFlags::new(flags),
+        true,
+        state.parse().unwrap(),
+    ))
+}
+
+fn sampler(rate: f64) -> Arc<Sampler> {
+    Arc::new(Sampler::new(SamplerConfig::fixed_rate(rate)).unwrap())
+}
+
+#[test]
+fn the_sdk_keeps_roots_by_their_ids_and_says_th_reason_and_weight() {
+    let sampler = sampler(0.25);
+    let (provider, exporter) = provider(&sampler);
+    let tracer = provider.tracer("test");
+    for _ in 0..2000 {
+        let root = tracer.start("root");
+        let below = Context::new().with_span(root);
+        tracer.start_with_context("below", &below).end();
+    }
+    let spans = exporter.get_finished_spans().unwrap();
+    let roots: Vec<_> = spans.iter().filter(|span| span.name == "root").collect();
+    // 4 sigma of 2000 draws at a quarter.
+    assert!((423..=577).contains(&roots.len()), "{}", roots.len());
+    assert_eq!(spans.len(), 2 * roots.len(), "what is below a root follows it");
+    for span in &spans {
+        assert_eq!(span.span_context.trace_state().get("ot"), Some("th:c"));
+        let id = u128::from_be_bytes(span.span_context.trace_id().to_bytes());
+        assert!(TraceId::new(id).unwrap().randomness().get() >= 0xc0_0000_0000_0000);
+    }
+    assert_eq!(attribute(roots[0], "ng.sample.reason"), Some("base".into()));
+    assert_eq!(attribute(roots[0], "ng.sample.weight"), Some(4.0.into()));
+    assert_eq!(sampler.stats().samples_total, 2000);
+}
+
+#[test]
+fn the_sdk_follows_a_caller_and_keeps_what_its_tracestate_says_besides() {
+    let sampler = sampler(0.01);
+    let (provider, exporter) = provider(&sampler);
+    let tracer = provider.tracer("test");
+    let id = 0x0af7_6519_16cd_43dd_84f0_0000_0000_0000; // R = f00…
+    for (flags, state, ot) in [
+        (3, "ot=th:c;xy:1,vendor=v", Some(Some("th:c;xy:1"))),
+        (3, "ot=th:fa;rv:fb000000000000", Some(Some("th:fa;rv:fb000000000000"))),
+        // The id contradicts it, or it is no `th`: the flag stands, the `th` goes.
+        (3, "ot=th:f1;xy:1", Some(Some("xy:1"))),
+        (3, "ot=th:zz", Some(None)),
+        (1, "vendor=v", Some(None)),
+        (2, "ot=th:c", None),
+    ] {
+        tracer.start_with_context("child", &remote(id, flags, state)).end();
+        let spans = exporter.get_finished_spans().unwrap();
+        exporter.reset();
+        let found = spans.first().map(|span| span.span_context.trace_state().get("ot"));
+        assert_eq!(found, ot, "{flags} {state}");
+        if let Some(span) = spans.first() {
+            assert_eq!(attribute(span, "ng.sample.reason"), Some("parent_sampled".into()));
+            let vendor = span.span_context.trace_state().get("vendor");
+            assert_eq!(vendor.is_some(), state.contains("vendor"));
+        }
+    }
+    let dropped = tracer.start_with_context("child", &remote(id, 2, "ot=th:c;rv:fb000000000000"));
+    let state = dropped.span_context().trace_state();
+    assert_eq!(state.get("ot"), Some("rv:fb000000000000"), "th goes, rv stays");
+    sampler.set_enabled(false);
+    let untouched = tracer.start_with_context("child", &remote(id, 3, "ot=th:c"));
+    assert!(!untouched.span_context().is_sampled());
+    assert_eq!(untouched.span_context().trace_state().get("ot"), Some("th:c"));
 }
