@@ -30,30 +30,34 @@ fn spans_are_whole_in_order_and_dropped_ones_counted() {
     });
 }
 
+/// Takes all that is written, whole spans only.
+fn drain_into(ring: &SpanRing, seen: &mut Vec<u64>) {
+    ring.drain(ring.written(), 4, |words: &[u64; SPAN_WORDS]| {
+        assert!(words.iter().all(|word| *word == words[0]), "torn: {words:?}");
+        seen.push(words[0]);
+    });
+}
+
 #[test]
 fn loom_a_ring_handed_to_a_second_producer_loses_and_doubles_nothing() {
     loom::model(|| {
         let ring = Arc::new(SpanRing::new(2 * SPAN_WORDS * 8));
         let mut first = Producer::open(Arc::clone(&ring));
-        let owner = thread::spawn(move || first.push(&[1; SPAN_WORDS]));
+        let owner = thread::spawn(move || {
+            first.push(&[1; SPAN_WORDS]);
+        });
         let mut seen = Vec::new();
-        let mut drain = |ring: &SpanRing| {
-            ring.drain(ring.written(), 2, |words: &[u64; SPAN_WORDS]| {
-                assert!(words.iter().all(|word| *word == words[0]), "torn: {words:?}");
-                seen.push(words[0]);
-            });
-        };
-        drain(&ring);
+        drain_into(&ring, &mut seen);
         // As the collector does it: adopted only when closed and empty; else the next time.
         if !ring.is_open() && ring.drained() == ring.written() {
             let mut second = Producer::open(Arc::clone(&ring));
             assert_ne!(second.push(&[2; SPAN_WORDS]), Push::Full);
             assert_ne!(second.push(&[3; SPAN_WORDS]), Push::Full);
-            drain(&ring);
+            drain_into(&ring, &mut seen);
             assert_eq!(seen, [1, 2, 3]);
         }
         owner.join().unwrap();
-        drain(&ring);
+        drain_into(&ring, &mut seen);
         assert_eq!(seen.len() as u64, ring.written());
         assert_eq!(ring.dropped(), 0);
     });

@@ -13,27 +13,27 @@ fn loom_a_flush_is_never_slept_through_and_covers_what_was_recorded_before_it() 
         let ring = Arc::new(SpanRing::new(2 * SPAN_WORDS * 8));
         let summons = Arc::new(Summons::new());
         let mut producer = Producer::open(Arc::clone(&ring));
-        let (drain, asking) = (thread::current(), Arc::clone(&summons));
-        let asker = thread::spawn(move || {
-            for number in 1..=2 {
-                assert_ne!(producer.push(&[number; SPAN_WORDS]), Push::Full);
-                assert_eq!(asking.ask(), number);
-                asking.call(|| drain.unpark());
+        let asked_of = Arc::clone(&summons);
+        let drain = thread::spawn(move || {
+            let mut drained = 0;
+            loop {
+                let asked = asked_of.asked();
+                drained += ring.drain(ring.written(), 2, |_| {}) as u64;
+                assert!(drained >= asked.ticket, "{drained} spans for ticket {}", asked.ticket);
+                if asked.ticket == 2 {
+                    return;
+                }
+                if asked_of.may_park() {
+                    thread::park();
+                }
             }
         });
-        let mut drained = 0;
-        loop {
-            let asked = summons.asked();
-            drained += ring.drain(ring.written(), 2, |_| {}) as u64;
-            assert!(drained >= asked.ticket, "{drained} spans for ticket {}", asked.ticket);
-            if asked.ticket == 2 {
-                break;
-            }
-            if summons.may_park() {
-                thread::park();
-            }
+        for number in 1..=2 {
+            assert_ne!(producer.push(&[number; SPAN_WORDS]), Push::Full);
+            assert_eq!(summons.ask(), number);
+            summons.call(|| drain.thread().unpark());
         }
-        asker.join().unwrap();
+        drain.join().unwrap();
     });
 }
 
@@ -41,16 +41,16 @@ fn loom_a_flush_is_never_slept_through_and_covers_what_was_recorded_before_it() 
 fn loom_a_stop_is_never_slept_through() {
     loom::model(|| {
         let summons = Arc::new(Summons::new());
-        let (drain, stopping) = (thread::current(), Arc::clone(&summons));
-        let stopper = thread::spawn(move || {
-            stopping.order_stop();
-            stopping.call(|| drain.unpark());
-        });
-        while !summons.asked().stop {
-            if summons.may_park() {
-                thread::park();
+        let asked_of = Arc::clone(&summons);
+        let drain = thread::spawn(move || {
+            while !asked_of.asked().stop {
+                if asked_of.may_park() {
+                    thread::park();
+                }
             }
-        }
-        stopper.join().unwrap();
+        });
+        summons.order_stop();
+        summons.call(|| drain.thread().unpark());
+        drain.join().unwrap();
     });
 }

@@ -156,7 +156,9 @@ impl ShouldSample for OtelSampler {
             return sampling_result(local.is_sampled(), local.trace_state().clone(), Vec::new());
         }
         // Zero is refused by the SDK's own generator; another one's zero is as good as any id.
-        let own = id::TraceId::new(u128::from_be_bytes(trace_id.to_bytes()));
+        let value =
+            trace_id.to_bytes().iter().fold(0, |value, byte| value << 8 | u128::from(*byte));
+        let own = id::TraceId::new(value);
         let Some(own) = own else {
             return sampling_result(false, TraceState::default(), Vec::new());
         };

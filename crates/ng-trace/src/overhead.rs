@@ -252,6 +252,7 @@ fn median(samples: &mut [f64]) -> f64 {
 mod tests {
     use super::*;
 
+    #[allow(clippy::print_stderr)] // the seed of a run that failed
     fn seed() -> u64 {
         let given = std::env::var("NG_SEED").ok().and_then(|text| text.parse().ok());
         let seed = given.unwrap_or_else(|| fastrand::u64(..));

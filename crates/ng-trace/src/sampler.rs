@@ -338,6 +338,7 @@ impl Sampler {
     }
 
     /// Whether the kill switch is off.
+    #[cfg(feature = "tracing-layer")]
     pub(crate) fn is_enabled(&self) -> bool {
         self.published.enabled.load(Relaxed)
     }

@@ -1,5 +1,6 @@
 //! A collector that stalls, refuses, is overloaded, drips or closes midway costs spans, which are counted: it slows no writer and grows no memory.
 #![cfg(feature = "otlp")]
+#![allow(clippy::print_stderr)] // what is left out here is said
 
 use ng_trace::{
     Collector, CollectorConfig, Odds, Reason, Sampled, SpanId, SpanKind, SpanRecord, SpanRecorder,

@@ -112,7 +112,8 @@ impl World {
     }
 }
 
-/// At both cadences, with many noises; the seed stands in the message of a failure.
+/// At each cadence, with many noises; the seed stands before the message of a failure.
+#[allow(clippy::print_stderr)]
 fn in_many_worlds(test: impl Fn(&mut World)) {
     let given = std::env::var("NG_SEED").ok().and_then(|text| text.parse().ok());
     let first = given.unwrap_or_else(|| fastrand::u64(..));
