@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     const COUNT: u64 = 10_000_000;
     let without = [ns_each(COUNT, black_box), ns_each(COUNT, unwanted), ns_each(COUNT, operation)];
     println!(
-        "no subscriber: loop {:.2} ns, unwanted span {:.2} ns, operation with three spans \
+        "no subscriber: loop {:.2} ns, unwanted span {:.2} ns, operation of four spans \
         {:.2} ns",
         without[0], without[1], without[2]
     );
@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         collector.flush(Duration::from_secs(10))?;
         let (spans, dropped) = (sink.spans_total(), collector.stats().spans_dropped_total);
         println!(
-            "rate {rate}: unwanted span {unwanted_ns:.2} ns, operation with three spans \
+            "rate {rate}: unwanted span {unwanted_ns:.2} ns, operation of four spans \
             {operation_ns:.1} ns; {spans} spans, {dropped} dropped"
         );
     }
