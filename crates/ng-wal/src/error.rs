@@ -300,6 +300,15 @@ pub enum ReadError {
         /// What was found there.
         found: Box<str>,
     },
+    /// The log's owner retired what comes next while it was read. Nothing is damaged; a reader that
+    /// begins anew begins at the oldest record kept.
+    #[error("{file} was retired while the log was read: record {lsn} is gone")]
+    Retired {
+        /// The file that was in the log's directory.
+        file: String,
+        /// First record that cannot be read any more.
+        lsn: Lsn,
+    },
     /// The operating system refused a read.
     #[error("{operation} of {file} failed")]
     Io {

@@ -524,11 +524,24 @@ impl Frames {
         }
     }
 
+    /// Segments go from the oldest on: one that is not there while a later one is was retired.
+    fn check_not_retired(&self, seq: SegmentId, lsn: u64) -> Result<(), ReadError> {
+        let entries = self.io.list().map_err(|e| self.read_error(seq, ("list", e)))?;
+        let oldest = entries.iter().filter_map(|entry| parse_file_name(&entry.name)).min();
+        if oldest.is_some_and(|oldest| oldest > seq) {
+            return Err(ReadError::Retired { file: file_name(seq), lsn: Lsn::new(lsn) });
+        }
+        Ok(())
+    }
+
     /// Opens the next segment for walking; `false` at the log's end.
     fn enter(&mut self) -> Result<bool, ReadError> {
         let Some(mut seq) = self.next_seq.take() else { return Ok(false) };
         loop {
             let Some((opened, header, start)) = self.open_started(seq)? else {
+                if let Some((lsn, _)) = self.expected {
+                    self.check_not_retired(seq, lsn)?;
+                }
                 if self.until.is_none() {
                     return Ok(false);
                 }
@@ -570,6 +583,8 @@ impl Frames {
             self.next_seq = Some(seq.next());
             return Ok(Follows::Segment);
         }
+        // Its file may have been taken away, and written anew, under the walk.
+        self.check_not_retired(seq, walk.lsn)?;
         let read = |e| self.read_error(seq, ("read", e));
         let attested = self.attested_end(&walk).map_err(read)?;
         if attested <= walk.lsn {
@@ -645,7 +660,8 @@ enum Source {
 
 /// Replays a log in LSN order, from files alone: no lock, no repair.
 ///
-/// Beside a live writer it yields what has been written by the time it gets there, and ends. Past
+/// Beside a live writer it yields what has been written by the time it gets there, and ends; if the
+/// owner retires what it has not read yet, it ends in [`ReadError::Retired`]. Past
 /// the end of a torn log it yields nothing. After an error it ends. Payloads are views into what
 /// was read, nothing is copied. In a log of more than a megabyte, reading and checking go on ahead
 /// on a thread of its own, by some two megabytes at most, and end with the reader.

@@ -372,6 +372,51 @@ fn a_reader_beside_a_live_writer_sees_a_prefix_and_never_an_error() {
 }
 
 #[test]
+fn a_reader_whose_segments_are_retired_under_it_says_so_and_never_ends_early() {
+    // Small segments go between two reads of whole ones, large ones in the middle, written anew.
+    for segment_bytes in [64 << 10, 2 << 20] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config();
+        config.segment_bytes = segment_bytes;
+        config.log_bytes_max = 64 << 20;
+        let (wal, _) = Wal::open(dir.path(), config).unwrap();
+        let fill = || {
+            let before = wal.stats().segments;
+            while wal.stats().segments < before + 4 {
+                for _ in 0..100 {
+                    let lsn = wal.last_lsn().get() + 1;
+                    wal.append(1, &lsn.to_le_bytes().repeat(8)).unwrap();
+                }
+            }
+            wal.sync().unwrap();
+        };
+        fill();
+        let mut reader = Reader::open(dir.path()).unwrap();
+        let first = reader.next().unwrap().unwrap();
+        assert_eq!(first.lsn, Lsn::new(1));
+        assert!(wal.retire_before(wal.durable_lsn()).unwrap() >= 3);
+        fill(); // into the files that were retired
+        assert!(wal.stats().segments_recycled_total > 0);
+        let mut due = 2;
+        let end = loop {
+            match reader.next() {
+                Some(Ok(record)) => {
+                    assert_eq!(record.lsn, Lsn::new(due));
+                    assert_eq!(record.payload, due.to_le_bytes().repeat(8));
+                    due += 1;
+                }
+                other => break other,
+            }
+        };
+        let Some(Err(ng_wal::ReadError::Retired { lsn, .. })) = end else {
+            panic!("{segment_bytes}: after {due}: {end:?}")
+        };
+        assert_eq!(lsn, Lsn::new(due), "{segment_bytes}");
+        assert!(reader.next().is_none());
+    }
+}
+
+#[test]
 fn an_observer_that_panics_is_detached_and_the_log_lives() {
     struct Panics;
     impl ng_wal::WalObserver for Panics {
