@@ -101,6 +101,18 @@ fn each_thread_keeps_its_own_order_and_the_merge_follows_time() {
 }
 
 #[test]
+fn events_of_two_lanes_come_in_the_order_of_time() {
+    let recorder = Recorder::in_memory(rig::config(2, 256), &NAMES).unwrap();
+    let mut lanes = [recorder.lane(), recorder.lane()];
+    for n in 0..200 {
+        lanes[n as usize % 2].record(engine(n));
+    }
+    let reader = recorder.snapshot().unwrap();
+    assert_eq!(engine_numbers(&reader), (0..200).collect::<Vec<_>>());
+    assert_eq!(recorder.stats().shared_lanes_total, 0, "both lanes in one ring");
+}
+
+#[test]
 fn a_lane_given_back_keeps_its_events_and_goes_on_after_them() {
     let recorder = Recorder::in_memory(rig::config(1, 64), &NAMES).unwrap();
     let name_of_lane_3 = || {
