@@ -136,6 +136,8 @@ struct OverheadLimit {
     /// Time since the last reading, and time for which readings were calm. Unit: seconds.
     since_reading: f64,
     calm: f64,
+    /// Time since it began to rise, while it rises or holds what it rose to. Unit: seconds.
+    since_rise: Option<f64>,
 }
 
 impl Controller {
@@ -234,8 +236,14 @@ impl OverheadLimit {
         let Some(share) = reading else { return };
         // An owner that comes late still moves one second's worth.
         let since = std::mem::take(&mut self.since_reading).min(1.0);
-        if share > config.overhead_budget {
+        self.since_rise = self.since_rise.map(|time| time + since);
+        let rose_just_now = self.since_rise.is_some_and(|time| time < TURN_AFTER);
+        if share > config.overhead_budget && share < 2.0 * config.overhead_budget && rose_just_now {
+            // A little over, right after it was well below: more likely noise than a reason to turn.
             self.calm = 0.0;
+        } else if share > config.overhead_budget {
+            self.calm = 0.0;
+            self.since_rise = None;
             let lowered = rate.min(self.rate.unwrap_or(rate)) * OVERHEAD_DOWN.powf(since);
             self.rate = Some(lowered.max(config.min_rate));
         } else if share > OVERHEAD_NEAR * config.overhead_budget {
@@ -247,6 +255,7 @@ impl OverheadLimit {
             if self.calm >= OVERHEAD_CALM {
                 let raised = self.rate.map(|limit| limit * OVERHEAD_UP.powf(since));
                 self.rate = raised.filter(|limit| *limit < config.max_rate);
+                self.since_rise.get_or_insert(0.0);
             }
         }
     }
