@@ -65,20 +65,29 @@ trait Subject: Send + Sync {
 const OURS: Make = || Box::new(Counter::new());
 const FLOOR: Make = || Box::new(Own::default());
 
-impl Subject for Counter {
-    // Out of line, like each of the loops below: the same registers for all. What counts is hidden in each turn, as
-    // where increments lie apart: so ours looks up the thread's slot each time, and the floor is a load and a store by
-    // an address, where a processor would keep one fixed address in a register.
-    #[inline(never)]
-    fn count(&self, _thread: usize, n: u64) {
-        for _ in 0..n {
-            black_box(self).inc();
+// Out of line, like the floor's loop below: the same registers for all. What counts is hidden in each turn, as where
+// increments lie apart: so ours looks up the thread's slot each time, and the floor is a load and a store by an address,
+// where a processor would keep one fixed address in a register.
+macro_rules! counts_by_inc {
+    ($counter:ty) => {
+        impl Subject for $counter {
+            #[inline(never)]
+            fn count(&self, _thread: usize, n: u64) {
+                for _ in 0..n {
+                    black_box(self).inc();
+                }
+            }
+            fn total(&self) -> u64 {
+                self.get()
+            }
         }
-    }
-    fn total(&self) -> u64 {
-        self.get()
-    }
+    };
 }
+
+counts_by_inc!(Counter);
+counts_by_inc!(PrometheusClient);
+#[cfg(feature = "peers")]
+counts_by_inc!(prometheus::IntCounter);
 
 /// A cell for each thread, far apart: nothing is looked up.
 #[derive(Default)]
@@ -105,31 +114,6 @@ impl Subject for Own {
 }
 
 type PrometheusClient = prometheus_client::metrics::counter::Counter;
-
-impl Subject for PrometheusClient {
-    #[inline(never)]
-    fn count(&self, _thread: usize, n: u64) {
-        for _ in 0..n {
-            black_box(self).inc();
-        }
-    }
-    fn total(&self) -> u64 {
-        self.get()
-    }
-}
-
-#[cfg(feature = "peers")]
-impl Subject for prometheus::IntCounter {
-    #[inline(never)]
-    fn count(&self, _thread: usize, n: u64) {
-        for _ in 0..n {
-            black_box(self).inc();
-        }
-    }
-    fn total(&self) -> u64 {
-        self.get()
-    }
-}
 
 fn peers() -> Vec<(&'static str, &'static str, Make)> {
     let version = machine::version_in_lock;

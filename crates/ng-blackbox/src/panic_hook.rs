@@ -141,11 +141,12 @@ impl Dump {
         }
         let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        // Best effort: there is nobody to tell in the middle of a panic.
         let Ok(file) = rustix::fs::openat(&self.dir, self.name.as_c_str(), flags, mode) else {
-            return;
+            return; // nobody can be told in the middle of a panic
         };
+        // Nor here; what was written is synced even if not all of it could be.
         let _ = core.write_to(&file);
+        // Nor here; the bytes are in the page cache, and outlive the process.
         let _ = rustix::fs::fsync(&file);
     }
 }

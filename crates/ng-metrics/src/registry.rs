@@ -176,10 +176,8 @@ impl Registry {
         label_names: [&str; N],
         max_series: usize,
     ) -> Result<CounterFamily<N>, RegisterError> {
-        self.register(name, help, |_| {
-            let series = series(name, &label_names, max_series, |s| Counter::of(s.next()))?;
-            Ok((Metric::CounterFamily(Arc::clone(&series)), Family::of(series)))
-        })
+        let make = |supply: &mut ColumnSupply| Counter::of(supply.next());
+        self.register_family(name, help, label_names, max_series, make, Metric::CounterFamily)
     }
 
     /// Registers an up-down counter, which is a gauge on the page.
@@ -198,10 +196,8 @@ impl Registry {
         label_names: [&str; N],
         max_series: usize,
     ) -> Result<UpDownCounterFamily<N>, RegisterError> {
-        self.register(name, help, |_| {
-            let series = series(name, &label_names, max_series, |s| UpDownCounter::of(s.next()))?;
-            Ok((Metric::UpDownFamily(Arc::clone(&series)), Family::of(series)))
-        })
+        let make = |supply: &mut ColumnSupply| UpDownCounter::of(supply.next());
+        self.register_family(name, help, label_names, max_series, make, Metric::UpDownFamily)
     }
 
     /// Registers a gauge.
@@ -220,10 +216,8 @@ impl Registry {
         label_names: [&str; N],
         max_series: usize,
     ) -> Result<GaugeFamily<N>, RegisterError> {
-        self.register(name, help, |_| {
-            let series = series(name, &label_names, max_series, |_| Gauge::new())?;
-            Ok((Metric::GaugeFamily(Arc::clone(&series)), Family::of(series)))
-        })
+        let make = |_: &mut ColumnSupply| Gauge::new();
+        self.register_family(name, help, label_names, max_series, make, Metric::GaugeFamily)
     }
 
     /// Registers a histogram that is exported in the unit of its values, with `le` 1, 4, … 2^30:
@@ -273,10 +267,9 @@ impl Registry {
         max_series: usize,
         scale: Scale,
     ) -> Result<HistogramFamily<N>, RegisterError> {
-        self.register(name, help, |_| {
-            let series = series(name, &label_names, max_series, |_| Histogram::new())?;
-            Ok((Metric::HistogramFamily(Arc::clone(&series), scale), Family::of(series)))
-        })
+        let make = |_: &mut ColumnSupply| Histogram::new();
+        let metric = |series| Metric::HistogramFamily(series, scale);
+        self.register_family(name, help, label_names, max_series, make, metric)
     }
 
     fn register_histogram(
@@ -372,6 +365,23 @@ impl Registry {
         Ok(handle)
     }
 
+    /// [`Registry::register`] of series told apart by labels; `metric` says how they are shown.
+    fn register_family<M: Clone, const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        label_names: [&str; N],
+        max_series: usize,
+        make: fn(&mut ColumnSupply) -> M,
+        metric: impl FnOnce(Arc<SeriesTable<M>>) -> Metric,
+    ) -> Result<Family<M, N>, RegisterError> {
+        self.register(name, help, |_| {
+            name::check_labels(name, &label_names)?;
+            let series = Arc::new(SeriesTable::new(name, &label_names, max_series, make)?);
+            Ok((metric(Arc::clone(&series)), Family::of(series)))
+        })
+    }
+
     /// A page of the registered metrics, and the sources: they are called without the lock, so that
     /// they may use the registry.
     fn read_registered(&self) -> (Page, Vec<Arc<dyn Source>>) {
@@ -386,17 +396,6 @@ impl Registry {
         }
         (page, table.sources.clone())
     }
-}
-
-/// The series of a family whose name the caller has checked.
-fn series<M: Clone>(
-    name: &str,
-    label_names: &[&str],
-    max_series: usize,
-    make: fn(&mut ColumnSupply) -> M,
-) -> Result<Arc<SeriesTable<M>>, RegisterError> {
-    name::check_labels(name, label_names)?;
-    Ok(Arc::new(SeriesTable::new(name, label_names, max_series, make)?))
 }
 
 impl fmt::Debug for Registry {

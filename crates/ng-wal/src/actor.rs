@@ -278,7 +278,10 @@ impl Actor {
             stop_others(&self.shared); // opening failed half way: no writer will do it
         }
         for thread in threads.drain(..) {
-            let _ = thread.join(); // a panic was caught and latched inside
+            // A panic is caught and latched inside; one in the catching itself is latched here.
+            if thread.join().is_err() {
+                self.shared.fail(panicked("a thread's end"));
+            }
         }
         self.shared.deliver();
     }
