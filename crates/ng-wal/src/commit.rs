@@ -267,7 +267,7 @@ mod tests {
         };
         thread::scope(|scope| {
             let first = scope.spawn(|| wait(1));
-            while !commit.crowd.gathering.load(Ordering::Relaxed) {
+            while !commit.crowd.gathering.load(Ordering::Relaxed) && !first.is_finished() {
                 thread::yield_now();
             }
             assert_eq!(wait(2), Ok(()));

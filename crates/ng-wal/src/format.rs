@@ -473,6 +473,30 @@ mod tests {
     }
 
     #[test]
+    fn records_fit_only_when_as_many_as_the_header_says_fill_the_payload() {
+        let payload = |lengths: &[usize]| {
+            let mut payload = Vec::new();
+            for length in lengths {
+                let at = payload.len();
+                payload.extend_from_slice(&((*length as u32) | 9 << 24).to_le_bytes());
+                payload.resize(at + record_bytes(*length), 0);
+            }
+            payload
+        };
+        let fits = |count, payload: &[u8]| records_fit(&FrameHeader { count, ..header() }, payload);
+        for lengths in [&[64usize; 5][..], &[64, 64, 64, 60, 64], &[0, 0, 0, 0, 0]] {
+            let whole = payload(lengths);
+            for count in 0..8 {
+                assert_eq!(fits(count, &whole), count == 5, "{count} records in {lengths:?}");
+            }
+            for cut in 1..whole.len() {
+                assert!(!fits(5, &whole[..whole.len() - cut]), "{lengths:?} cut by {cut}");
+            }
+            assert!(!fits(5, &[&whole[..], &[0; 8]].concat()), "{lengths:?} and more");
+        }
+    }
+
+    #[test]
     fn each_flipped_bit_of_a_frame_header_is_noticed() {
         let mut bytes = [0; 64];
         encode_frame_header(&header(), PLACE, &mut bytes);
