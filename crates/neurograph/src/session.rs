@@ -269,11 +269,13 @@ impl Session {
                     }
                     Due::Lease => {
                         self.refill()?;
+                        self.heed();
                         continue;
                     }
                     _ => {
                         self.inner.status.check()?;
                         self.writer.resume();
+                        self.heed();
                         continue;
                     }
                 }
@@ -304,6 +306,19 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Obeys the sampler from the next create on, if its settings have changed.
+    fn heed(&mut self) {
+        let Some(tracing) = &mut self.tracing else { return };
+        if !tracing.creates.has_news() {
+            return;
+        }
+        let left = self.writer.left_to_stop();
+        tracing.creates.advance(u64::from(tracing.gap).saturating_sub(left) as u32);
+        tracing.creates.refresh();
+        tracing.gap = tracing.creates.gap();
+        self.writer.stop_after(u64::from(tracing.gap));
     }
 
     /// After the create at a stop: run to the next.
@@ -548,7 +563,8 @@ impl SessionTracing {
     /// The create at the stop: the gap before it was run, and it may be sampled.
     fn arrive(&mut self) -> Option<Sampled> {
         self.creates.advance(self.gap);
-        self.creates.arrive()
+        // Told of a change, the session had moved its stop.
+        self.creates.arrive_as_drawn()
     }
 }
 
@@ -706,6 +722,44 @@ impl From<Refusal> for CreateError {
                 }
             }
             other => CreateError::Pressure(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::trace::{MemorySink, SamplerConfig};
+    use crate::{Config, Store, Token};
+
+    /// As the pulse does it.
+    fn sample_at(store: &Store, rate: f64) {
+        let tracing = store.inner.tracing.as_ref().unwrap();
+        tracing.sampler.reconfigure(SamplerConfig::fixed_rate(rate)).unwrap();
+        store.inner.arena.ring();
+    }
+
+    /// Weights of the spans would add up to too little if a session heard of a change where its gap
+    /// ends, and it would obey thousands of creates late.
+    #[test]
+    fn a_session_obeys_a_changed_rate_at_its_next_create_wherever_it_stands() {
+        let mut config = Config::default();
+        config.trace.sampler = SamplerConfig::fixed_rate(1e-6);
+        let store = Store::builder(config).sink(Box::new(MemorySink::new())).in_memory().unwrap();
+        let mut session = store.session();
+        let token = Token::builder().build().unwrap();
+        // Leases have 1,024 slots; a gap that finds nothing ends after 4,096.
+        for creates in [0, 1, 1_022, 1_023, 1_024, 4_095, 4_096, 5_000] {
+            sample_at(&store, 1e-6);
+            (0..creates).for_each(|_| _ = session.create(&token).unwrap());
+            let sampled = || store.stats().sampler.unwrap().samples_recorded_total;
+            let before = sampled();
+            sample_at(&store, 1.0);
+            session.create(&token).unwrap();
+            session.create(&token).unwrap();
+            assert_eq!(sampled() - before, 2, "after {creates} creates");
+            sample_at(&store, 0.0);
+            session.create(&token).unwrap();
+            assert_eq!(sampled() - before, 2, "and off again after {creates}");
         }
     }
 }

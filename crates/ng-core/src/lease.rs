@@ -166,6 +166,11 @@ impl Lease {
         position < lock(&self.held).end
     }
 
+    /// Owner, at the position that it armed last: has anybody lowered the limit since?
+    pub(crate) fn rung(&self, armed: u32) -> bool {
+        self.hot.limit.load(Relaxed) < armed
+    }
+
     /// Owner: sets the limit to `wanted`, or to what is left of the lease.
     ///
     /// Returns the limit if the lease still has its full length, else 0: a lease that was shortened

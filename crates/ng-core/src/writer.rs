@@ -140,7 +140,8 @@ impl Writer {
         if position >= LEASE_SLOTS_MAX || !self.lease.owns(position, self.armed) {
             return Due::Lease;
         }
-        if position == self.stop { Due::Stop } else { Due::Bell }
+        // A bell comes first: who hears of a change may move the stop.
+        if position == self.stop && !self.lease.rung(position) { Due::Stop } else { Due::Bell }
     }
 
     /// Takes up to `want` new slots in place of the lease that is used up. Returns how many.
@@ -198,6 +199,12 @@ impl Writer {
         self.stop_left = creates;
         self.stop_from = self.next.min(LEASE_SLOTS_MAX);
         self.set_limit();
+    }
+
+    /// Creates left before the stop; `u64::MAX`: none is set.
+    pub fn left_to_stop(&mut self) -> u64 {
+        self.settle_stop();
+        self.stop_left
     }
 
     /// Goes on after a bell.

@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// Below every position that has not been reached.
-const RUNG: u64 = 0;
+/// The limit once it rang. Below every position that has not been reached.
+pub(crate) const RUNG: u64 = 0;
 
 #[derive(Debug)]
 pub(crate) struct Bell(AtomicU64);

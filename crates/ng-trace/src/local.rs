@@ -3,7 +3,9 @@
 //! The gap is geometric, so it has no memory: it may be cut at any point and drawn again. It is
 //! cut at 4096 operations, so that the counts stay fresh, and whenever the bell rings, which it
 //! does at each change of what is in force: the next operation, however late, draws by the new
-//! rate. The first gap is drawn like any other; a sampled first operation would favour short
+//! rate. Only the bell makes it look: an operation that looked because it was chosen would drop by
+//! the new rate what stands for all those before it, which the old one passed over unheard; the
+//! weights would add up to too little. The first gap is drawn like any other; a sampled first operation would favour short
 //! threads.
 //!
 //! Operations of different rates share one countdown by thinning: it runs at the highest rate,
@@ -11,7 +13,7 @@
 //! is sampled if its own threshold keeps it too, so that threshold is what its `th` may say.
 
 use crate::{
-    bell::Bell,
+    bell::{Bell, RUNG},
     decision::{Priority, Sampled},
     id::{SpanId, TraceId},
     mutants,
@@ -32,8 +34,9 @@ const CHUNK_OPS: u64 = 4096;
 ///
 /// Ask for each operation with [`next`](Self::next) or [`arrive`](Self::arrive). An owner that
 /// schedules reads [`gap`](Self::gap) instead, runs that many operations without asking, tells how
-/// many with [`advance`](Self::advance), and calls `arrive` for the operation after them. Both
-/// choose alike and may be mixed.
+/// many with [`advance`](Self::advance), and calls `arrive` for the operation after them; if the
+/// rate may change meanwhile, [`refresh`](Self::refresh) when told of it, and
+/// [`arrive_as_drawn`](Self::arrive_as_drawn). Both choose alike and may be mixed.
 #[derive(Debug)]
 pub struct LocalSampler {
     /// Number of the operation that comes next, from 1. Apart from the rest, of which only cold
@@ -139,10 +142,25 @@ impl LocalSampler {
     pub fn arrive_at(&mut self, factor: f64) -> Option<Sampled> {
         let position = self.position;
         self.position = position + 1;
-        if position < self.shared.bell.limit() {
+        let limit = self.shared.bell.limit();
+        if position < limit {
             return None;
         }
-        self.countdown.at_limit(position, factor)
+        self.countdown.at_limit(position, limit == RUNG, factor)
+    }
+
+    /// [`arrive`](Self::arrive) for an owner that ran through a whole gap without asking, and whom
+    /// nobody told of a change: the operation after the gap is decided as it was drawn, and whatever
+    /// changed meanwhile binds from the next one on.
+    ///
+    /// `arrive` obeys a change at once. But an owner that hears of changes only where its gaps end
+    /// would drop by the new rate what stands for a gap run at the old one, and its weights would
+    /// add up to too little. One that is told of changes calls [`refresh`](Self::refresh) where it
+    /// stands then, and obeys from there on.
+    pub fn arrive_as_drawn(&mut self) -> Option<Sampled> {
+        let position = self.position;
+        self.position = position + 1;
+        self.countdown.at_limit(position, false, 1.0)
     }
 
     /// Operations that may run unsampled before the next look; 0: `arrive` is due for the very next.
@@ -158,6 +176,11 @@ impl LocalSampler {
         let left = self.countdown.stop - self.position;
         debug_assert!(u64::from(ops) <= left, "advanced {ops} of {left}");
         self.position += u64::from(ops).min(left);
+    }
+
+    /// Whether something has changed that this countdown has not obeyed yet.
+    pub fn has_news(&self) -> bool {
+        self.shared.bell.limit() == RUNG
     }
 
     /// Obeys a changed rate now instead of at the next operation, and brings the counts up to date.
@@ -202,10 +225,11 @@ impl Countdown {
     /// The operation at the limit: the run ends there, or the bell rang.
     #[cold]
     #[inline(never)]
-    fn at_limit(&mut self, position: u64, factor: f64) -> Option<Sampled> {
+    fn at_limit(&mut self, position: u64, rung: bool, factor: f64) -> Option<Sampled> {
         self.count_run(position);
         self.counted_to = position + 1;
-        if self.look() && !mutants::on("trace-redraw-forgotten") {
+        let heard = rung || mutants::on("trace-change-heard-at-stops");
+        if heard && self.look() && !mutants::on("trace-redraw-forgotten") {
             // Nothing of the old run stands any more, this very operation included.
             self.draw(position);
         }

@@ -43,7 +43,7 @@ pub struct Sampler {
     error: TokenBucket,
     slow: TokenBucket,
     clock: Clock,
-    control: Mutex<Control>,
+    pub(crate) control: Mutex<Control>,
     locals: Mutex<Locals>,
 }
 
@@ -82,10 +82,10 @@ struct Counts {
 }
 
 #[derive(Debug)]
-struct Control {
-    config: SamplerConfig,
+pub(crate) struct Control {
+    pub(crate) config: SamplerConfig,
     controller: Controller,
-    rate: f64,
+    pub(crate) rate: f64,
 }
 
 /// Countdowns alive, and what those gone have counted: both under one lock, so no total falls.
@@ -134,7 +134,7 @@ impl Sampler {
     ///
     /// Obeyed by every operation that begins afterwards, on each thread: those decided by
     /// [`Sampler::decide`] and those that ask a [`LocalSampler`]. An owner that runs through a
-    /// [`gap`](LocalSampler::gap) without asking obeys when it asks or
+    /// [`gap`](LocalSampler::gap) without asking is to be told, and then
     /// [refreshes](LocalSampler::refresh).
     pub fn reconfigure(&self, config: SamplerConfig) -> Result<(), ConfigError> {
         self.replace(&mut self.control.lock(), config)
@@ -377,8 +377,13 @@ impl Sampler {
         locals.retired_skipped += shared.skipped.load(Relaxed);
     }
 
-    /// Puts into force what `control` says, then rings every countdown's bell.
     fn publish(&self, control: &Control) {
+        self.put_into_force(control);
+        self.ring();
+    }
+
+    /// Who decides singly obeys at once, a countdown when its bell rings.
+    pub(crate) fn put_into_force(&self, control: &Control) {
         let Control { config, rate, .. } = control;
         let published = &self.published;
         let rate = if config.enabled { *rate } else { 0.0 };
@@ -396,6 +401,9 @@ impl Sampler {
         if published.threshold.swap(threshold, Relaxed) != threshold {
             self.counts.rate_changes.fetch_add(1, Relaxed);
         }
+    }
+
+    pub(crate) fn ring(&self) {
         for local in &self.locals.lock().live {
             local.bell.ring();
         }
