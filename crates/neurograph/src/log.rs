@@ -123,20 +123,24 @@ impl Log {
     }
 }
 
-/// Which tokens are logged, as one test of a token's flags.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Logged {
-    always: u16,
-    mask: u16,
-}
+/// Which tokens are logged, as one test of a token's last word: {flags, radius, strength, seconds}.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Logged(u64);
 
 impl Logged {
-    pub(crate) const NEVER: Logged = Logged { always: 0, mask: 0 };
-    pub(crate) const FLAGGED: Logged = Logged { always: 0, mask: Flags::PERSISTENT.bits() };
-    pub(crate) const ALL: Logged = Logged { always: u16::MAX, mask: u16::MAX };
+    pub(crate) const NEVER: Logged = Logged(0);
+    pub(crate) const FLAGGED: Logged = Logged(Flags::PERSISTENT.bits() as u64);
+    pub(crate) const ALL: Logged = Logged(u64::MAX);
 
     #[inline(always)]
     pub(crate) fn is(self, token: &Token) -> bool {
-        (token.flags().bits() | self.always) & self.mask != 0
+        self == Logged::ALL || self.is_stamped(token)
+    }
+
+    /// The same for a token that has a time, as all in the store have: one instruction, since their
+    /// last word is never 0.
+    #[inline(always)]
+    pub(crate) fn is_stamped(self, token: &Token) -> bool {
+        token.to_words()[7] & self.0 != 0
     }
 }

@@ -110,16 +110,16 @@ impl Session {
     /// quota. Logged: waits at most `wal.full_timeout` for room, then `LogFull`; at Strict until it is
     /// durable, at most `wal.sync_timeout`, then `DurabilityUnknown`.
     // `always`: all but the arena's few instructions is in a function of its own, and a call that
-    // carries 64 bytes through memory would cost more than what it calls.
+    // carries 64 bytes through memory would cost more than what it calls; that function finds the
+    // token with the writer, for the same reason.
     #[inline(always)]
     pub fn create(&mut self, token: &Token) -> Result<TokenId, CreateError> {
-        // The stamped copy lives in registers: only the slow path needs one in memory, and makes its own.
-        if !self.logged.is(token)
-            && let Some(id) = self.writer.try_create(&self.stamped(token))
-        {
+        let stamped = self.stamped(token);
+        let quick = !self.logged.is_stamped(&stamped);
+        if let Some(id) = self.writer.create_or_keep(&stamped, quick) {
             return Ok(id);
         }
-        self.create_slowly(token, Durability::Relaxed)
+        self.create_kept()
     }
 
     /// The token, or `None` if `id` names no live one. Waits only while one write of this very token
@@ -220,8 +220,14 @@ impl Session {
         self.tracing.as_ref().map(|tracing| tracing.clock.now())
     }
 
+    /// The create that the writer kept.
     #[cold]
     #[inline(never)]
+    fn create_kept(&mut self) -> Result<TokenId, CreateError> {
+        let token = self.writer.kept();
+        self.create_slowly(&token, Durability::Relaxed)
+    }
+
     fn create_slowly(&mut self, token: &Token, level: Durability) -> Result<TokenId, CreateError> {
         let start = self.now();
         let mut sampled = None;

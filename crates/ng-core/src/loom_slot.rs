@@ -22,7 +22,7 @@ fn try_read(slot: &Slot) -> Option<(Head, [u64; 8])> {
 #[test]
 fn loom_a_reader_beside_an_update_sees_the_old_words_or_the_new_and_no_mixture() {
     loom::model(|| {
-        let slot = Arc::new(Slot::boxed());
+        let slot = Arc::new(Slot::default());
         slot.fill(Head::dead(0), &words(1));
         let writer = {
             let slot = Arc::clone(&slot);
@@ -43,7 +43,7 @@ fn loom_a_reader_beside_an_update_sees_the_old_words_or_the_new_and_no_mixture()
 #[test]
 fn loom_a_reader_of_a_deleted_and_reused_slot_never_mixes_the_two_tokens() {
     loom::model(|| {
-        let slot = Arc::new(Slot::boxed());
+        let slot = Arc::new(Slot::default());
         slot.fill(Head::dead(0), &words(1));
         let writer = {
             let slot = Arc::clone(&slot);
@@ -70,7 +70,7 @@ fn loom_a_reader_of_a_deleted_and_reused_slot_never_mixes_the_two_tokens() {
 #[test]
 fn loom_two_writers_of_one_token_take_turns() {
     loom::model(|| {
-        let slot = Arc::new(Slot::boxed());
+        let slot = Arc::new(Slot::default());
         slot.fill(Head::dead(0), &words(1));
         let one = {
             let slot = Arc::clone(&slot);
@@ -97,7 +97,7 @@ fn loom_two_writers_of_one_token_take_turns() {
 #[test]
 fn loom_a_reader_beside_a_give_back_sees_the_token_of_its_generation_or_none() {
     loom::model(|| {
-        let slot = Arc::new(Slot::boxed());
+        let slot = Arc::new(Slot::default());
         let chunk = Arc::new(Chunk::new(0));
         // Of one domain and weight: so both tokens have the same head.
         let words = |value| {

@@ -29,7 +29,7 @@ impl Reservation {
     pub(crate) const GIVES_BACK: bool = true;
 
     pub(crate) fn new(chunks: u32, _huge_pages: bool) -> io::Result<Reservation> {
-        Ok(Reservation { slots: (0..chunks * CHUNK_SLOTS).map(|_| Slot::boxed()).collect() })
+        Ok(Reservation { slots: (0..chunks * CHUNK_SLOTS).map(|_| Slot::default()).collect() })
     }
 
     pub(crate) fn slots(&self) -> *const Slot {

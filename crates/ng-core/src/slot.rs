@@ -137,6 +137,12 @@ pub(crate) struct Slot {
     words: [AtomicU64; 8],
 }
 
+impl Default for Slot {
+    fn default() -> Slot {
+        Slot { words: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
 #[cfg(not(all(test, any(loom, shuttle))))]
 const _: () = {
     assert!(size_of::<Slot>() == 64);
@@ -287,11 +293,6 @@ impl Slot {
     pub(crate) fn restore_live(&self, generation_bits: u32) {
         let token_part = self.words[HEAD].load(Relaxed) & TOKEN_PART;
         self.words[HEAD].store(Head::live(generation_bits, token_part).0, Release);
-    }
-
-    #[cfg(all(test, any(loom, shuttle)))]
-    pub(crate) fn boxed() -> Slot {
-        Slot { words: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
     /// As memory that went back to the kernel reads: zero, word by word. Who sees that sees all that was

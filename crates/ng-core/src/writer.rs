@@ -49,6 +49,8 @@ pub struct Writer {
     stop_left: u64,
     stop_from: u32,
     mask: Mask,
+    /// Of [`Writer::create_or_keep`]; its head is dead and new between uses.
+    kept: Box<Slot>,
     shared: Arc<Shared>,
 }
 
@@ -85,6 +87,7 @@ impl Writer {
             stop_left: u64::MAX,
             stop_from: LEASE_SLOTS_MAX,
             mask: Mask::EMPTY,
+            kept: Box::default(),
             shared,
         }
     }
@@ -132,6 +135,34 @@ impl Writer {
     pub fn try_create(&mut self, token: &Token) -> Option<TokenId> {
         let position = self.advance()?;
         Some(self.fill(position, token))
+    }
+
+    /// [`Writer::try_create`] if `quick`; else, and where something is due, keeps the token aside for
+    /// [`Writer::kept`] and returns `None`.
+    ///
+    /// A token built on the way here is often in registers, and a caller's slow path that takes it by
+    /// reference would have it in memory before the fast path is chosen. Here both write it to one place
+    /// that is chosen first.
+    #[inline(always)]
+    pub fn create_or_keep(&mut self, token: &Token, quick: bool) -> Option<TokenId> {
+        let position = self.next;
+        let goes = quick && self.lease.advance(position, self.barrier);
+        if goes {
+            self.step(position);
+        }
+        let slot =
+            if goes { self.origin.wrapping_add(position as usize) } else { &raw const *self.kept };
+        // SAFETY: as in `fill`, or the writer's own.
+        let slot = unsafe { &*slot };
+        let stamp = slot.fill(slot.head_relaxed(), token.words());
+        goes.then(|| self.id_of(position, stamp))
+    }
+
+    /// The token that [`Writer::create_or_keep`] kept last.
+    pub fn kept(&mut self) -> Token {
+        let token = self.kept.current();
+        self.kept.kill(0);
+        token
     }
 
     /// What stopped the writer. Call it only after a `None`.
@@ -289,18 +320,24 @@ impl Writer {
         let slot = unsafe { &*self.origin.add(position as usize) };
         let head = slot.head_relaxed();
         let stamp = slot.fill(head, token.words());
+        self.id_of(position, stamp)
+    }
+
+    /// Id of the token that was just given this stamp.
+    #[inline(always)]
+    fn id_of(&self, position: u32, stamp: Head) -> TokenId {
         if self.wide {
-            return self.wide_id(position, head);
+            return self.wide_id(position, stamp);
         }
         TokenId::of_live_raw(self.origin_id + stamp.id_bits() + u64::from(position))
     }
 
-    /// Id of the token that follows `head` in a chunk with a side table.
+    /// The same in a chunk with a side table.
     #[cold]
-    fn wide_id(&self, position: u32, head: Head) -> TokenId {
+    fn wide_id(&self, position: u32, stamp: Head) -> TokenId {
         let slot = self.first + position;
         let header = &self.shared.chunks.headers[(slot / CHUNK_SLOTS) as usize];
-        TokenId::of_live(slot, header.generation(slot % CHUNK_SLOTS, head) + 1)
+        TokenId::of_live(slot, header.generation(slot % CHUNK_SLOTS, stamp))
     }
 
     /// The slot at `position` is used.
