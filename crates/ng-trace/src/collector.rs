@@ -55,6 +55,8 @@ pub struct SpanRecorder {
     ceiling_version: u64,
     dose: Dose,
     drill: Duration,
+    /// A span that was not stored at once.
+    kept: [u64; SPAN_WORDS],
     scratch: [u64; SPAN_WORDS],
     shared: Arc<Shared>,
 }
@@ -82,6 +84,7 @@ impl Recorders {
             ceiling_version: self.shared.ceiling.version(),
             dose: Dose::Off,
             drill: Duration::ZERO,
+            kept: [0; SPAN_WORDS],
             scratch: [0; SPAN_WORDS],
             shared: Arc::clone(&self.shared),
         }
@@ -308,11 +311,12 @@ impl SpanRecorder {
     /// most once in a quarter of the ring.
     #[inline]
     pub fn record(&mut self, span: SpanRecord) -> bool {
-        if self.producer.at_limit() {
-            return self.record_at_limit(span);
+        // The place is chosen before the span is written to it: a slow path that took the span would
+        // have it in memory on the fast one too.
+        if self.producer.store_or_keep(&span.to_words(), &mut self.kept) {
+            return true;
         }
-        self.producer.store(&span.to_words());
-        true
+        self.record_at_limit()
     }
 
     /// Records each span once or twice from now on, for an
@@ -331,7 +335,8 @@ impl SpanRecorder {
 
     #[cold]
     #[inline(never)]
-    fn record_at_limit(&mut self, span: SpanRecord) -> bool {
+    fn record_at_limit(&mut self) -> bool {
+        let span = SpanRecord::from_words(&std::hint::black_box(self.kept));
         let ceiling = &self.shared.ceiling;
         let version = ceiling.version();
         if version != self.ceiling_version {

@@ -199,6 +199,7 @@ impl LocalSampler {
     /// other consistent samplers with the threshold that kept it decide alike. For one that the
     /// head did not keep, and its end does, see
     /// [`new_unsampled_trace_id`](Self::new_unsampled_trace_id).
+    #[inline]
     pub fn new_trace_id(&mut self, sampled: Sampled) -> TraceId {
         self.countdown.new_trace_id(sampled.threshold().unwrap_or(Threshold::ALWAYS))
     }
@@ -216,6 +217,7 @@ impl LocalSampler {
     }
 
     /// A new random span id.
+    #[inline]
     pub fn new_span_id(&mut self) -> SpanId {
         SpanId::draw(&mut self.countdown.rng)
     }
@@ -242,14 +244,18 @@ impl Countdown {
         }
         let count = if sampled.is_some() { &self.shared.recorded } else { &self.shared.skipped };
         LocalShared::add(count, 1);
-        self.arm(position + 1);
+        // An empty run needs no limit of its own: the one just reached ends it as well.
+        if rung || self.stop > position + 1 {
+            self.arm(position + 1);
+        }
         sampled
     }
 
     /// Whether an operation of this factor, chosen at the highest, is sampled by its own.
     fn thin(&mut self, factor: f64) -> Option<Sampled> {
         let highest = self.threshold?;
-        let factor = factor.min(self.factor_max);
+        // What is not a number is not less.
+        let factor = if factor < self.factor_max { factor } else { self.factor_max };
         let reason = self.rules.reason_at(factor);
         if factor == self.factor_max {
             return Some(Sampled::by_threshold(reason, highest));

@@ -272,6 +272,18 @@ impl Producer {
         add(&self.ring.producer.waking, ticks);
     }
 
+    /// Stores one span and says true; [at the limit](Self::at_limit) it goes to `kept` instead.
+    #[inline(always)]
+    pub(crate) fn store_or_keep(&mut self, words: &Words, kept: &mut Words) -> bool {
+        let goes = !self.at_limit();
+        if goes {
+            self.store(words);
+        } else {
+            *kept = *words;
+        }
+        goes
+    }
+
     /// Stores one span. Not [at the limit](Self::at_limit), or after room was made.
     #[inline(always)]
     pub(crate) fn store(&mut self, words: &Words) {
