@@ -438,9 +438,8 @@ impl Session {
         decide: impl Fn(&Token) -> Result<Change, WriteError>,
     ) -> Result<(), WriteError> {
         let sampled = self.tracing.as_mut().and_then(|tracing| tracing.others.arrive());
-        let timed = sampled.is_some() || self.inner.log.is_some();
-        let start = if timed { self.now() } else { None };
-        let outcome = self.write_under_bit(id, level, decide);
+        let mut start = if sampled.is_some() { self.now() } else { None };
+        let outcome = self.write_under_bit(id, level, &mut start, decide);
         let failed = !matches!(outcome, Ok(()) | Err(WriteError::Conflict { .. }));
         // An error is recorded even where nobody thought of timing the operation.
         if let Some(start) = start.or_else(|| self.now().filter(|_| failed)) {
@@ -453,6 +452,7 @@ impl Session {
         &mut self,
         id: TokenId,
         level: Durability,
+        start: &mut Option<Ticks>,
         decide: impl Fn(&Token) -> Result<Change, WriteError>,
     ) -> Result<(), WriteError> {
         self.inner.status.check()?;
@@ -461,6 +461,10 @@ impl Session {
             let edit = self.writer.edit(id).map_err(|_| WriteError::NotFound { id })?;
             let current = edit.current();
             let change = decide(&current)?;
+            // Only what is logged can be slow, and is timed, from the first try on.
+            if start.is_none() && self.inner.logs(&current, &change) {
+                *start = self.tracing.as_ref().map(|tracing| tracing.clock.now());
+            }
             let record = self.inner.log_change(id, &current, &change);
             match record.transpose() {
                 Ok(lsn) => {
@@ -611,6 +615,10 @@ impl std::fmt::Debug for Session {
 }
 
 impl Inner {
+    fn logs(&self, current: &Token, change: &Change) -> bool {
+        self.logged.is(current) || matches!(change, Change::Put(token) if self.logged.is(token))
+    }
+
     /// Tries to log a change, decided from what the token is and will be. `None`: not logged.
     fn log_change(
         &self,
