@@ -49,7 +49,7 @@ pub struct Writer {
     stop_left: u64,
     stop_from: u32,
     mask: Mask,
-    /// Of [`Writer::create_or_keep`]; its head is dead and new between uses.
+    /// Of [`Writer::create_or_keep`].
     kept: Box<Slot>,
     shared: Arc<Shared>,
 }
@@ -150,19 +150,21 @@ impl Writer {
         if goes {
             self.step(position);
         }
-        let slot =
-            if goes { self.origin.wrapping_add(position as usize) } else { &raw const *self.kept };
+        let slot = if goes {
+            self.origin.wrapping_add(position as usize)
+        } else {
+            self.kept.kill(0); // what was kept before
+            &raw const *self.kept
+        };
         // SAFETY: as in `fill`, or the writer's own.
         let slot = unsafe { &*slot };
         let stamp = slot.fill(slot.head_relaxed(), token.words());
         goes.then(|| self.id_of(position, stamp))
     }
 
-    /// The token that [`Writer::create_or_keep`] kept last.
-    pub fn kept(&mut self) -> Token {
-        let token = self.kept.current();
-        self.kept.kill(0);
-        token
+    /// The token that [`Writer::create_or_keep`] kept last; all zeroes if it kept none.
+    pub fn kept(&self) -> Token {
+        self.kept.current()
     }
 
     /// What stopped the writer. Call it only after a `None`.

@@ -54,6 +54,36 @@ fn a_writer_stops_exactly_where_it_was_asked_to_across_leases() {
 }
 
 #[test]
+fn what_cannot_be_created_at_once_is_kept_whole_and_the_last_one_counts() {
+    // Domain and weight share a word with the slot's state.
+    let token = |n: u32| {
+        let built = Token::builder().timestamp(n).domain((n % 16) as u8).weight(n as f32 / 1000.0);
+        built.build().unwrap()
+    };
+    let arena = small(1);
+    let mut writer = arena.writer();
+    assert_eq!(writer.create_or_keep(&token(1), true), None, "no lease yet");
+    assert_eq!(writer.kept(), token(1));
+    writer.lease(700).unwrap();
+    let mut created = Vec::new();
+    for n in 2..600 {
+        // Every third is held back, and looked at now and then only.
+        match writer.create_or_keep(&token(n), n % 3 != 0) {
+            Some(id) => created.push((id, n)),
+            None => assert_eq!(n % 3, 0),
+        }
+        if n % 7 == 0 {
+            assert_eq!(writer.kept(), token(n - n % 3), "kept last at {n}");
+        }
+    }
+    assert_eq!(created.len(), 399);
+    for (id, n) in created {
+        assert_eq!(arena.get(id), Some(token(n)));
+    }
+    assert_eq!(arena.len(), 399);
+}
+
+#[test]
 fn idle_slots_are_recalled_and_their_owner_goes_on_with_new_ones() {
     let arena = small(1);
     let mut idle = arena.writer();
