@@ -104,6 +104,8 @@ fn relieve(inner: &Arc<Inner>, stopped: &dyn Fn() -> bool) {
         note(&inner.blackbox, PRESSURE_CHANGED, Severity::WARN, numbers);
     }
     if pulse.cleanup_due {
+        // Idle credits count as use: a cleanup that left them would evict tokens in their place.
+        inner.guardian.recall_idle();
         inner.clean_up(stopped); // if a session is at it already, so much the better
     }
     inner.arena.give_back_empty();
