@@ -1,6 +1,7 @@
 //! The live disk: what the log's threads talk to. It carries each call out on the state, keeps it
 //! in the trace, and fails it when a test asked for that.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,6 +49,9 @@ struct Live {
     generation: u64,
     faults: Faults,
     writes: u64,
+    /// Files with a sync that failed, and writes to them since.
+    failed_syncs: BTreeSet<usize>,
+    writes_after_failed_sync: u64,
     held: u64,
     probe: Option<(u64, Probe)>,
     probed: u64,
@@ -100,6 +104,8 @@ impl SimDisk {
             generation: 0,
             faults: Faults::default(),
             writes: 0,
+            failed_syncs: BTreeSet::new(),
+            writes_after_failed_sync: 0,
             held: 0,
             probe: None,
             probed: 0,
@@ -211,6 +217,11 @@ impl SimDisk {
     /// Writes done so far.
     pub fn writes(&self) -> u64 {
         self.live().writes
+    }
+
+    /// Writes done to a file after a sync of it has failed.
+    pub fn writes_after_failed_sync(&self) -> u64 {
+        self.live().writes_after_failed_sync
     }
 
     /// Events in the trace so far.
@@ -370,6 +381,7 @@ impl LogFile for SimFile {
         let mut live = self.disk.live();
         live.enter(self.generation)?;
         live.writes += 1;
+        live.writes_after_failed_sync += u64::from(live.failed_syncs.contains(&self.inode));
         self.disk.0.1.notify_all();
         if live.faults.fail_writes {
             return Err(eio());
@@ -421,6 +433,7 @@ impl LogFile for SimFile {
         live.faults.fail_sync = left.zip(how).map(|(n, (_, how))| (n, how));
         if let Some((_, how)) = how.filter(|_| fails) {
             let reverts = how == FailedSync::Reverts;
+            live.failed_syncs.insert(inode);
             live.push(Event::SyncFailed { inode, begun, reverts });
             return Err(eio());
         }

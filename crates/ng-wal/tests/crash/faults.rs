@@ -107,6 +107,7 @@ fn after_a_failed_sync_nothing_more_is_acknowledged_and_nothing_is_written() {
                 let writes = disk.writes();
                 let _ = wal.shut();
                 assert_eq!(disk.writes(), writes, "O9: written after the failure");
+                assert_eq!(disk.writes_after_failed_sync(), 0, "O9: written after the failure");
                 assert!(wal.sync().is_err(), "O9: a sync after the failure");
                 disk.mark(DURABLE, wal.durable_lsn().get());
             }
