@@ -226,6 +226,25 @@ fn with_cleanup_no_create_of_eight_sessions_is_refused_at_the_quota() {
 }
 
 #[test]
+fn a_cleanup_in_the_background_asks_for_idle_credits_before_it_takes_tokens() {
+    let mut config = config(1_000);
+    config.guardian.enable_aggressive_cleanup = true;
+    let store = Store::in_memory(config).unwrap();
+    let mut session = store.session();
+    for n in 0..500 {
+        session.create(&token(n)).unwrap();
+    }
+    // What the session holds ahead counts as use, up to the quota.
+    assert!(store.stats().guardian.tokens_used > 900, "{:?}", store.stats().guardian);
+    let before = store.stats().pulses_total;
+    while store.stats().pulses_total < before + 3 {
+        thread::yield_now();
+    }
+    assert_eq!(store.len(), 500);
+    assert!(store.stats().guardian.tokens_used <= 800, "{:?}", store.stats().guardian);
+}
+
+#[test]
 fn persistent_tokens_go_last_and_only_if_allowed_and_the_log_forgets_them() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(1_000);
