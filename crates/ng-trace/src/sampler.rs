@@ -43,7 +43,7 @@ pub struct Sampler {
     error: TokenBucket,
     slow: TokenBucket,
     clock: Clock,
-    pub(crate) control: Mutex<Control>,
+    control: Mutex<Control>,
     locals: Mutex<Locals>,
 }
 
@@ -82,10 +82,10 @@ struct Counts {
 }
 
 #[derive(Debug)]
-pub(crate) struct Control {
-    pub(crate) config: SamplerConfig,
+struct Control {
+    config: SamplerConfig,
     controller: Controller,
-    pub(crate) rate: f64,
+    rate: f64,
 }
 
 /// Countdowns alive, and what those gone have counted: both under one lock, so no total falls.
@@ -383,7 +383,7 @@ impl Sampler {
     }
 
     /// Who decides singly obeys at once, a countdown when its bell rings.
-    pub(crate) fn put_into_force(&self, control: &Control) {
+    fn put_into_force(&self, control: &Control) {
         let Control { config, rate, .. } = control;
         let published = &self.published;
         let rate = if config.enabled { *rate } else { 0.0 };
@@ -403,7 +403,7 @@ impl Sampler {
         }
     }
 
-    pub(crate) fn ring(&self) {
+    fn ring(&self) {
         for local in &self.locals.lock().live {
             local.bell.ring();
         }

@@ -155,54 +155,6 @@ fn an_owner_that_schedules_obeys_when_it_asks_and_at_once_after_a_refresh() {
     assert!(drawn.arrive_as_drawn().is_none(), "the chunk's end, at the old rate");
 }
 
-/// What a thread does while another has put a rate into force and not rung yet, over and over: its
-/// operations are decided by the old rate or by the new one, each of them wholly.
-#[test]
-fn weights_add_up_though_a_change_is_in_force_before_it_is_heard_of() {
-    let seed = seed();
-    let sampler = fixed(0.5);
-    let mut asking = sampler.local_with_seed(seed);
-    let mut scheduling = sampler.local_with_seed(seed + 1);
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let (mut weights, mut of_gaps, mut ops, mut variance) = (0.0, 0.0, 0.0, 0.0);
-    let mut gap = scheduling.gap();
-    for round in 0..40_000 {
-        let rate = [0.5, 0.02, 0.1, 1.0, 0.01][round % 5];
-        {
-            let mut control = sampler.control.lock();
-            control.config = SamplerConfig::fixed_rate(rate);
-            control.rate = rate;
-            sampler.put_into_force(&control);
-        }
-        let before = rng.u32(0..100);
-        for op in 0..before + 20 {
-            if op == before {
-                sampler.ring();
-            }
-            weights += asking.arrive().map_or(0.0, |sampled| sampled.weight().unwrap());
-            // Told only after ten more.
-            if op == before + 10 {
-                scheduling.refresh();
-                gap = scheduling.gap();
-            }
-            if gap == 0 {
-                let sampled = scheduling.arrive_as_drawn();
-                of_gaps += sampled.map_or(0.0, |sampled| sampled.weight().unwrap());
-                gap = scheduling.gap();
-            } else {
-                gap -= 1;
-                scheduling.advance(1);
-            }
-        }
-        ops += f64::from(before + 20);
-        variance += f64::from(before + 20) * 99.0;
-    }
-    for (who, weights) in [("asking", weights), ("scheduling", of_gaps)] {
-        let off = (weights - ops) / f64::sqrt(variance);
-        assert!(off.abs() < 4.0, "{who}: {weights} for {ops}, {off:.1} sigma");
-    }
-}
-
 #[test]
 fn a_ring_that_changes_nothing_changes_no_choice() {
     let seed = seed();
