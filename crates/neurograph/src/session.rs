@@ -11,7 +11,7 @@
 use crate::error::{CreateError, WriteError};
 use crate::format;
 use crate::inner::{Barred, Inner, Names};
-use crate::log::Logged;
+use crate::log::{Log, Logged};
 use crate::observe::{QUOTA_EXCEEDED, TOKEN_CREATED};
 use ng_blackbox::{Event, Lane, Severity};
 use ng_core::{Due, LEASE_SLOTS_MAX, Token, TokenId, Writer};
@@ -462,10 +462,12 @@ impl Session {
             let current = edit.current();
             let change = decide(&current)?;
             // Only what is logged can be slow, and is timed, from the first try on.
-            if start.is_none() && self.inner.logs(&current, &change) {
+            let entry = self.logged.entry(&current, &change);
+            if start.is_none() && entry.is_some() {
                 *start = self.tracing.as_ref().map(|tracing| tracing.clock.now());
             }
-            let record = self.inner.log_change(id, &current, &change);
+            let log = self.inner.log.as_ref();
+            let record = log.zip(entry).map(|(log, entry)| entry.append_to(log, id));
             match record.transpose() {
                 Ok(lsn) => {
                     match change {
@@ -614,31 +616,34 @@ impl std::fmt::Debug for Session {
     }
 }
 
-impl Inner {
-    fn logs(&self, current: &Token, change: &Change) -> bool {
-        self.logged.is(current) || matches!(change, Change::Put(token) if self.logged.is(token))
-    }
+/// What the log is told of a change.
+enum Entry<'c> {
+    Put(&'c Token),
+    Delete,
+}
 
-    /// Tries to log a change, decided from what the token is and will be. `None`: not logged.
-    fn log_change(
-        &self,
-        id: TokenId,
-        current: &Token,
-        change: &Change,
-    ) -> Option<Result<Lsn, AppendError>> {
-        let log = self.log.as_ref()?;
+impl Logged {
+    /// By what the token is and will be. `None`: nothing.
+    fn entry<'c>(self, current: &Token, change: &'c Change) -> Option<Entry<'c>> {
         match change {
-            Change::Put(token) if self.logged.is(token) => {
-                Some(log.wal.try_append(format::PUT, &format::put(id, token)))
-            }
+            Change::Put(token) if self.is(token) => Some(Entry::Put(token)),
             // Gone, or no longer one that survives a restart: either way the log forgets it.
-            _ if self.logged.is(current) => {
-                Some(log.wal.try_append_reserved(format::DELETE, &format::delete(id)))
-            }
+            _ if self.is(current) => Some(Entry::Delete),
             _ => None,
         }
     }
+}
 
+impl Entry<'_> {
+    fn append_to(self, log: &Log, id: TokenId) -> Result<Lsn, AppendError> {
+        match self {
+            Entry::Put(token) => log.wal.try_append(format::PUT, &format::put(id, token)),
+            Entry::Delete => log.wal.try_append_reserved(format::DELETE, &format::delete(id)),
+        }
+    }
+}
+
+impl Inner {
     /// Credits for a lease. No recall misses them while the guard is held, and a store that closes
     /// waits for it: hold it until they are in the lease or released.
     fn reserve(&self) -> Result<(RwLockReadGuard<'_, ()>, u32), CreateError> {

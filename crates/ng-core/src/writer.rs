@@ -130,15 +130,8 @@ impl Writer {
         }
     }
 
-    /// Stores a token if nothing is due; else changes nothing, and [`Writer::due`] says what is.
-    #[inline(always)]
-    pub fn try_create(&mut self, token: &Token) -> Option<TokenId> {
-        let position = self.advance()?;
-        Some(self.fill(position, token))
-    }
-
-    /// [`Writer::try_create`] if `quick`; else, and where something is due, keeps the token aside for
-    /// [`Writer::kept`] and returns `None`.
+    /// Stores a token if nothing is due and `quick` is set; else keeps it aside for [`Writer::kept`] and
+    /// returns `None`. If `quick` was set, [`Writer::due`] says what is due.
     ///
     /// A token built on the way here is often in registers, and a caller's slow path that takes it by
     /// reference would have it in memory before the fast path is chosen. Here both write it to one place

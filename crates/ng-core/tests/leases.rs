@@ -30,7 +30,7 @@ fn a_writer_stops_exactly_where_it_was_asked_to_across_leases() {
     writer.stop_after(stops.next().unwrap());
     let mut since = 0u64;
     loop {
-        if writer.try_create(&token(1)).is_some() {
+        if writer.create_or_keep(&token(1), true).is_some() {
             since += 1;
             continue;
         }
