@@ -201,7 +201,8 @@ impl<'a> Worker<'a> {
 /// What a thread dies of on purpose.
 struct Death;
 
-fn judge(store: &Store, calls: &[Call]) -> usize {
+/// Returns how many decisions there were, and credits recalled.
+fn judge(store: &Store, calls: &[Call]) -> (usize, u64) {
     let bounds = Bounds::of(calls, LIMIT);
     let count = |what| calls.iter().filter(|call| call.what == what).count();
     let (admitted, refused) = (count(What::Admitted), count(What::Refused));
@@ -209,7 +210,6 @@ fn judge(store: &Store, calls: &[Call]) -> usize {
     let recalled = stats.recalled_credits_total;
     println!("{admitted} admitted, {refused} refused, {recalled} recalled");
     assert!(refused > 1_000, "a run that hardly refuses proves nothing");
-    assert!(recalled > 100, "a run that hardly recalls proves nothing");
     assert_eq!(stats.refusals_tokens_total, refused as u64);
     assert_eq!(calls.iter().filter(|call| bounds.is_false_refusal(call)).count(), 0);
     assert_eq!(calls.iter().filter(|call| bounds.is_missed_refusal(call)).count(), 0);
@@ -217,7 +217,7 @@ fn judge(store: &Store, calls: &[Call]) -> usize {
     store.guardian.recall_idle();
     let used = store.guardian.stats().tokens_used as usize;
     assert_eq!(used, admitted - count(What::Deleted));
-    admitted + refused
+    (admitted + refused, recalled)
 }
 
 fn run_threads(store: &Store, clock: &Clock, decisions: usize, seed: u64) -> Vec<Call> {
@@ -233,10 +233,19 @@ fn run_threads(store: &Store, clock: &Clock, decisions: usize, seed: u64) -> Vec
 
 #[test]
 fn under_one_limit_there_is_no_false_and_no_missed_refusal() {
-    let (store, clock, seed) = (Store::new(LIMIT), Clock::default(), seed());
-    let calls = run_threads(&store, &clock, 60_000, seed);
-    judge(&store, &calls);
+    let (seed, mut recalled, mut round) = (seed(), 0, 0);
+    // How often a thread finds others idle is up to the machine.
+    while recalled <= RECALLED_MIN {
+        assert!(round < 20, "runs that hardly recall prove nothing: {recalled} in {round}");
+        let (store, clock) = (Store::new(LIMIT), Clock::default());
+        let calls = run_threads(&store, &clock, 60_000, seed.wrapping_add(round << 8));
+        recalled += judge(&store, &calls).1;
+        round += 1;
+    }
 }
+
+/// Credits that a test has to see recalled.
+const RECALLED_MIN: u64 = 100;
 
 /// Decisions that all rounds together make at least.
 const DECISIONS_MIN: usize = 10_000_000;
@@ -278,5 +287,7 @@ fn changing_limits(seed: u64) -> usize {
         calls.extend(changes);
         calls
     });
-    judge(&store, &calls)
+    let (decisions, recalled) = judge(&store, &calls);
+    assert!(recalled > RECALLED_MIN, "a run that hardly recalls proves nothing");
+    decisions
 }
