@@ -25,8 +25,15 @@ const NEW: &str = "blackbox-new.tmp";
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    /// Closing it gives the lock back.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing alone would not do: a child that another thread has just forked has the file open
+        // until it runs its program. If this fails, the closing that follows still gives it back.
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+    }
 }
 
 impl Directory {
@@ -34,10 +41,10 @@ impl Directory {
         let path = dir.join(LOCK);
         let lock = private_file(&path, false).map_err(failed("open", &path))?;
         if mutants::on("blackbox-lock-not-taken") {
-            return Ok(Directory { path: dir.to_owned(), _lock: lock });
+            return Ok(Directory { path: dir.to_owned(), lock });
         }
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Directory { path: dir.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Directory { path: dir.to_owned(), lock }),
             Err(Errno::WOULDBLOCK) => {
                 Err(OpenError::Locked { path, holder_pid: writer_of(&dir.join(CURRENT)) })
             }
@@ -158,5 +165,17 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         write_zeroes(&file, 100_000).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 100_000);
+    }
+
+    #[test]
+    fn a_lock_is_given_back_though_a_child_about_to_start_has_its_file_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Directory::lock(dir.path()).unwrap();
+        // As fork does, this shares what is open, and the lock with it.
+        let inherited = held.lock.try_clone().unwrap();
+        assert!(matches!(Directory::lock(dir.path()), Err(OpenError::Locked { .. })));
+        drop(held);
+        drop(Directory::lock(dir.path()).unwrap());
+        drop(inherited);
     }
 }

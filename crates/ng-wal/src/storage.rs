@@ -169,13 +169,21 @@ impl RealDir {
         let _ = file
             .set_len(0)
             .and_then(|()| file.write_all(format!("pid {}\n", std::process::id()).as_bytes()));
-        Ok(Ok(DirLock { _file: file }))
+        Ok(Ok(DirLock { file }))
     }
 }
 
 /// Held while a log is open for writing; the operating system lets go of it with the process.
 pub(crate) struct DirLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Closing alone would not do: a child that another thread has just forked has the file open
+        // until it runs its program. If this fails, the closing that follows still gives it back.
+        let _ = self.file.unlock();
+    }
 }
 
 fn owner_only(options: &mut OpenOptions) {
@@ -299,5 +307,23 @@ impl LogFile for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_given_back_though_a_child_about_to_start_has_its_file_open() {
+        let path = tempfile::tempdir().unwrap();
+        let dir = RealDir::existing(path.path()).unwrap();
+        let held = dir.lock().unwrap().ok().unwrap();
+        // As fork does, this shares what is open, and the lock with it.
+        let inherited = held.file.try_clone().unwrap();
+        assert!(dir.lock().unwrap().is_err());
+        drop(held);
+        assert!(dir.lock().unwrap().is_ok());
+        drop(inherited);
     }
 }
