@@ -74,8 +74,8 @@ pub(crate) fn run(skip_tests: bool, as_json: bool) -> Exit {
     run.step("packages", |run| packages(run, &workspace));
     run.step("loom", |run| models(run, &workspace, "loom"));
     run.step("shuttle", |run| models(run, &workspace, "shuttle"));
-    run.cargo("mutants", "run --quiet --package xtask --locked -- mutants");
-    run.cargo("torture", "run --quiet --package xtask --locked -- torture --seconds 20");
+    run.table("mutants", "mutants");
+    run.table("torture", "torture --seconds 20");
     run.step("metrics checkers", |run| checkers(run, &workspace));
     run.step("examples", |run| examples(run, &workspace));
     let small = "--tokens 200000 --runs 5 --enforce";
@@ -99,6 +99,22 @@ impl Run {
         self.step(name, |run| run.succeeds(&mut cargo(arguments)));
     }
 
+    /// A command of our own that prints a row a check. The rows of those that failed are told again with
+    /// the step, where nobody has to look for them in all that the other steps print.
+    fn table(&mut self, name: &str, arguments: &str) {
+        self.step(name, |run| {
+            let mut command =
+                cargo(&format!("run --quiet --package xtask --locked -- {arguments}"));
+            let mut bad = Vec::new();
+            let outcome = told(run, &mut command, |row| {
+                if is_bad_row(row) {
+                    bad.push(words(row));
+                }
+            });
+            with_rows(outcome, &bad)
+        });
+    }
+
     fn succeeds(&self, command: &mut Command) -> Outcome {
         match command.stdout(self.output()).status() {
             Ok(status) => judge(command, status),
@@ -116,7 +132,7 @@ impl Run {
             println!("{:#}", json!({"steps": rows, "pass": !self.failed()}));
         } else {
             for step in &self.steps {
-                let (result, detail) = self.words(step);
+                let (result, detail) = self.result(step);
                 println!(
                     "{:18} {result:8} {:8.1} s  {detail}",
                     step.name,
@@ -128,12 +144,12 @@ impl Run {
     }
 
     fn row(&self, step: &Step) -> serde_json::Value {
-        let (result, detail) = self.words(step);
+        let (result, detail) = self.result(step);
         let seconds = step.elapsed.as_secs_f64();
         json!({"name": step.name, "result": result, "seconds": seconds, "detail": detail})
     }
 
-    fn words<'a>(&self, step: &'a Step) -> (&'static str, &'a str) {
+    fn result<'a>(&self, step: &'a Step) -> (&'static str, &'a str) {
         match &step.outcome {
             Outcome::Passed => ("passed", ""),
             Outcome::Failed(reason) => ("FAILED", reason),
@@ -206,15 +222,27 @@ fn has_models(dir: &Path, checker: &str) -> bool {
 
 /// As `succeeds`, and a filter that matched no test at all is a failure too.
 fn runs_some_tests(run: &Run, command: &mut Command) -> Outcome {
-    let cannot = |error| Outcome::Failed(format!("cannot run the models: {error}"));
+    let mut tests = 0;
+    match told(run, command, |text| tests += tests_announced(text)) {
+        Outcome::Passed if tests == 0 => {
+            Outcome::Failed(format!("no model ran: {}", line(command)))
+        }
+        outcome => outcome,
+    }
+}
+
+/// As `succeeds`; `each` sees each line of what it prints, which is printed as it comes.
+fn told(run: &Run, command: &mut Command, mut each: impl FnMut(&str)) -> Outcome {
+    let cannot = |command: &Command, error| {
+        Outcome::Failed(format!("cannot run {}: {error}", line(command)))
+    };
     let mut child = match command.stdout(Stdio::piped()).spawn() {
         Ok(child) => child,
-        Err(error) => return cannot(error),
+        Err(error) => return cannot(command, error),
     };
-    let mut tests = 0;
     for text in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
         let Ok(text) = text else { break };
-        tests += tests_announced(&text);
+        each(&text);
         if run.as_json {
             eprintln!("{text}");
         } else {
@@ -222,12 +250,29 @@ fn runs_some_tests(run: &Run, command: &mut Command) -> Outcome {
         }
     }
     match child.wait() {
-        Ok(status) if status.success() && tests == 0 => {
-            Outcome::Failed(format!("no model ran: {}", line(command)))
-        }
         Ok(status) => judge(command, status),
-        Err(error) => cannot(error),
+        Err(error) => cannot(command, error),
     }
+}
+
+/// Whether a row of `mutants` or `torture` tells of something that failed.
+fn is_bad_row(row: &str) -> bool {
+    let mut columns = row.split_whitespace();
+    columns.any(|word| matches!(word, "SURVIVED" | "INCONCLUSIVE" | "FAILED"))
+}
+
+fn with_rows(outcome: Outcome, bad: &[String]) -> Outcome {
+    match outcome {
+        Outcome::Failed(reason) if !bad.is_empty() => {
+            Outcome::Failed(format!("{}; {reason}", bad.join("; ")))
+        }
+        outcome => outcome,
+    }
+}
+
+/// Without the blanks that make columns.
+fn words(row: &str) -> String {
+    row.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The number in the test harness's line `running 3 tests`.
@@ -312,7 +357,9 @@ fn deny(run: &Run) -> Outcome {
         let _installed = run.succeeds(&mut cargo(INSTALL_DENY));
     }
     if there() {
-        run.succeeds(&mut cargo("deny --workspace --all-features check bans licenses sources"))
+        run.succeeds(&mut cargo(
+            "deny --workspace --all-features check --hide-inclusion-graph bans licenses sources",
+        ))
     } else {
         Outcome::Lacking(format!("cargo {INSTALL_DENY}"))
     }
@@ -411,6 +458,23 @@ mod tests {
         assert_eq!(tests_announced("running 12 tests"), 12);
         assert_eq!(tests_announced("running 0 tests"), 0);
         assert_eq!(tests_announced("test result: ok"), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_rows_that_failed_stand_with_their_step() {
+        let run = Run { steps: Vec::new(), as_json: true, in_ci: false };
+        let rows = "a  killed  1.0 s\nb  SURVIVED  1.0 s  lib x\nc  INCONCLUSIVE  late";
+        let mut bad = Vec::new();
+        let mut print = Command::new("printf");
+        let outcome = told(&run, print.arg(rows), |row| {
+            bad.extend(is_bad_row(row).then(|| words(row)));
+        });
+        assert_eq!((outcome, bad.len()), (Outcome::Passed, 2));
+        let failed = with_rows(Outcome::Failed("exit 1".into()), &bad);
+        let said = "b SURVIVED 1.0 s lib x; c INCONCLUSIVE late; exit 1";
+        assert_eq!(failed, Outcome::Failed(said.into()));
+        assert_eq!(with_rows(Outcome::Passed, &bad), Outcome::Passed);
     }
 
     #[cfg(unix)]
