@@ -54,7 +54,9 @@ fn a_full_store_admits_a_million_creates_and_after_deletes_its_memory_falls_belo
         100.0 * cleaning.as_secs_f64() / elapsed.as_secs_f64(),
     );
     assert_eq!(stats.tokens_rejected_total, 0);
-    assert!(stats.tokens_evicted_total >= u64::from(TOKENS) - 1);
+    // Nothing else deletes here. A cleanup that is still at it counts its evictions when it ends.
+    assert!(stats.tokens_deleted_total >= u64::from(TOKENS), "live {}", stats.tokens_live);
+    assert!(stats.tokens_evicted_total > 0);
     let Some(at_start) = at_start else { return }; // no Linux: nothing to read
 
     // Full again, without a cleanup, so that only the deletes make room.
