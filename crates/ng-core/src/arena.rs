@@ -152,9 +152,7 @@ impl Arena {
 
     /// Makes every writer stop at its next create and look what is due.
     pub fn ring(&self) {
-        for lease in self.shared.leases() {
-            lease.ring();
-        }
+        self.shared.ring();
     }
 
     /// Gives the memory of each chunk without a token or lease back to the kernel; returns the bytes.

@@ -13,6 +13,7 @@
 
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::lease::{MASK_WORDS, Mask};
+use crate::memory;
 use crate::mutants;
 use crate::slot::{GENERATION_MASK, Head};
 use crate::sync::atomic::{
@@ -204,6 +205,12 @@ impl Chunks {
             clearing: Mutex::new(()),
             cursor: AtomicU32::new(0),
         }
+    }
+
+    /// Asks for the word that [`Chunks::free`] sets a bit in.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, slot: u32) {
+        memory::prefetch(self.bitmap.as_ptr().wrapping_add(slot as usize / 64));
     }
 
     /// Marks one slot free. The slot is dead, and the caller held it.

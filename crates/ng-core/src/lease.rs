@@ -6,6 +6,11 @@
 //! ([`Barrier::heavy`]), and only then reads the position. Either the owner's store was visible to that
 //! read, so the slot stays the owner's; or the owner's load sees 0, and it asks under the lock how
 //! far its lease still goes. Limit 0 always means "look under the lock".
+//!
+//! The owner sets its own limit without a lock and without a locked instruction, which would wait for
+//! every create before it to reach memory; so it may overwrite a 0. Whoever lowers a limit therefore
+//! leaves a mark before it, and fences: either the owner's look for the mark, after its new limit,
+//! sees it, and it asks under the lock; or that limit is visible after the fence, and is lowered again.
 
 use crate::barrier::Barrier;
 use crate::config::LEASE_SLOTS_MAX;
@@ -14,7 +19,7 @@ use crate::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 use crossbeam_utils::CachePadded;
 
 /// Bits of a group's 1,024 slots. A position is a bit's index.
@@ -110,6 +115,8 @@ struct Hot {
     pos: AtomicU32,
     /// The owner runs below it.
     limit: AtomicU32,
+    /// Not 0: somebody lowered the limit, and the owner has not been under the lock since.
+    lowered: AtomicU32,
     /// Creates begun and taken back. Written by the owner alone.
     aborted: AtomicU64,
     /// Tokens deleted through this writer. Written by the owner alone.
@@ -139,6 +146,7 @@ impl Lease {
             hot: CachePadded::new(Hot {
                 pos: AtomicU32::new(0),
                 limit: AtomicU32::new(0),
+                lowered: AtomicU32::new(0),
                 aborted: AtomicU64::new(0),
                 deleted: AtomicU64::new(0),
             }),
@@ -156,7 +164,7 @@ impl Lease {
 
     /// Owner, at the limit: is `position`, which it has begun, still its own?
     ///
-    /// `armed` is what [`Lease::arm`] returned last. If that limit still stands nobody has touched the
+    /// `armed` is what [`Lease::arm`] or [`Lease::resume`] returned last. If that limit still stands nobody has touched the
     /// lease, so it goes to its full length, and the caller has looked at that.
     pub(crate) fn owns(&self, position: u32, armed: u32) -> bool {
         let untouched = self.hot.limit.load(Relaxed) == armed;
@@ -166,23 +174,47 @@ impl Lease {
         position < lock(&self.held).end
     }
 
-    /// Owner, at the position that it armed last: has anybody lowered the limit since?
-    pub(crate) fn rung(&self, armed: u32) -> bool {
-        self.hot.limit.load(Relaxed) < armed
+    /// Owner: has anybody lowered the limit since the last [`Lease::resume`]?
+    pub(crate) fn rung(&self) -> bool {
+        self.hot.lowered.load(Relaxed) != 0
     }
 
-    /// Owner: sets the limit to `wanted`, or to what is left of the lease.
+    /// Owner: sets the limit to `wanted`, or to what is left of the lease; or leaves it at 0 if that is
+    /// where it was lowered to, until the owner has heard of that.
     ///
     /// Returns the limit if the lease still has its full length, else 0: a lease that was shortened
     /// once is always looked at under the lock.
-    pub(crate) fn arm(&self, armed: u32, wanted: u32) -> u32 {
+    #[inline]
+    pub(crate) fn arm(&self, armed: u32, wanted: u32, barrier: Barrier) -> u32 {
         if armed != 0 {
-            let swapped = self.hot.limit.compare_exchange(armed, wanted, Relaxed, Relaxed);
-            if swapped.is_ok() {
+            self.hot.limit.store(wanted, Relaxed);
+            barrier.light();
+            if !self.rung() || mutants::on("core-limit-set-over-a-lowered-one") {
                 return wanted;
             }
         }
+        self.arm_under_lock(wanted)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn arm_under_lock(&self, wanted: u32) -> u32 {
         let held = lock(&self.held);
+        if self.rung() {
+            self.hot.limit.store(0, Relaxed);
+            return 0;
+        }
+        self.set_limit(&held, wanted)
+    }
+
+    /// Owner: as [`Lease::arm`], and it has heard that the limit was lowered.
+    pub(crate) fn resume(&self, wanted: u32) -> u32 {
+        let held = lock(&self.held);
+        self.hot.lowered.store(0, Relaxed);
+        self.set_limit(&held, wanted)
+    }
+
+    fn set_limit(&self, held: &Held, wanted: u32) -> u32 {
         self.hot.limit.store(wanted.min(held.end), Relaxed);
         if held.end == LEASE_SLOTS_MAX { wanted } else { 0 }
     }
@@ -220,8 +252,11 @@ impl Lease {
         {
             return None;
         }
-        self.hot.limit.store(0, Relaxed);
+        self.lower();
         if !mutants::on("core-recall-without-barrier") {
+            barrier.heavy();
+        }
+        if self.lowered_in_vain() {
             barrier.heavy();
         }
         let begun = self.hot.pos.load(Acquire).min(held.end);
@@ -230,9 +265,45 @@ impl Lease {
         Some(Unused { first: held.first, mask: unused })
     }
 
-    /// Anybody: makes the owner look up from its work at its next create.
-    pub(crate) fn ring(&self) {
-        drop(self.hold());
+    /// Anybody: makes the owners look up from their work at their next creates.
+    pub(crate) fn ring_all(leases: &[Arc<Lease>], barrier: Barrier) {
+        for lease in leases {
+            drop(lease.hold());
+        }
+        barrier.heavy();
+        for lease in leases {
+            // An owner that was under the lock since has heard, and looks once more.
+            lease.lowered_in_vain();
+        }
+    }
+
+    /// Anybody: stops the creates of all these leases until the guards are dropped.
+    pub(crate) fn hold_all(leases: &[Arc<Lease>], barrier: Barrier) -> Vec<MutexGuard<'_, Held>> {
+        let held = leases.iter().map(|lease| lease.hold()).collect();
+        if !mutants::on("core-count-misses-the-barrier") {
+            barrier.heavy();
+        }
+        let vain = leases.iter().filter(|lease| lease.lowered_in_vain()).count();
+        if vain > 0 {
+            barrier.heavy();
+        }
+        held
+    }
+
+    /// Under the lock.
+    fn lower(&self) {
+        self.hot.lowered.store(1, Relaxed);
+        self.hot.limit.store(0, Relaxed);
+    }
+
+    /// After [`Lease::lower`] and a heavy fence: whether the owner had a new limit under way, which is
+    /// lowered now; it will not set another without the lock.
+    fn lowered_in_vain(&self) -> bool {
+        let vain = self.hot.limit.load(Relaxed) != 0 && !mutants::on("core-limit-lowered-once");
+        if vain {
+            self.hot.limit.store(0, Relaxed);
+        }
+        vain
     }
 
     /// Owner: one create begun was taken back.
@@ -248,10 +319,9 @@ impl Lease {
         cell.store(cell.load(Relaxed) + 1, Release);
     }
 
-    /// Anybody: stops creates until the guard is dropped. Fence ([`Barrier::heavy`]) before trusting it.
-    pub(crate) fn hold(&self) -> MutexGuard<'_, Held> {
+    fn hold(&self) -> MutexGuard<'_, Held> {
         let held = lock(&self.held);
-        self.hot.limit.store(0, Relaxed);
+        self.lower();
         held
     }
 
@@ -323,14 +393,14 @@ mod tests {
         let barrier = Barrier::detect();
         let lease = Lease::new();
         lease.start(2048, Mask::first(10));
-        let armed = lease.arm(0, 10);
+        let armed = lease.resume(10);
         assert!(lease.advance(0, barrier) && lease.advance(1, barrier));
         let unused = lease.recall(barrier).unwrap();
         assert_eq!((unused.first, unused.mask.count()), (2048, 8));
         assert!(!lease.advance(2, barrier), "the limit was lowered");
         assert!(!lease.owns(2, armed) && lease.owns(1, armed));
         // Asked again at the shortened end, the answer must not come from the limit.
-        let armed = lease.arm(armed, 10);
+        let armed = lease.resume(10);
         assert!(!lease.advance(2, barrier) && !lease.owns(2, armed));
         assert_eq!(lease.recall(barrier), None, "nothing left to take");
         assert_eq!(lease.tally(), Tally { begun: 2, ..Tally::default() });
@@ -340,15 +410,15 @@ mod tests {
     #[test]
     fn a_limit_below_the_end_stops_the_owner_who_then_goes_on() {
         let barrier = Barrier::detect();
-        let lease = Lease::new();
+        let lease = Arc::new(Lease::new());
         lease.start(0, Mask::first(10));
-        let armed = lease.arm(0, 2);
+        let armed = lease.resume(2);
         assert!(lease.advance(1, barrier) && !lease.advance(2, barrier));
         assert!(lease.owns(2, armed));
-        let armed = lease.arm(armed, 10);
+        let armed = lease.resume(10);
         assert_eq!(armed, 10);
         assert!(lease.advance(3, barrier));
-        lease.ring();
+        Lease::ring_all(&[Arc::clone(&lease)], barrier);
         assert!(!lease.advance(4, barrier) && lease.owns(4, armed), "a bell takes nothing");
         assert_eq!(lease.finish(4).mask.count(), 6);
         assert_eq!(lease.tally().begun, 4);

@@ -2,7 +2,6 @@
 
 use crate::barrier::Barrier;
 use crate::lease::{Lease, Mask};
-use crate::mutants;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use loom::thread;
@@ -18,14 +17,17 @@ fn each_slot_ends_in_one_place(stop_at: Option<u32>) {
             let lease = Arc::clone(&lease);
             thread::spawn(move || lease.recall(barrier).map_or(Mask::EMPTY, |unused| unused.mask))
         };
-        let mut armed = lease.arm(0, stop_at.unwrap_or(SLOTS));
+        let mut armed = lease.resume(stop_at.unwrap_or(SLOTS));
         let mut filled = Mask::EMPTY;
         for position in 0..SLOTS {
             if !lease.advance(position, barrier) {
                 if !lease.owns(position, armed) {
                     break;
                 }
-                armed = lease.arm(armed, SLOTS);
+                armed = match lease.rung() {
+                    true => lease.resume(SLOTS),
+                    false => lease.arm(armed, SLOTS, barrier),
+                };
             }
             filled.0[0] |= 1 << position;
         }
@@ -58,7 +60,7 @@ fn loom_a_hand_back_beside_a_recall_gives_each_slot_back_once_and_the_next_lease
         let barrier = Barrier::detect();
         let lease = Arc::new(Lease::new());
         lease.start(0, Mask::first(2));
-        lease.arm(0, 2);
+        lease.resume(2);
         let recaller = {
             let lease = Arc::clone(&lease);
             thread::spawn(move || lease.recall(barrier))
@@ -67,7 +69,7 @@ fn loom_a_hand_back_beside_a_recall_gives_each_slot_back_once_and_the_next_lease
         let used = u64::from(lease.advance(0, barrier) || lease.owns(0, 0));
         let handed_back = lease.finish(used as u32);
         lease.start(64, Mask::first(1));
-        let armed = lease.arm(0, 1);
+        let armed = lease.resume(1);
         let next = u64::from(lease.advance(0, barrier) || lease.owns(0, armed));
         let rest = lease.finish(next as u32);
         let mut places = [used, next << 1];
@@ -92,15 +94,13 @@ fn loom_a_count_beside_creates_is_exact() {
         lease.start(0, Mask::first(2));
         // What the owner has filled for sure, and what it may have begun.
         let filled = Arc::new(AtomicU64::new(0));
-        let armed = lease.arm(0, 2);
+        let mut armed = lease.resume(1);
         let counter = {
             let (lease, filled) = (Arc::clone(&lease), Arc::clone(&filled));
             thread::spawn(move || {
-                let held = lease.hold();
-                if !mutants::on("core-count-misses-the-barrier") {
-                    barrier.heavy();
-                }
-                let counted = lease.tally_held(&held).begun;
+                let leases = [lease];
+                let held = Lease::hold_all(&leases, barrier);
+                let counted = leases[0].tally_held(&held[0]).begun;
                 // Held up: nothing that was not counted gets filled before the guard goes.
                 assert!(filled.load(SeqCst) <= counted, "a filled slot was not counted");
                 drop(held);
@@ -109,10 +109,31 @@ fn loom_a_count_beside_creates_is_exact() {
         for position in 0..2 {
             if !lease.advance(position, barrier) {
                 assert!(lease.owns(position, armed));
+                armed = lease.arm(armed, 2, barrier);
             }
             filled.fetch_add(1, SeqCst);
         }
         counter.join().unwrap();
         assert_eq!(lease.tally().begun, 2);
+    });
+}
+
+#[test]
+fn loom_a_ring_is_not_lost_under_a_limit_that_the_owner_sets_meanwhile() {
+    loom::model(|| {
+        let barrier = Barrier::detect();
+        let lease = Arc::new(Lease::new());
+        lease.start(0, Mask::first(2));
+        let armed = lease.resume(1);
+        let ringer = {
+            let lease = Arc::clone(&lease);
+            thread::spawn(move || Lease::ring_all(&[lease], barrier))
+        };
+        let armed = lease.arm(armed, 2, barrier);
+        ringer.join().unwrap();
+        assert!(!lease.advance(0, barrier), "the ring was lost");
+        assert!(lease.owns(0, armed) && lease.rung());
+        lease.resume(2);
+        assert!(lease.advance(0, barrier) && !lease.rung());
     });
 }

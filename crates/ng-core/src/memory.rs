@@ -155,20 +155,20 @@ impl Drop for Reservation {
     }
 }
 
-/// Asks the processor for a slot's line, for reading. A hint: any address will do.
+/// Asks the processor for the line that `place` lies in, for reading. A hint: any address will do.
 #[inline(always)]
-pub(crate) fn prefetch(slot: *const Slot) {
+pub(crate) fn prefetch<T>(place: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults, whatever the address.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(slot.cast());
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: as above; the instruction changes no register and no memory.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) slot, options(nostack, preserves_flags, readonly));
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) place, options(nostack, preserves_flags, readonly));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _no_hint = slot;
+    let _no_hint = place;
 }

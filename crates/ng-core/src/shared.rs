@@ -103,6 +103,11 @@ impl Shared {
         lock(&self.writers).leases.clone()
     }
 
+    /// See [`Arena::ring`](crate::Arena::ring).
+    pub(crate) fn ring(&self) {
+        Lease::ring_all(&self.leases(), self.barrier);
+    }
+
     pub(crate) fn recall_idle(&self) -> u64 {
         let leases = self.leases();
         let mut recalled = 0;
@@ -358,6 +363,13 @@ impl Shared {
         self.chunks.free_group(unused.first, &unused.mask);
     }
 
+    /// Ends the token at `id`, whose writing bit the caller has taken by [`Shared::begin_edit`].
+    #[inline]
+    pub(crate) fn end(&self, id: TokenId) {
+        let chunk = &self.chunks.headers[(id.slot() / CHUNK_SLOTS) as usize];
+        self.kill(id.slot(), chunk, next_dead(id.generation(), chunk));
+    }
+
     /// Ends a token whose writing bit the caller holds. The caller has made room for `dead`.
     pub(crate) fn kill(&self, index: u32, chunk: &Chunk, dead: u32) {
         let offset = dead - chunk.base();
@@ -421,8 +433,7 @@ impl Shared {
     /// one, while their cells are summed; so at some instant of the summing they were exactly the sum.
     pub(crate) fn count_at_one_instant(&self) -> u64 {
         let registry = lock(&self.writers);
-        let held: Vec<_> = registry.leases.iter().map(|lease| lease.hold()).collect();
-        self.barrier.heavy();
+        let held = Lease::hold_all(&registry.leases, self.barrier);
         let mut created = registry.ended.begun + self.restored_total.load(Acquire);
         let mut gone = registry.ended.aborted + registry.ended.deleted;
         for (lease, held) in registry.leases.iter().zip(&held) {

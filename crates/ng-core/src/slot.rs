@@ -20,7 +20,7 @@ use crate::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
     fence,
 };
-use crate::token::Token;
+use crate::token::{Flags, Token};
 
 /// Words of a token. Word 6 holds the head, so only its domain and weight are the token's.
 pub(crate) type Words = [u64; 8];
@@ -33,6 +33,8 @@ pub(crate) type Lines = [std::arch::x86_64::__m128i; 4];
 pub(crate) type Lines = Words;
 
 pub(crate) const HEAD: usize = 6;
+/// The word whose lowest bits are the flags.
+const FLAGS: usize = 7;
 /// The words beside the head. A model has one, so that all its schedules can be walked.
 #[cfg(not(all(test, loom)))]
 const BODY: [usize; 7] = [0, 1, 2, 3, 4, 5, 7];
@@ -174,6 +176,12 @@ impl Slot {
         Token::from_lines(self.load().1)
     }
 
+    /// The token's flags, for who has the writing bit.
+    #[inline(always)]
+    pub(crate) fn flags(&self) -> Flags {
+        Flags::from_bits(self.words[FLAGS].load(Relaxed) as u16)
+    }
+
     /// Loads all words, the head last of them and ordered before later reads. Returns the head, and
     /// the token that it and the words are if nobody wrote meanwhile.
     ///
@@ -237,6 +245,15 @@ impl Slot {
         let stamp = dead.next_stamp();
         self.words[HEAD].store(words[HEAD] | stamp.0, Release);
         stamp
+    }
+
+    /// The words of a token that nobody else can write. One by one, as they were stored a moment ago: a wider
+    /// load would wait until those stores have left the core.
+    #[inline(always)]
+    pub(crate) fn words_just_stored(&self) -> Words {
+        let mut words: Words = std::array::from_fn(|i| self.words[i].load(Relaxed));
+        words[HEAD] &= TOKEN_PART;
+        words
     }
 
     /// Marks a dead slot that only the caller holds as being written.

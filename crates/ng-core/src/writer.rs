@@ -14,14 +14,14 @@ use crate::error::{CreateError, NotFound};
 use crate::id::TokenId;
 use crate::lease::{Lease, Mask};
 use crate::mutants;
-use crate::shared::{Shared, next_dead};
-use crate::slot::{Head, Slot};
+use crate::shared::Shared;
+use crate::slot::{Head, Slot, Words};
 use crate::sync::Arc;
 use crate::sync::atomic::{
     Ordering::{AcqRel, Release},
     fence,
 };
-use crate::token::Token;
+use crate::token::{Flags, Token};
 
 /// Writes to an arena from one thread at a time.
 ///
@@ -102,7 +102,7 @@ impl Writer {
             Some(position) => position,
             None => self.advance_slow()?,
         };
-        Ok(self.fill(position, token))
+        Ok(self.fill(position, token.words()))
     }
 
     /// The next position, if nothing is due.
@@ -167,7 +167,7 @@ impl Writer {
             return Due::Lease;
         }
         // A bell comes first: who hears of a change may move the stop.
-        if position == self.stop && !self.lease.rung(position) { Due::Stop } else { Due::Bell }
+        if position == self.stop && !self.lease.rung() { Due::Stop } else { Due::Bell }
     }
 
     /// Takes up to `want` new slots in place of the lease that is used up. Returns how many.
@@ -224,7 +224,8 @@ impl Writer {
     pub fn stop_after(&mut self, creates: u64) {
         self.stop_left = creates;
         self.stop_from = self.next.min(LEASE_SLOTS_MAX);
-        self.set_limit();
+        let limit = self.next_limit();
+        self.armed = self.lease.arm(self.armed, limit, self.barrier);
     }
 
     /// Creates left before the stop; `u64::MAX`: none is set.
@@ -236,7 +237,8 @@ impl Writer {
     /// Goes on after a bell.
     pub fn resume(&mut self) {
         self.settle_stop();
-        self.set_limit();
+        let limit = self.next_limit();
+        self.armed = self.lease.resume(limit);
     }
 
     /// Counts the creates since the stop was set.
@@ -251,18 +253,29 @@ impl Writer {
         self.stop_from = position;
     }
 
-    fn set_limit(&mut self) {
+    /// Finds the stop's position, and from it the limit.
+    fn next_limit(&mut self) -> u32 {
         let rank = u32::try_from(self.stop_left).ok();
         let stop = rank.and_then(|rank| self.mask.nth(self.stop_from, rank));
         self.stop = stop.unwrap_or(u32::MAX);
-        self.armed = self.lease.arm(self.armed, self.stop.min(LEASE_SLOTS_MAX));
+        self.stop.min(LEASE_SLOTS_MAX)
     }
 
     /// Stores a token at the stop; call it only after [`Due::Stop`].
     pub fn create_due(&mut self, token: &Token) -> TokenId {
         let position = self.next;
         assert!(position == self.stop, "no stop is due at position {position}");
-        self.fill(position, token)
+        self.fill(position, token.words())
+    }
+
+    /// Stores the token that [`Writer::create_or_keep`] kept last, at the stop; call it only after
+    /// [`Due::Stop`].
+    #[inline]
+    pub fn create_kept_due(&mut self) -> TokenId {
+        let position = self.next;
+        assert!(position == self.stop, "no stop is due at position {position}");
+        let words = self.kept.words_just_stored();
+        self.fill(position, &words)
     }
 
     /// Takes the next slot and marks it as being written, if nothing is due.
@@ -292,9 +305,29 @@ impl Writer {
     /// Removes the token at `id`.
     ///
     /// Waits as [`Writer::update`]. Errors: the id is stale.
+    #[inline]
     pub fn delete(&mut self, id: TokenId) -> Result<(), NotFound> {
-        self.edit(id)?.delete();
-        Ok(())
+        self.delete_unless(id, Flags::from_bits(0)).map(|_deleted| ())
+    }
+
+    /// Removes the token at `id` unless it has one of these flags. Returns whether it is removed.
+    ///
+    /// Waits as [`Writer::update`]. Errors: the id is stale.
+    #[inline]
+    pub fn delete_unless(&mut self, id: TokenId, flags: Flags) -> Result<bool, NotFound> {
+        let shared = &*self.shared;
+        // It is a miss of its own, and can be under way together with the token's.
+        shared.chunks.prefetch(id.slot());
+        let head = shared.begin_edit(id).ok_or(NotFound)?;
+        // No `Edit`: nothing here can panic, and to carry one about costs a tenth of a delete.
+        let slot = shared.view.slot(id.slot());
+        if slot.flags().bits() & flags.bits() != 0 {
+            slot.abort(head);
+            return Ok(false);
+        }
+        shared.end(id);
+        self.lease.count_deleted();
+        Ok(true)
     }
 
     /// Takes the sole right to write the token at `id`; readers of it wait until it is given up.
@@ -308,13 +341,13 @@ impl Writer {
 
     /// Writes the slot at `position`, which this writer owns.
     #[inline(always)]
-    fn fill(&mut self, position: u32, token: &Token) -> TokenId {
+    fn fill(&mut self, position: u32, words: &Words) -> TokenId {
         self.step(position);
         // SAFETY: a position below the limit, or owned by `Lease::owns`, lies inside the lease's group,
         // and `origin` is that group's first slot.
         let slot = unsafe { &*self.origin.add(position as usize) };
         let head = slot.head_relaxed();
-        let stamp = slot.fill(head, token.words());
+        let stamp = slot.fill(head, words);
         self.id_of(position, stamp)
     }
 
@@ -348,6 +381,8 @@ impl Writer {
     #[inline(never)]
     fn enter_run(&mut self, position: u32) {
         (self.next, self.run_end) = self.mask.run(position).unwrap_or((LEASE_SLOTS_MAX, 0));
+        // Where free slots lie apart each is a miss, and there is a whole operation before it is needed.
+        crate::memory::prefetch(self.origin.wrapping_add(self.next as usize));
     }
 }
 
@@ -437,11 +472,10 @@ impl Edit<'_> {
     }
 
     /// Removes the token and frees its slot.
+    #[inline]
     pub fn delete(mut self) {
         self.open = false;
-        let shared = &self.writer.shared;
-        let chunk = &shared.chunks.headers[(self.id.slot() / CHUNK_SLOTS) as usize];
-        shared.kill(self.id.slot(), chunk, next_dead(self.id.generation(), chunk));
+        self.writer.shared.end(self.id);
         self.writer.lease.count_deleted();
     }
 }

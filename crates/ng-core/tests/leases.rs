@@ -1,6 +1,9 @@
 //! Leases: the one limit, recall, hand-back, and what a writer that ends leaves behind.
 
-use ng_core::{Arena, ArenaConfig, CHUNK_BYTES, CHUNK_SLOTS, CreateError, Due, MemoryGate, Token};
+use ng_core::{
+    Arena, ArenaConfig, CHUNK_BYTES, CHUNK_SLOTS, CreateError, Due, Flags, MemoryGate, NotFound,
+    Token,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -81,6 +84,57 @@ fn what_cannot_be_created_at_once_is_kept_whole_and_the_last_one_counts() {
         assert_eq!(arena.get(id), Some(token(n)));
     }
     assert_eq!(arena.len(), 399);
+}
+
+#[test]
+fn a_kept_token_is_stored_whole_at_the_stop() {
+    let token = Token::builder().timestamp(7).domain(9).weight(0.25).build().unwrap();
+    let arena = small(1);
+    let mut writer = arena.writer();
+    writer.lease(10).unwrap();
+    writer.stop_after(0);
+    assert_eq!(writer.create_or_keep(&token, true), None);
+    assert_eq!(writer.due(), Due::Stop);
+    let id = writer.create_kept_due();
+    assert_eq!((arena.get(id), arena.len()), (Some(token), 1));
+}
+
+#[test]
+fn a_bell_is_heard_also_by_a_writer_that_sets_a_stop_meanwhile() {
+    let arena = small(1);
+    let mut writer = arena.writer();
+    writer.lease(1_024).unwrap();
+    writer.stop_after(1);
+    writer.create(&token(1)).unwrap();
+    assert_eq!(writer.create_or_keep(&token(2), true), None);
+    assert_eq!(writer.due(), Due::Stop);
+    arena.ring();
+    writer.create_due(&token(2));
+    writer.stop_after(100);
+    assert_eq!(writer.create_or_keep(&token(3), true), None, "the bell comes first");
+    assert_eq!(writer.due(), Due::Bell);
+    writer.resume();
+    for n in 0..100 {
+        assert!(writer.create_or_keep(&token(n), true).is_some());
+    }
+    assert_eq!(writer.create_or_keep(&token(3), true), None);
+    assert_eq!(writer.due(), Due::Stop);
+}
+
+#[test]
+fn a_delete_spares_a_token_with_one_of_the_flags() {
+    let arena = small(1);
+    let mut writer = arena.writer();
+    let marked = token(1).with_flags(Flags::ACTIVE.with(Flags::PERSISTENT));
+    let id = writer.create(&marked).unwrap();
+    let spared = Flags::LOCKED.with(Flags::PERSISTENT);
+    assert_eq!(writer.delete_unless(id, spared), Ok(false));
+    assert_eq!(arena.get(id), Some(marked), "as it was");
+    writer.update(id, &token(2)).unwrap();
+    assert_eq!(writer.delete_unless(id, spared), Ok(true));
+    assert_eq!((arena.get(id), arena.len()), (None, 0));
+    assert_eq!(writer.delete_unless(id, spared), Err(NotFound));
+    assert_eq!(arena.stats().deleted_total, 1);
 }
 
 #[test]
