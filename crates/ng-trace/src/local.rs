@@ -160,13 +160,14 @@ impl LocalSampler {
     pub fn arrive_as_drawn(&mut self) -> Option<Sampled> {
         let position = self.position;
         self.position = position + 1;
-        self.countdown.at_limit(position, false, 1.0)
+        // No new limit: the one reached already has `arrive` look and set one, should it be asked next.
+        self.countdown.decide(position, false, 1.0)
     }
 
     /// Operations that may run unsampled before the next look; 0: `arrive` is due for the very next.
     #[inline(always)]
     pub fn gap(&self) -> u32 {
-        self.shared.bell.limit().saturating_sub(self.position) as u32
+        if self.has_news() { 0 } else { (self.countdown.stop - self.position) as u32 }
     }
 
     /// `ops` operations were run without asking: at most what [`gap`](Self::gap) allowed, or they
@@ -228,6 +229,17 @@ impl Countdown {
     #[cold]
     #[inline(never)]
     fn at_limit(&mut self, position: u64, rung: bool, factor: f64) -> Option<Sampled> {
+        let sampled = self.decide(position, rung, factor);
+        // An empty run needs no limit of its own: the one just reached ends it as well.
+        if rung || self.stop > position + 1 {
+            self.arm(position + 1);
+        }
+        sampled
+    }
+
+    /// The same without a limit for the run that begins behind it.
+    #[inline]
+    fn decide(&mut self, position: u64, rung: bool, factor: f64) -> Option<Sampled> {
         self.count_run(position);
         self.counted_to = position + 1;
         let heard = rung || mutants::on("trace-change-heard-at-stops");
@@ -244,10 +256,6 @@ impl Countdown {
         }
         let count = if sampled.is_some() { &self.shared.recorded } else { &self.shared.skipped };
         LocalShared::add(count, 1);
-        // An empty run needs no limit of its own: the one just reached ends it as well.
-        if rung || self.stop > position + 1 {
-            self.arm(position + 1);
-        }
         sampled
     }
 

@@ -289,8 +289,11 @@ impl Sampler {
         if control.config.adaptive && control.config.enabled {
             self.counts.controller_steps.fetch_add(1, Relaxed);
             let Control { config, controller, rate } = &mut *control;
-            *rate = controller.step(input, config, *rate);
-            self.publish(&control);
+            let before = std::mem::replace(rate, controller.step(input, config, *rate));
+            // A ring that says nothing new would still stop every countdown.
+            if *rate != before {
+                self.publish(&control);
+            }
         }
         self.rate()
     }

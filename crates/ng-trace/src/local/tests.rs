@@ -23,7 +23,7 @@ fn kept_by_next(local: &mut LocalSampler, ops: u64) -> Vec<u64> {
     (0..ops).filter(|_| local.next()).collect()
 }
 
-/// The same, asking only at stops, with gaps run in pieces as an owner with other limits does.
+/// The same, asking only at stops, in both ways, with gaps run in pieces as an owner with other limits does.
 fn kept_by_stops(local: &mut LocalSampler, ops: u64) -> Vec<u64> {
     let mut pieces = fastrand::Rng::with_seed(3);
     let mut kept = Vec::new();
@@ -35,8 +35,14 @@ fn kept_by_stops(local: &mut LocalSampler, ops: u64) -> Vec<u64> {
             local.advance(run);
             op += u64::from(run);
         } else {
-            kept.extend(local.arrive().map(|_| op));
+            let sampled = if pieces.bool() { local.arrive() } else { local.arrive_as_drawn() };
+            kept.extend(sampled.map(|_| op));
             op += 1;
+            // Now and then one asks where there is no stop.
+            if local.gap() > 0 && pieces.u8(..4) == 0 {
+                assert!(!local.next());
+                op += 1;
+            }
         }
     }
     kept

@@ -392,6 +392,17 @@ fn settings_that_keep_the_base_rate_keep_the_controllers_rate() {
     assert_eq!(sampler.control_step(&input), 0.01, "a strict rate does not move");
 }
 
+#[test]
+fn a_step_of_the_controller_stops_countdowns_only_if_the_rate_moved() {
+    let sampler = Arc::new(sampler(|_| {}));
+    let local = sampler.local();
+    let idle = ControlInput::new(0, 0, Duration::from_secs(1));
+    let (before, after) = (sampler.rate(), sampler.control_step(&idle));
+    assert_eq!((after, local.has_news()), (before, false));
+    let busy = ControlInput::new(10_000, 1_000_000, Duration::from_secs(1));
+    assert!(sampler.control_step(&busy) < before && local.has_news());
+}
+
 /// What a thread does while another has put a rate into force and not rung yet, over and over: its
 /// operations are decided by the old rate or by the new one, each of them wholly.
 #[test]
