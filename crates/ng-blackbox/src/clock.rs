@@ -33,7 +33,13 @@ impl Clock {
     /// Unit: nanoseconds since [`Clock::start`].
     #[inline]
     pub(crate) fn now_ns(&self) -> u64 {
-        self.counter.delta_as_nanos(self.origin, self.counter.raw())
+        self.ns_at(self.counter.raw())
+    }
+
+    /// What [`Clock::now_ns`] was at a raw reading of the counter; 0 for one before the start.
+    #[inline]
+    pub(crate) fn ns_at(&self, counter: u64) -> u64 {
+        self.counter.delta_as_nanos(self.origin, counter)
     }
 
     pub(crate) fn anchor(&self) -> Anchor {

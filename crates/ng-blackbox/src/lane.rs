@@ -32,8 +32,22 @@ impl Lane {
     /// allocation; nothing can fail. On the shared lane it costs two contended writes more.
     #[inline]
     pub fn record(&mut self, event: Event) {
-        let Some(own) = &mut self.own else { return self.core.record_shared(event) };
-        let (time_ns, thread) = (self.core.now_ns(), clock::thread_number());
+        let time_ns = self.core.now_ns();
+        self.record_then(event, time_ns);
+    }
+
+    /// The same for a moment that its caller has read already, which saves the clock read: `counter` is
+    /// a raw reading by the crate `quanta`, or by a clock above it, in this process.
+    #[inline]
+    pub fn record_at(&mut self, event: Event, counter: u64) {
+        let time_ns = self.core.ns_at(counter);
+        self.record_then(event, time_ns);
+    }
+
+    #[inline]
+    fn record_then(&mut self, event: Event, time_ns: u64) {
+        let Some(own) = &mut self.own else { return self.core.record_shared(event, time_ns) };
+        let thread = clock::thread_number();
         let stamped = Stamped { seq: own.next_seq, time_ns, thread, event };
         own.ring.write_owned(self.core.words(), &stamped);
         own.next_seq += 1;

@@ -97,7 +97,7 @@ impl Recorder {
 
     /// Records a rare event from any thread, in the lane that all share. No lock, no allocation.
     pub fn record(&self, event: Event) {
-        self.core.record_shared(event);
+        self.core.record_shared(event, self.core.now_ns());
     }
 
     /// Ties the recorder's clock to wall time. To be called about once a second: a reader takes the
@@ -237,8 +237,13 @@ impl Core {
         self.clock.now_ns()
     }
 
-    pub(crate) fn record_shared(&self, event: Event) {
-        self.record_many(format::SHARED_RING, [event]);
+    #[inline]
+    pub(crate) fn ns_at(&self, counter: u64) -> u64 {
+        self.clock.ns_at(counter)
+    }
+
+    pub(crate) fn record_shared(&self, event: Event, time_ns: u64) {
+        self.record_at(format::SHARED_RING, time_ns, [event]);
     }
 
     /// A panic as neighbours in their own ring, where no other traffic can overwrite them; then to

@@ -73,6 +73,30 @@ fn a_full_ring_keeps_exactly_its_newest_events() {
 }
 
 #[test]
+fn a_moment_that_was_read_before_stands_as_it_was_in_a_lane_of_ones_own_and_in_the_shared_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(&dir, rig::config(1, 64), &NAMES).unwrap();
+    let clock = quanta::Clock::new();
+    let mut lanes = [recorder.lane(), recorder.lane()];
+    assert!(!lanes[0].is_shared() && lanes[1].is_shared());
+    for lane in &mut lanes {
+        let event = |n| Event::numbers(ENGINE, Severity::INFO, [n; 4]);
+        lane.record(event(1));
+        let moment = clock.raw();
+        lane.record(event(2));
+        lane.record_at(event(3), moment);
+    }
+    let snapshot = recorder.snapshot().unwrap();
+    for lane in [2, 3] {
+        let mut seen: Vec<_> = snapshot.events().filter(|event| event.lane == lane).collect();
+        seen.sort_by_key(|event| event.seq);
+        let times: Vec<_> = seen.iter().map(|event| event.time_ns).collect();
+        let [first, second, third] = times[..] else { panic!("lane {lane} has {times:?}") };
+        assert!(first <= third && third <= second && third > 0, "{times:?}");
+    }
+}
+
+#[test]
 fn each_thread_keeps_its_own_order_and_the_merge_follows_time() {
     let dir = tempfile::tempdir().unwrap();
     let recorder = Recorder::open(&dir, rig::config(8, 1024), &NAMES).unwrap();
