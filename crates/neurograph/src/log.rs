@@ -132,6 +132,12 @@ impl Logged {
     pub(crate) const FLAGGED: Logged = Logged(Flags::PERSISTENT.bits() as u64);
     pub(crate) const ALL: Logged = Logged(u64::MAX);
 
+    /// A token with none of these is not logged. `None`: that says nothing, all are.
+    #[inline(always)]
+    pub(crate) fn flags(self) -> Option<Flags> {
+        (self != Logged::ALL).then(|| Flags::from_bits(self.0 as u16))
+    }
+
     #[inline(always)]
     pub(crate) fn is(self, token: &Token) -> bool {
         self == Logged::ALL || self.is_stamped(token)

@@ -16,9 +16,7 @@ use crate::observe::{QUOTA_EXCEEDED, TOKEN_CREATED};
 use ng_blackbox::{Event, Lane, Severity};
 use ng_core::{Due, LEASE_SLOTS_MAX, Token, TokenId, Writer};
 use ng_guardian::{Refusal, ReleaseCell};
-use ng_trace::{
-    Clock, LocalSampler, Outcome, Sampled, Sampler, SpanRecord, SpanRecorder, Status, Ticks,
-};
+use ng_trace::{Clock, LocalSampler, Sampled, Sampler, SpanRecord, SpanRecorder, Status, Ticks};
 use ng_wal::{AppendError, Durability, Lsn, WaitError};
 use parking_lot::RwLockReadGuard;
 use std::sync::Arc;
@@ -66,6 +64,12 @@ enum Operation {
     Create,
     Update,
     Delete,
+}
+
+/// How long an operation took, and when it ended.
+struct Took {
+    ns: u64,
+    end: Ticks,
 }
 
 /// A session's writes at a higher level of durability; see [`Session::with`].
@@ -119,7 +123,7 @@ impl Session {
         if let Some(id) = self.writer.create_or_keep(&stamped, quick) {
             return Ok(id);
         }
-        self.create_kept()
+        self.create_kept(quick)
     }
 
     /// The token, or `None` if `id` names no live one. Waits only while one write of this very token
@@ -220,12 +224,29 @@ impl Session {
         self.tracing.as_ref().map(|tracing| tracing.clock.now())
     }
 
-    /// The create that the writer kept.
+    /// The create that the writer kept, with its time; `quick` if it is not logged.
     #[cold]
     #[inline(never)]
-    fn create_kept(&mut self) -> Result<TokenId, CreateError> {
+    fn create_kept(&mut self, quick: bool) -> Result<TokenId, CreateError> {
+        if quick && let Some(id) = self.create_sampled() {
+            return Ok(id);
+        }
         let token = self.writer.kept();
         self.create_slowly(&token, Durability::Relaxed)
+    }
+
+    /// The create at a sampler's stop, if nothing else is due: one in a hundred, where the others here
+    /// are one in a thousand. So the token goes straight from where it is kept to its slot.
+    fn create_sampled(&mut self) -> Option<TokenId> {
+        let start = self.now()?;
+        if self.inner.status.check().is_err() || self.writer.due() != Due::Stop {
+            return None;
+        }
+        let sampled = self.tracing.as_mut().and_then(SessionTracing::arrive);
+        let id = self.writer.create_kept_due();
+        self.rearm();
+        self.record_create(start, sampled, Some(id), false);
+        Some(id)
     }
 
     fn create_slowly(&mut self, token: &Token, level: Durability) -> Result<TokenId, CreateError> {
@@ -241,16 +262,29 @@ impl Session {
             self.note_refusal(error);
         }
         if let Some(start) = start {
-            let took = self.record(Operation::Create, start, sampled, id, failed);
-            if let (Some(took), Some(id)) = (took.filter(|_| sampled.is_some()), id) {
-                self.inner.create_seconds.record(took);
-                if let Some(lane) = &mut self.lane {
-                    let numbers = [id.to_u64(), self.last_lsn.get(), took, 0];
-                    lane.record(Event::numbers(TOKEN_CREATED, Severity::DEBUG, numbers));
-                }
-            }
+            self.record_create(start, sampled, id, failed);
         }
         outcome
+    }
+
+    /// Records a create's span if a rule keeps it, and tells the histogram and the flight recorder of
+    /// one that was drawn.
+    fn record_create(
+        &mut self,
+        start: Ticks,
+        sampled: Option<Sampled>,
+        id: Option<TokenId>,
+        failed: bool,
+    ) {
+        let took = self.record(Operation::Create, start, sampled, id, failed);
+        if let (Some(took), Some(_), Some(id)) = (took, sampled, id) {
+            self.inner.create_seconds.record(took.ns);
+            if let Some(lane) = &mut self.lane {
+                let numbers = [id.to_u64(), self.last_lsn.get(), took.ns, 0];
+                let event = Event::numbers(TOKEN_CREATED, Severity::DEBUG, numbers);
+                lane.record_at(event, took.end.get());
+            }
+        }
     }
 
     fn create_at_limit(
@@ -294,8 +328,10 @@ impl Session {
             match record.transpose() {
                 Ok(lsn) => {
                     pending.commit(token);
-                    self.rearm(at_stop);
-                    self.note_untraced(at_stop, id, lsn);
+                    if at_stop {
+                        self.rearm();
+                        self.note_untraced(id, lsn);
+                    }
                     let Some(lsn) = lsn else { return Ok(id) };
                     self.last_lsn = lsn;
                     return match self.reach(lsn, level) {
@@ -307,7 +343,9 @@ impl Session {
                     // The bit and the slot go back first; readers never wait for the disk.
                     drop(pending);
                     self.cell.release_one();
-                    self.rearm(at_stop);
+                    if at_stop {
+                        self.rearm();
+                    }
                     self.wait_for_room(error, &mut begun).map_err(CreateError::from)?;
                 }
             }
@@ -328,11 +366,11 @@ impl Session {
     }
 
     /// After the create at a stop: run to the next.
-    fn rearm(&mut self, at_stop: bool) {
-        if !at_stop {
-            return;
-        }
+    fn rearm(&mut self) {
         let gap = self.tracing.as_mut().map_or(self.untraced_gap, |tracing| {
+            if tracing.creates.has_news() {
+                tracing.creates.refresh();
+            }
             tracing.gap = tracing.creates.gap();
             u64::from(tracing.gap)
         });
@@ -340,8 +378,8 @@ impl Session {
     }
 
     /// Without tracing nothing is timed.
-    fn note_untraced(&mut self, at_stop: bool, id: TokenId, lsn: Option<Lsn>) {
-        if let (true, None, Some(lane)) = (at_stop, &self.tracing, &mut self.lane) {
+    fn note_untraced(&mut self, id: TokenId, lsn: Option<Lsn>) {
+        if let (None, Some(lane)) = (&self.tracing, &mut self.lane) {
             let numbers = [id.to_u64(), lsn.map_or(0, Lsn::get), 0, 0];
             lane.record(Event::numbers(TOKEN_CREATED, Severity::DEBUG, numbers));
         }
@@ -426,8 +464,18 @@ impl Session {
         self.write(Operation::Update, id, level, |_| Ok(Change::Put(token)))
     }
 
+    #[inline]
     fn delete_at(&mut self, id: TokenId, level: Durability) -> Result<(), WriteError> {
-        self.write(Operation::Delete, id, level, |_| Ok(Change::Delete))
+        let sampled = self.tracing.as_mut().and_then(|tracing| tracing.others.arrive());
+        // Most are neither sampled nor logged, and then nothing of the token has to be known.
+        if let (None, Some(logged), Ok(())) =
+            (sampled, self.logged.flags(), self.inner.status.check())
+            && let Ok(true) = self.writer.delete_unless(id, logged)
+        {
+            self.cell.release_one();
+            return Ok(());
+        }
+        self.write_arrived(Operation::Delete, id, level, sampled, |_| Ok(Change::Delete))
     }
 
     fn write(
@@ -438,11 +486,23 @@ impl Session {
         decide: impl Fn(&Token) -> Result<Change, WriteError>,
     ) -> Result<(), WriteError> {
         let sampled = self.tracing.as_mut().and_then(|tracing| tracing.others.arrive());
+        self.write_arrived(operation, id, level, sampled, decide)
+    }
+
+    /// A write that the sampler has said its word on.
+    fn write_arrived(
+        &mut self,
+        operation: Operation,
+        id: TokenId,
+        level: Durability,
+        sampled: Option<Sampled>,
+        decide: impl Fn(&Token) -> Result<Change, WriteError>,
+    ) -> Result<(), WriteError> {
         let mut start = if sampled.is_some() { self.now() } else { None };
         let outcome = self.write_under_bit(id, level, &mut start, decide);
         let failed = !matches!(outcome, Ok(()) | Err(WriteError::Conflict { .. }));
         // An error is recorded even where nobody thought of timing the operation.
-        if let Some(start) = start.or_else(|| self.now().filter(|_| failed)) {
+        if let Some(start) = start.or_else(|| failed.then(|| self.now()).flatten()) {
             self.record(operation, start, sampled, Some(id), failed);
         }
         outcome
@@ -529,7 +589,7 @@ impl Session {
         }
     }
 
-    /// Records the operation's span if a rule keeps it. Returns how long it took, in nanoseconds.
+    /// Records the operation's span if a rule keeps it. Returns how long it took.
     fn record(
         &mut self,
         operation: Operation,
@@ -537,16 +597,12 @@ impl Session {
         sampled: Option<Sampled>,
         id: Option<TokenId>,
         failed: bool,
-    ) -> Option<u64> {
+    ) -> Option<Took> {
         let lsn = self.last_lsn.get();
         let tracing = self.tracing.as_mut()?;
         let end = tracing.clock.now();
-        let took = tracing.clock.elapsed_ns(start, end);
-        let mut outcome = Outcome::new(failed, Duration::from_nanos(took));
-        if sampled.is_some() {
-            outcome = outcome.of_kept();
-        }
-        if let Some(kept) = tracing.sampler.decide_end(&outcome).or(sampled) {
+        let tail = tracing.sampler.decide_end_between(failed, start, end, sampled.is_some());
+        if let Some(kept) = tail.or(sampled) {
             // By what the head said: then the ids of all spans agree with it, whatever the end keeps.
             let trace_id = match sampled {
                 Some(head) => tracing.creates.new_trace_id(head),
@@ -567,7 +623,7 @@ impl Session {
             // A full ring drops the span and counts it.
             tracing.recorder.record(span);
         }
-        Some(took)
+        Some(Took { ns: tracing.clock.elapsed_ns(start, end), end })
     }
 }
 
