@@ -53,4 +53,4 @@ impl Reservation {
     }
 }
 
-pub(crate) fn prefetch(_slot: *const Slot) {}
+pub(crate) fn prefetch<T>(_place: *const T) {}
