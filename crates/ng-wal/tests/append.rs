@@ -283,6 +283,41 @@ fn a_second_handle_is_told_who_holds_the_lock() {
     Wal::open(dir.path(), config()).unwrap();
 }
 
+const CHILD_DIR: &str = "NG_WAL_LOCK_TEST_DIR";
+
+/// The child of the next test; without the variable it has nothing to do.
+#[test]
+#[allow(clippy::print_stdout, reason = "tells its parent")]
+fn child_opens_what_its_parent_may_have_open() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    match Wal::open(&dir, config()) {
+        Ok((_, recovery)) => println!("opened: {} records", recovery.records),
+        Err(error @ OpenError::Locked { .. }) => println!("locked: {error}"),
+        Err(error) => println!("failed: {error}"),
+    }
+}
+
+#[test]
+fn another_process_is_told_who_holds_the_lock_and_waits_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let child = || {
+        let program = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new(program);
+        child.args(["--exact", "child_opens_what_its_parent_may_have_open", "--nocapture"]);
+        let output = child.env(CHILD_DIR, dir.path()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (wal, _) = Wal::open(dir.path(), config()).unwrap();
+    wal.append(1, b"x").unwrap();
+    let said = child();
+    let locked = said.lines().find_map(|line| line.split_once("locked: ")).map(|(_, told)| told);
+    let told = locked.unwrap_or_else(|| panic!("not refused: {said}"));
+    assert!(told.contains(&std::process::id().to_string()), "{told}");
+    wal.append(1, b"y").unwrap();
+    wal.close().unwrap();
+    assert!(child().contains("opened: 2 records"));
+}
+
 #[test]
 fn opening_and_closing_again_and_again_uses_nothing_up() {
     let dir = tempfile::tempdir().unwrap();

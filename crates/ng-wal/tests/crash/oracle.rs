@@ -8,7 +8,8 @@ use ng_wal::{Recovery, WalConfig};
 
 use crate::tally::Tally;
 use crate::world::{
-    CHECKPOINTED, DURABLE, Entry, History, LOG, Leg, OPENED, checkpoint_of, digest, parse,
+    CHECKPOINTED, CLOSED, DURABLE, Entry, History, LOG, Leg, OPENED, OPENING, checkpoint_of,
+    digest, parse,
 };
 
 /// What had been promised at one moment.
@@ -23,6 +24,8 @@ pub struct Expect {
     /// The newest checkpoint whose publication had returned.
     pub checkpoint: u64,
     pub opened: bool,
+    /// A close has returned, and nobody has begun to open the log since.
+    pub closed: bool,
 }
 
 impl Expect {
@@ -45,6 +48,8 @@ impl Expect {
                 self.acked = self.acked.max(value);
             }
             CHECKPOINTED => self.checkpoint = value,
+            CLOSED => self.closed = true,
+            OPENING => self.closed = false,
             _ => {}
         }
         Ok(())
@@ -65,6 +70,9 @@ pub fn check(
             "O2: record {} was acknowledged, the log ends at {last}",
             expect.acked
         ));
+    }
+    if expect.closed && !recovery.sealed {
+        return Err("O2: the log was closed, and says that it was not".into());
     }
     if last > history.len() as u64 {
         return Err(format!("O3: the log ends at {last}, {} were appended", history.len()));
@@ -243,7 +251,7 @@ impl Looking<'_> {
         loop {
             let boundary = walk.boundary();
             let returned = boundary == disk.trace().len();
-            let mut expect = expect.clone();
+            let mut expect = Expect { closed: false, ..expect.clone() };
             if returned {
                 expect.acked = first.last_lsn.get(); // O5: what an open gave back counts
             }

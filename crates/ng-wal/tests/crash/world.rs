@@ -47,6 +47,9 @@ impl Op {
 pub const DURABLE: u64 = 1;
 pub const OPENED: u64 = 2;
 pub const CHECKPOINTED: u64 = 3;
+pub const CLOSED: u64 = 4;
+/// The next process begins to open the log; what it writes may stand in the place of a seal.
+pub const OPENING: u64 = 5;
 
 pub const LOG: &str = "log";
 pub const OWNER: &str = "owner";
@@ -173,6 +176,7 @@ impl World {
     /// The log, opened if it is not.
     pub fn log(&mut self) -> Result<&Wal, String> {
         if self.log.is_none() {
+            self.disk.mark(OPENING, 0);
             let opened = Wal::open_on(self.io(), self.config.clone());
             let (wal, recovery) = opened.map_err(|e| format!("O7: open refused: {e}"))?;
             let image = self.disk.image();
@@ -183,7 +187,7 @@ impl World {
             self.lives.push(history);
             self.now.life = self.lives.len() - 1;
             self.now.acked = last;
-            self.now.opened = true;
+            (self.now.opened, self.now.closed) = (true, false);
             self.disk.mark(OPENED, self.now.life as u64);
             self.disk.probe(DURABLE, durable_watch(&wal));
             self.log = Some(wal);
@@ -325,6 +329,8 @@ impl World {
         let wal = self.log.take().unwrap();
         wal.close().map_err(|e| format!("close: {e}"))?;
         self.acknowledged(last);
+        self.disk.mark(CLOSED, 0);
+        self.now.closed = true;
         Ok(())
     }
 
