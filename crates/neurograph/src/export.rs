@@ -18,8 +18,8 @@ enum Value {
     Counter(fn(&Stats) -> u64),
     /// Read from the stats at each scrape.
     Gauge(fn(&Stats) -> f64),
-    /// Told apart by the label `state`.
-    States(fn(&Stats) -> Vec<(&'static str, f64)>),
+    /// Told apart by a label of this name.
+    Gauges(&'static str, fn(&Stats) -> Vec<(&'static str, f64)>),
     /// Kept by the registry: see [`Registered`].
     Registered,
     /// Constant labels.
@@ -38,6 +38,11 @@ fn sampler(stats: &Stats, read: fn(&ng_trace::SamplerStats) -> u64) -> u64 {
 
 fn spans(stats: &Stats, read: fn(&ng_trace::CollectorStats) -> u64) -> u64 {
     stats.spans.as_ref().map_or(0, read)
+}
+
+/// NaN: not measured.
+fn overhead(stats: &Stats, read: fn(&ng_trace::Overhead) -> f64) -> f64 {
+    stats.overhead.as_ref().map_or(f64::NAN, read)
 }
 
 fn seconds(ns: u64) -> f64 {
@@ -100,7 +105,7 @@ pub(crate) const METRICS: &[Metric] = &[
     Metric {
         name: "arena_bytes",
         help: "Address space reserved, memory committed, bytes of live tokens.",
-        value: Value::States(|s| {
+        value: Value::Gauges("state", |s| {
             vec![
                 ("reserved", s.arena.reserved_bytes as f64),
                 ("committed", s.arena.committed_bytes as f64),
@@ -219,6 +224,18 @@ pub(crate) const METRICS: &[Metric] = &[
         value: G(|s| s.sampler.as_ref().map_or(0.0, |t| t.rate)),
     },
     Metric {
+        name: "tracing_overhead_ratio",
+        help: "Share of the process's CPU time that tracing took, by its own account; NaN before the first.",
+        value: G(|s| overhead(s, |o| o.share)),
+    },
+    Metric {
+        name: "tracing_overhead_interval_ratio",
+        help: "Ends of the 95 % interval of the share that tracing took; NaN before the first.",
+        value: Value::Gauges("end", |s| {
+            vec![("low", overhead(s, |o| o.low)), ("high", overhead(s, |o| o.high))]
+        }),
+    },
+    Metric {
         name: "tracing_spans_dropped_total",
         help: "Spans lost because a ring was full.",
         value: C(|s| spans(s, |t| t.spans_dropped_total)),
@@ -296,8 +313,8 @@ impl Source for StoreSource {
             match metric.value {
                 Value::Counter(read) => out.counter(base(metric.name), metric.help, read(&stats)),
                 Value::Gauge(read) => out.gauge(metric.name, metric.help, read(&stats)),
-                Value::States(read) => {
-                    out.gauge_labeled(metric.name, metric.help, "state", &read(&stats));
+                Value::Gauges(label, read) => {
+                    out.gauge_labeled(metric.name, metric.help, label, &read(&stats));
                 }
                 Value::Info => {
                     let version = [("version", env!("CARGO_PKG_VERSION"))];
@@ -311,7 +328,41 @@ impl Source for StoreSource {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Config, Store};
+    use crate::trace::{MemorySink, SamplerConfig};
+    use crate::{Config, Store, Token};
+    use std::time::Duration;
+
+    fn sample(page: &str, name: &str) -> f64 {
+        let line = page.lines().find_map(|line| line.strip_prefix(&format!("neurograph_{name} ")));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name}:\n{page}"))
+    }
+
+    #[test]
+    fn the_share_that_tracing_takes_is_told_once_it_is_measured() {
+        let mut config = Config::default();
+        config.trace.sampler = SamplerConfig::fixed_rate(1.0);
+        let store = Store::builder(config).sink(Box::new(MemorySink::new())).in_memory().unwrap();
+        let interval = |end: &str| format!("tracing_overhead_interval_ratio{{end=\"{end}\"}}");
+        if store.stats().overhead.is_none() {
+            let page = store.metrics_text();
+            assert!(sample(&page, "tracing_overhead_ratio").is_nan());
+            assert!(sample(&page, &interval("low")).is_nan());
+        }
+        let mut session = store.session();
+        let token = Token::builder().build().unwrap();
+        // As the pulse asks, but more often; its own looks do no harm.
+        let collector = &store.inner.tracing.as_ref().unwrap().collector;
+        while collector.measure_overhead(Duration::ZERO).is_none() {
+            (0..10_000).for_each(|_| _ = session.create(&token).unwrap());
+        }
+        let page = store.metrics_text();
+        let share = sample(&page, "tracing_overhead_ratio");
+        let (low, high) = (sample(&page, &interval("low")), sample(&page, &interval("high")));
+        assert!(
+            0.0 < share && share < 1.0 && low <= share && share <= high,
+            "{low} {share} {high}"
+        );
+    }
 
     #[test]
     fn every_metric_of_the_table_is_on_the_page_from_the_first_scrape() {

@@ -191,6 +191,7 @@ impl Inner {
             wal,
             sampler,
             spans,
+            overhead: self.tracing.as_ref().and_then(|tracing| tracing.collector.overhead()),
             blackbox: self.blackbox.as_ref().map(|recorder| recorder.stats()),
             blackbox_error: self.blackbox_error.clone(),
             metrics,

@@ -45,6 +45,9 @@ pub struct Stats {
     pub sampler: Option<ng_trace::SamplerStats>,
     /// The span collector's own figures, if there is one.
     pub spans: Option<ng_trace::CollectorStats>,
+    /// What tracing costs by its own account, taken once a second; `None` before its second look, and
+    /// without tracing.
+    pub overhead: Option<ng_trace::Overhead>,
     /// The flight recorder's own figures, if there is one.
     pub blackbox: Option<ng_blackbox::BlackboxStats>,
     /// Why the flight recorder is not on the disk, lacks a copy at a panic, or its guard, though these

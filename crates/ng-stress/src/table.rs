@@ -148,6 +148,10 @@ fn tracing(rows: &mut Rows, t: &Tracing) {
     let kept =
         format!("{} of {} / {} of {}", t.errors_kept, t.errors_total, t.slow_kept, t.slow_total);
     rows.row("errors / slow operations kept", &kept, "");
+    let share = t
+        .measured_overhead
+        .map_or("not measured".into(), |share| format!("{:.2} %", 100.0 * share));
+    rows.row("tracing's share of processor time, by its own account", &share, "");
     rows.row("spans seen by opentelemetry_sdk", &t.otel_spans.to_string(), "");
 }
 

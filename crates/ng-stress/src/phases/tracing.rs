@@ -45,6 +45,9 @@ const MADE: u64 = 50;
 /// Longest wait for the drain; it needs milliseconds.
 const DRAINED_WITHIN: Duration = Duration::from_secs(30);
 
+/// Longest wait for the account of what tracing costs; it answers at its second look, in two seconds.
+const ACCOUNT_WITHIN: Duration = Duration::from_secs(6);
+
 /// How much is recorded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
@@ -103,6 +106,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Tracing, Failure> {
     checks.equal("tracing: slow operations seen", slow_total, MADE);
     checks.equal("tracing: slow operations kept as spans", slow_kept, slow_total);
     let otel_spans = otel(lab, checks)?;
+    let measured_overhead = overhead(lab)?;
     Ok(Tracing {
         body: body.cost(),
         create: create.cost(),
@@ -110,7 +114,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Tracing, Failure> {
         errors_total,
         slow_kept,
         slow_total,
-        measured_overhead: None,
+        measured_overhead,
         otel_spans,
         started,
         ended: now_rfc3339(),
@@ -387,6 +391,27 @@ fn slow(lab: &Lab<'_>) -> Result<[u64; 2], Failure> {
     store.close().map_err(Failure::subject("close"))?;
     lab.workdir.remove(STORE)?;
     Ok(slow)
+}
+
+/// The share of the processor's time that the store itself says tracing takes, while a thread creates
+/// and deletes and one create in a hundred becomes a span. `None` if it says nothing.
+fn overhead(lab: &Lab<'_>) -> Result<Option<f64>, Failure> {
+    let store = subject::warm_store(Mode::OnePercent.sampler())?;
+    let mut session = store.session();
+    let begun = Instant::now();
+    while begun.elapsed() < ACCOUNT_WITHIN {
+        let mut ids = Vec::new();
+        for token in lab.workload.stream(0..STRETCH) {
+            ids.push(session.create(&token).map_err(Failure::subject("create"))?);
+        }
+        for id in ids {
+            session.delete(id).map_err(Failure::subject("delete"))?;
+        }
+        if let Some(overhead) = store.stats().overhead {
+            return Ok(Some(overhead.share));
+        }
+    }
+    Ok(None)
 }
 
 /// Hands real spans to opentelemetry_sdk and counts what arrives there.
