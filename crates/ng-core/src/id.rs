@@ -55,6 +55,7 @@ impl TokenId {
     /// From the number that [`TokenId::to_u64`] gave.
     ///
     /// Errors: an even generation.
+    #[inline]
     pub fn from_u64(raw: u64) -> Result<TokenId, ParseIdError> {
         let (slot, generation) = (raw as u32, (raw >> 32) as u32);
         TokenId::new(slot, generation).ok_or(ParseIdError::Generation { raw, generation })

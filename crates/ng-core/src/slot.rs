@@ -300,14 +300,16 @@ impl Slot {
         }
     }
 
-    /// Recovery only, before anybody else sees the arena: words in place, head still dead.
-    pub(crate) fn restore_words(&self, words: &Words) {
+    /// Recovery only, before anybody else sees the arena: a live token with this stamp.
+    #[inline]
+    pub(crate) fn restore(&self, words: &Words, generation_bits: u32) {
         self.store_words(words);
-        self.words[HEAD].store(words[HEAD] & TOKEN_PART, Relaxed);
+        let token_part = words[HEAD] & TOKEN_PART;
+        self.words[HEAD].store(Head::live(generation_bits, token_part).0, Relaxed);
     }
 
-    /// Recovery only: the words that `restore_words` left, head made live.
-    pub(crate) fn restore_live(&self, generation_bits: u32) {
+    /// Recovery only: another stamp for the token that [`Slot::restore`] left.
+    pub(crate) fn stamp_live(&self, generation_bits: u32) {
         let token_part = self.words[HEAD].load(Relaxed) & TOKEN_PART;
         self.words[HEAD].store(Head::live(generation_bits, token_part).0, Release);
     }
