@@ -203,7 +203,7 @@ pub(crate) fn recover(io: Arc<dyn LogIo>, config: &WalConfig) -> Result<Recovere
     let active = active.map_err(|failed| io_error(&*io, &file_name(plan.seq), failed))?;
     let older = older(&scan, plan.seq, plan.start.prev_end_lsn);
     let first = first_lsn(&scan, &plan);
-    let records = plan.start.prev_end_lsn - first;
+    let records = plan.start.prev_end_lsn.saturating_sub(first);
     let recovery = Recovery {
         records,
         first_lsn: if records > 0 { Lsn::new(first) } else { Lsn::NONE },

@@ -65,6 +65,12 @@ pub fn check(
 ) -> Result<(), String> {
     let history = &lives[expect.life];
     let last = recovery.last_lsn.get();
+    if last < expect.acked && recovery.records == 0 && expect.checkpoint >= expect.acked {
+        return Err(format!(
+            "O12: everything up to {} is in the checkpoint, and numbers go on after {last}",
+            expect.acked
+        ));
+    }
     if last < expect.acked {
         return Err(format!(
             "O2: record {} was acknowledged, the log ends at {last}",
