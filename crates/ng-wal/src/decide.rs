@@ -760,10 +760,15 @@ fn far(last: &SegmentScan, walk: &WalkScan, spare: Option<&SegmentScan>) -> bool
         })
 }
 
+/// A segment that was prepared, and nothing written into it.
+pub(crate) fn is_prepared(segment: &SegmentScan) -> bool {
+    segment.header.is_ok() && segment.start_is_blank && !segment.islands.salted
+}
+
 fn spare(spare: Option<&SegmentScan>) -> Spare {
     let Some(spare) = spare else { return Spare::None };
     match &spare.header {
-        Ok(_) if spare.start_is_blank && !spare.islands.salted => Spare::Usable,
+        Ok(_) if is_prepared(spare) => Spare::Usable,
         Ok(_) => Spare::Begun,
         Err(HeaderFault::Short { .. } | HeaderFault::Zero) => Spare::Half,
         Err(_) => Spare::BadHeader,

@@ -116,6 +116,12 @@ impl Faults {
         self.growth_left.fetch_sub(bytes as i64, Ordering::Relaxed);
         Ok(())
     }
+
+    fn give_back(&self, bytes: i64) {
+        if self.growth_left.load(Ordering::Relaxed) >= 0 {
+            self.growth_left.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 impl LogIo for MemoryDir {
@@ -157,7 +163,9 @@ impl LogIo for MemoryDir {
     fn unlink(&self, name: &str) -> io::Result<()> {
         self.faults.changes.fetch_add(1, Ordering::Relaxed);
         self.faults.names.lock().push(format!("unlink {name}"));
-        self.files.lock().remove(name).map(drop).ok_or(io::ErrorKind::NotFound.into())
+        let file = self.files.lock().remove(name).ok_or(io::ErrorKind::NotFound)?;
+        self.faults.give_back(file.bytes.lock().len() as i64);
+        Ok(())
     }
 
     fn sync_dir(&self) -> io::Result<()> {
@@ -246,10 +254,7 @@ impl LogFile for MemoryFile {
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.faults.changes.fetch_add(1, Ordering::Relaxed);
         let mut held = self.bytes.lock();
-        if self.faults.growth_left.load(Ordering::Relaxed) >= 0 {
-            let freed = held.len() as i64 - bytes as i64;
-            self.faults.growth_left.fetch_add(freed, Ordering::Relaxed);
-        }
+        self.faults.give_back(held.len() as i64 - bytes as i64);
         held.resize(bytes as usize, 0);
         Ok(())
     }

@@ -10,7 +10,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::decide::{Asked, Plan, Refusal, RefusalKind, Successor, decide, describe_header};
+use crate::decide::{
+    Asked, Plan, Refusal, RefusalKind, Successor, decide, describe_header, is_prepared,
+};
 use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, MIN_READER_VERSION, VERSION};
 use crate::reader::{Reader, Walk, open_segment};
 use crate::scan::{Scan, copy_range, io_error, scan};
@@ -195,10 +197,12 @@ pub(crate) fn recover(io: Arc<dyn LogIo>, config: &WalConfig) -> Result<Recovere
         .or(known.map(|header| header.store_uuid))
         .unwrap_or_else(|| fastrand::u128(1..));
     let mut active = begin(&*io, &plan, &scan, store_uuid, config);
-    if active.as_ref().is_err_and(|(_, e)| is_retryable_write(e))
-        && give_back_tail(&*io, &scan, &plan).is_ok_and(|freed| freed)
-    {
-        active = begin(&*io, &plan, &scan, store_uuid, config);
+    for make_room in [give_back_tails, give_up_prepared] {
+        if active.as_ref().is_err_and(|(_, e)| is_retryable_write(e))
+            && make_room(&*io, &scan, &plan).is_ok_and(|freed| freed)
+        {
+            active = begin(&*io, &plan, &scan, store_uuid, config);
+        }
     }
     let active = active.map_err(|failed| io_error(&*io, &file_name(plan.seq), failed))?;
     let older = older(&scan, plan.seq, plan.start.prev_end_lsn);
@@ -254,21 +258,34 @@ fn prove(
     opened.file.sync_data().map_err(|e| ("fdatasync", e))
 }
 
-/// On a full disk: cuts off what the last segment holds beyond its end, zeroes written ahead or a
-/// torn write, to make room for the successor's first blocks. Its end stays what it was, so a crash
-/// in between changes nothing. Returns whether there was anything.
-fn give_back_tail(io: &dyn LogIo, scan: &Scan, plan: &Plan) -> segment::StepResult<bool> {
-    let before = scan.segments.iter().find(|segment| segment.seq.next() == plan.seq);
-    let Some((before, walk)) = before.and_then(|segment| Some((segment, segment.walk.as_ref()?)))
-    else {
-        return Ok(false);
-    };
-    if before.bytes <= walk.end_offset {
-        return Ok(false);
+/// On a full disk: cuts off what the last segments hold beyond their ends, zeroes written ahead or a
+/// torn write, to make room for the first blocks of the one that goes on: it follows the last
+/// segment, or takes the place of one without a whole record. The ends stay what they were, so a crash in
+/// between changes nothing. Returns whether there was anything.
+fn give_back_tails(io: &dyn LogIo, scan: &Scan, plan: &Plan) -> segment::StepResult<bool> {
+    let mut freed = false;
+    let last = |seq: SegmentId| seq == plan.seq || seq.next() == plan.seq;
+    for segment in scan.segments.iter().filter(|segment| last(segment.seq)) {
+        let Some(walk) = segment.walk.as_ref().filter(|walk| segment.bytes > walk.end_offset)
+        else {
+            continue;
+        };
+        let file = io.open(&file_name(segment.seq), Access::ReadWrite).map_err(|e| ("open", e))?;
+        file.set_len(walk.end_offset).map_err(|e| ("truncate", e))?;
+        file.sync_data().map_err(|e| ("fdatasync", e))?;
+        freed = true;
     }
-    let file = io.open(&file_name(before.seq), Access::ReadWrite).map_err(|e| ("open", e))?;
-    file.set_len(walk.end_offset).map_err(|e| ("truncate", e))?;
-    file.sync_data().map_err(|e| ("fdatasync", e))?;
+    Ok(freed)
+}
+
+/// On a disk that still is full: gives up the segment prepared behind one that has to be made anew. It
+/// holds nothing, and no record goes into the other before the writer has one prepared again. Returns
+/// whether there was one.
+fn give_up_prepared(io: &dyn LogIo, scan: &Scan, plan: &Plan) -> segment::StepResult<bool> {
+    let mut behind = scan.segments.iter().filter(|segment| segment.seq > plan.seq);
+    let Some(prepared) = behind.find(|segment| is_prepared(segment)) else { return Ok(false) };
+    io.unlink(&file_name(prepared.seq)).map_err(|e| ("unlink", e))?;
+    io.sync_dir().map_err(|e| ("fsync of the directory", e))?;
     Ok(true)
 }
 

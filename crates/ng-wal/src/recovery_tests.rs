@@ -533,6 +533,37 @@ fn a_full_disk_opens_with_the_room_that_the_old_end_or_a_prepared_segment_gives(
     assert_eq!(check_prefix(&recovered.recovery), 4);
 }
 
+/// A writer that met the end of the disk in a segment's first frame.
+#[test]
+fn a_full_disk_opens_with_the_room_that_a_segment_torn_in_its_first_frame_gives() {
+    use crate::sync::atomic::Ordering;
+    let mut log = Log::new();
+    log.frame(3);
+    log.rotate();
+    let start = log.files()[&name(2)].len();
+    log.frame(300);
+    let header = segment::new_header(SegmentId::new(3), 7, 64 << 10, 1 << 20);
+    segment::prepare(&*log.dir, &header, None).unwrap();
+    // What is torn makes room itself, or it is less than the new blocks and the prepared segment goes; and as a
+    // crash leaves it that comes when the torn part is gone, or also the prepared one, and nothing is in their place.
+    for (torn, prepared) in [(FIRST_FRAME_OFFSET, true), (100, true), (0, true), (0, false)] {
+        let mut files = log.files();
+        files.get_mut(&name(2)).unwrap().truncate(start + torn as usize);
+        if !prepared {
+            files.remove(&name(3));
+        }
+        assert_eq!(check_open(&files).0, 4);
+        let dir = MemoryDir::from_snapshot(&files);
+        dir.faults.growth_left.store(0, Ordering::Relaxed);
+        let recovered = recover(dir.clone(), &config()).unwrap();
+        assert_eq!(check_prefix(&recovered.recovery), 4, "{torn} bytes torn");
+        let gone = torn == 100 || !prepared;
+        assert_eq!(dir.snapshot().contains_key(&name(3)), !gone, "{torn} bytes torn");
+        dir.faults.growth_left.store(-1, Ordering::Relaxed);
+        assert_eq!(check_open(&dir.snapshot()).0, 4);
+    }
+}
+
 #[test]
 fn a_successor_that_continues_another_frame_is_refused() {
     let mut log = Log::new();
