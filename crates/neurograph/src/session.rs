@@ -220,6 +220,12 @@ impl Session {
         token.with_timestamp(seconds)
     }
 
+    /// An update or a delete begins: what the sampler says of it.
+    #[inline(always)]
+    fn other_arrives(&mut self) -> Option<Sampled> {
+        self.tracing.as_mut().and_then(|tracing| tracing.others.arrive())
+    }
+
     fn now(&self) -> Option<Ticks> {
         self.tracing.as_ref().map(|tracing| tracing.clock.now())
     }
@@ -466,7 +472,7 @@ impl Session {
 
     #[inline]
     fn delete_at(&mut self, id: TokenId, level: Durability) -> Result<(), WriteError> {
-        let sampled = self.tracing.as_mut().and_then(|tracing| tracing.others.arrive());
+        let sampled = self.other_arrives();
         // Most are neither sampled nor logged, and then nothing of the token has to be known.
         if let (None, Some(logged), Ok(())) =
             (sampled, self.logged.flags(), self.inner.status.check())
@@ -485,7 +491,7 @@ impl Session {
         level: Durability,
         decide: impl Fn(&Token) -> Result<Change, WriteError>,
     ) -> Result<(), WriteError> {
-        let sampled = self.tracing.as_mut().and_then(|tracing| tracing.others.arrive());
+        let sampled = self.other_arrives();
         self.write_arrived(operation, id, level, sampled, decide)
     }
 

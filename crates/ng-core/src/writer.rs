@@ -261,10 +261,15 @@ impl Writer {
         self.stop.min(LEASE_SLOTS_MAX)
     }
 
+    #[inline]
+    fn position_at_stop(&self) -> u32 {
+        assert!(self.next == self.stop, "no stop is due at position {}", self.next);
+        self.next
+    }
+
     /// Stores a token at the stop; call it only after [`Due::Stop`].
     pub fn create_due(&mut self, token: &Token) -> TokenId {
-        let position = self.next;
-        assert!(position == self.stop, "no stop is due at position {position}");
+        let position = self.position_at_stop();
         self.fill(position, token.words())
     }
 
@@ -272,8 +277,7 @@ impl Writer {
     /// [`Due::Stop`].
     #[inline]
     pub fn create_kept_due(&mut self) -> TokenId {
-        let position = self.next;
-        assert!(position == self.stop, "no stop is due at position {position}");
+        let position = self.position_at_stop();
         let words = self.kept.words_just_stored();
         self.fill(position, &words)
     }
@@ -289,8 +293,7 @@ impl Writer {
 
     /// As [`Writer::begin`], at the stop; call it only after [`Due::Stop`].
     pub fn begin_due(&mut self) -> Pending<'_> {
-        let position = self.next;
-        assert!(position == self.stop, "no stop is due at position {position}");
+        let position = self.position_at_stop();
         Pending::new(self, position)
     }
 
