@@ -5,20 +5,31 @@ use crate::machine::Machine;
 use crate::plan::{JUDGED_TOKENS, Plan};
 use crate::report::{Bar, Full, Phases, Steady};
 
+/// What was too noisy to judge by, each with its reason.
+#[derive(Clone, Debug, Default)]
+pub struct Noise {
+    /// The arena beside the raw fill.
+    pub floor: Option<String>,
+    /// The full stack beside the arena.
+    pub pairs: Option<String>,
+    /// The same in steady state.
+    pub steady: Option<String>,
+}
+
 /// Why figures are not judged, if they are not.
 #[derive(Clone, Debug, Default)]
 pub struct Grounds {
     /// For none of them: too few tokens.
     size: Option<String>,
-    /// For no figure of time: the machine was too noisy.
-    noise: Option<String>,
+    /// For no figure of time in the group: the machine was too noisy.
+    noise: Noise,
     /// For no figure that includes the log: its file system has no disk.
     disk: Option<String>,
 }
 
 impl Grounds {
     /// What speaks against judging this run.
-    pub fn of(plan: &Plan, machine: &Machine, noise: Option<String>) -> Self {
+    pub fn of(plan: &Plan, machine: &Machine, noise: Noise) -> Self {
         let size = (plan.tokens < JUDGED_TOKENS)
             .then(|| format!("bars are judged from {JUDGED_TOKENS} tokens on"));
         let disk = (!machine.has_a_disk())
@@ -28,16 +39,20 @@ impl Grounds {
 
     /// All reasons.
     pub fn reasons(&self) -> Vec<String> {
-        [&self.size, &self.noise, &self.disk].into_iter().flatten().cloned().collect()
+        let Noise { floor, pairs, steady } = &self.noise;
+        [&self.size, pairs, steady, floor, &self.disk].into_iter().flatten().cloned().collect()
     }
 
     fn allow(&self, kind: Kind) -> bool {
-        let quiet = self.noise.is_none();
+        let quiet = self.noise.pairs.is_none();
+        let disk = self.disk.is_none();
         self.size.is_none()
             && match kind {
                 Kind::Memory => true,
                 Kind::Time => quiet,
-                Kind::TimeWithLog => quiet && self.disk.is_none(),
+                Kind::TimeWithLog => quiet && disk,
+                Kind::InFloors => quiet && disk && self.noise.floor.is_none(),
+                Kind::Steady => disk && self.noise.steady.is_none(),
             }
     }
 }
@@ -48,6 +63,8 @@ enum Kind {
     Memory,
     Time,
     TimeWithLog,
+    InFloors,
+    Steady,
 }
 
 /// All bars of the phases that ran.
@@ -61,15 +78,15 @@ pub fn bars(phases: &Phases, grounds: &Grounds) -> Vec<Bar> {
     let of_full = |figure: fn(&Full) -> f64| full.map(figure);
     let log = Kind::TimeWithLog;
     let both = |bar, goal| [Some(bar), Some(goal)];
-    let fill = phases.baseline.as_ref().map(|baseline| baseline.floor_ns_per_token);
-    let p2f = full.zip(fill).map(|(full, fill)| full.added_ns_per_token / fill);
+    let fills = phases.baseline.as_ref().map(|baseline| baseline.times_floor);
+    let p2f = full.zip(fills).map(|(full, fills)| (full.overhead_ratio - 1.0) * fills);
     let p8 = phases.baseline.as_ref().map(|baseline| baseline.bytes_per_token);
     let mut steady = bar(
         "P2s",
         "steady state, full ÷ baseline",
         of_full(|f| f.steady.overhead_ratio),
         both(1.10, 1.04),
-        log,
+        Kind::Steady,
     );
     if full.is_some_and(|full| !enough(&full.steady)) {
         steady.pass = None;
@@ -99,7 +116,7 @@ pub fn bars(phases: &Phases, grounds: &Grounds) -> Vec<Bar> {
             [None, Some(110.0)],
             log,
         ),
-        bar("P2f", "(full − baseline) ÷ floor:fill_huge", p2f, both(0.15, 0.05), log),
+        bar("P2f", "(full − baseline) ÷ floor:fill_huge", p2f, both(0.15, 0.05), Kind::InFloors),
         bar("P8", "bytes of memory a token", p8, both(64.5, 64.2), Kind::Memory),
         bar(
             "component.guardian",
@@ -168,28 +185,40 @@ mod tests {
         }
     }
 
-    fn grounds(tokens: &str, filesystem: &str, noise: Option<&str>) -> Grounds {
+    fn grounds(tokens: &str, filesystem: &str, noise: Noise) -> Grounds {
         use clap::Parser;
         let args = crate::args::Args::try_parse_from(["ng-stress", "--tokens", tokens]);
         let plan = Plan::new(&args.expect("parsed")).expect("valid");
-        Grounds::of(&plan, &machine(filesystem), noise.map(Into::into))
+        Grounds::of(&plan, &machine(filesystem), noise)
     }
 
     #[test]
     fn a_full_run_on_a_quiet_disk_is_judged_and_nothing_else_is() {
-        let judged =
-            |g: &Grounds| [Kind::Memory, Kind::Time, Kind::TimeWithLog].map(|k| g.allow(k));
-        assert_eq!(judged(&grounds("9500000", "ext4", None)), [true, true, true]);
-        assert_eq!(judged(&grounds("9500000", "tmpfs", None)), [true, true, false]);
-        assert_eq!(judged(&grounds("9500000", "overlay", None)), [true, true, false]);
-        assert_eq!(judged(&grounds("9500000", "ext4", Some("noisy"))), [true, false, false]);
-        assert_eq!(judged(&grounds("9499999", "ext4", None)), [false, false, false]);
-        assert_eq!(grounds("1000", "9p", Some("noisy")).reasons().len(), 3);
+        let judged = |g: &Grounds| {
+            [Kind::Memory, Kind::Time, Kind::TimeWithLog, Kind::InFloors, Kind::Steady]
+                .map(|kind| g.allow(kind))
+        };
+        let noisy = || Some("noisy".to_owned());
+        let [quiet, floor, pairs, steady] = [
+            Noise::default(),
+            Noise { floor: noisy(), ..Noise::default() },
+            Noise { pairs: noisy(), ..Noise::default() },
+            Noise { steady: noisy(), ..Noise::default() },
+        ];
+        let on = |filesystem, noise: &Noise| judged(&grounds("9500000", filesystem, noise.clone()));
+        assert_eq!(on("ext4", &quiet), [true, true, true, true, true]);
+        assert_eq!(on("tmpfs", &quiet), [true, true, false, false, false]);
+        assert_eq!(on("overlay", &quiet), [true, true, false, false, false]);
+        assert_eq!(on("ext4", &floor), [true, true, true, false, true]);
+        assert_eq!(on("ext4", &pairs), [true, false, false, false, true]);
+        assert_eq!(on("ext4", &steady), [true, true, true, true, false]);
+        assert_eq!(judged(&grounds("9499999", "ext4", quiet)), [false; 5]);
+        assert_eq!(grounds("1000", "9p", pairs).reasons().len(), 3);
     }
 
     #[test]
     fn figures_that_were_not_measured_are_null_and_not_judged() {
-        let bars = bars(&Phases::default(), &grounds("9500000", "ext4", None));
+        let bars = bars(&Phases::default(), &grounds("9500000", "ext4", Noise::default()));
         assert!(bars.iter().all(|bar| bar.value.is_none() && bar.pass.is_none()));
         assert!(bars.iter().any(|bar| bar.id == "P8"));
     }

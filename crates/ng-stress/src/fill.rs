@@ -1,12 +1,13 @@
 //! The timed region that both sides of every ratio share: create tokens one by one, on one thread or
-//! several. Nothing else happens in it but ten clock reads a thread.
+//! several. Nothing else happens in it but the clock reads around each lap (`pace.rs`).
 
 use std::ops::Range;
 use std::sync::Barrier;
-use std::time::Instant;
 
 use neurograph::{Token, TokenId};
 
+use crate::failure::Failure;
+use crate::pace::{Laps, Paced, Yardstick};
 use crate::workload::Workload;
 
 /// Clock reads split a run into this many parts.
@@ -23,8 +24,11 @@ pub trait Subject: Send {
 /// One timed region.
 #[derive(Debug)]
 pub struct Fill {
-    /// First create to last, over all threads.
-    pub elapsed_ns: u64,
+    /// First create to last of the slowest thread, the yardsticks taken out; and the yardsticks,
+    /// mean of the threads.
+    pub time: Paced,
+    /// Processor time that the yardsticks took on all threads.
+    pub yardstick_cpu_ns: u64,
     /// Mean of the threads, for each tenth of their creates.
     pub tenths_ns: [u64; TENTHS],
     /// Creates that were refused.
@@ -41,8 +45,8 @@ pub fn fill<S: Subject>(
     numbers: Range<u64>,
     keep: bool,
     go: impl FnOnce(),
-) -> Fill {
-    let mut shares: Vec<Share> = shares(numbers, subjects.len(), keep);
+) -> Result<Fill, Failure> {
+    let mut shares: Vec<Share> = shares(numbers, subjects.len(), keep)?;
     if let ([subject], [share]) = (&mut *subjects, &mut *shares) {
         go();
         share.run(subject, workload);
@@ -60,7 +64,7 @@ pub fn fill<S: Subject>(
             start.wait();
         });
     }
-    join(shares)
+    Ok(join(shares))
 }
 
 /// One thread's part.
@@ -70,29 +74,28 @@ struct Share {
     keep: bool,
     ids: Vec<u64>,
     refused: u64,
-    started: Instant,
-    ended: Instant,
-    tenths_ns: [u64; TENTHS],
+    yardstick: Yardstick,
+    laps: Laps,
 }
 
-fn shares(numbers: Range<u64>, count: usize, keep: bool) -> Vec<Share> {
-    let now = Instant::now();
+fn shares(numbers: Range<u64>, count: usize, keep: bool) -> Result<Vec<Share>, Failure> {
     split(numbers, count)
-        .map(|numbers| Share {
-            // Ones, not zeroes: they are written, so the memory is there before the clock runs.
-            ids: if keep { vec![1; (numbers.end - numbers.start) as usize] } else { Vec::new() },
-            numbers,
-            keep,
-            refused: 0,
-            started: now,
-            ended: now,
-            tenths_ns: [0; TENTHS],
+        .map(|numbers| {
+            Ok(Share {
+                // Ones, not zeroes: they are written, so the memory is there before the clock runs.
+                ids: vec![1; if keep { (numbers.end - numbers.start) as usize } else { 0 }],
+                numbers,
+                keep,
+                refused: 0,
+                yardstick: Yardstick::new()?,
+                laps: Laps::default(),
+            })
         })
         .collect()
 }
 
 /// Cuts a range into `count` parts that differ by one at most.
-fn split(numbers: Range<u64>, count: usize) -> impl Iterator<Item = Range<u64>> {
+pub fn split(numbers: Range<u64>, count: usize) -> impl Iterator<Item = Range<u64>> {
     let (len, count) = (numbers.end - numbers.start, count as u64);
     let cut = move |part: u64| {
         numbers.start + (u128::from(len) * u128::from(part) / u128::from(count)) as u64
@@ -102,22 +105,17 @@ fn split(numbers: Range<u64>, count: usize) -> impl Iterator<Item = Range<u64>> 
 
 impl Share {
     fn run<S: Subject>(&mut self, subject: &mut S, workload: &Workload) {
-        let first = self.numbers.start;
-        self.started = Instant::now();
-        let mut before = self.started;
-        for (tenth, numbers) in split(self.numbers.clone(), TENTHS).enumerate() {
-            let refused = if self.keep {
+        let (first, ids, mut refused) = (self.numbers.start, &mut self.ids, 0);
+        let keep = self.keep;
+        self.laps = Laps::run(self.numbers.clone(), &mut self.yardstick, workload, |numbers| {
+            refused += if keep {
                 let part = (numbers.start - first) as usize..(numbers.end - first) as usize;
-                create_keeping(subject, workload, numbers, &mut self.ids[part])
+                create_keeping(subject, workload, numbers, &mut ids[part])
             } else {
                 create_all(subject, workload, numbers)
             };
-            let now = Instant::now();
-            self.tenths_ns[tenth] = (now - before).as_nanos() as u64;
-            self.refused += refused;
-            before = now;
-        }
-        self.ended = before;
+        });
+        self.refused = refused;
     }
 }
 
@@ -151,16 +149,16 @@ fn create_keeping<S: Subject>(
 }
 
 fn join(shares: Vec<Share>) -> Fill {
-    let started = shares.iter().map(|s| s.started).min().unwrap_or_else(Instant::now);
-    let ended = shares.iter().map(|s| s.ended).max().unwrap_or(started);
     let threads = shares.len().max(1) as u64;
-    let mut tenths_ns = [0; TENTHS];
-    for (tenth, sum) in tenths_ns.iter_mut().enumerate() {
-        *sum = shares.iter().map(|s| s.tenths_ns[tenth]).sum::<u64>() / threads;
-    }
+    let mean =
+        |of: &dyn Fn(&Laps) -> u64| shares.iter().map(|s| of(&s.laps)).sum::<u64>() / threads;
     Fill {
-        elapsed_ns: (ended - started).as_nanos() as u64,
-        tenths_ns,
+        time: Paced {
+            ns: shares.iter().map(|s| s.laps.time.ns).max().unwrap_or(0),
+            pace_ns: mean(&|laps| laps.time.pace_ns),
+        },
+        yardstick_cpu_ns: shares.iter().map(|s| s.laps.yardstick_cpu_ns).sum(),
+        tenths_ns: std::array::from_fn(|tenth| mean(&|laps| laps.tenths_ns[tenth])),
         refused: shares.iter().map(|s| s.refused).sum(),
         ids: shares.into_iter().map(|share| share.ids).reduce(append).unwrap_or_default(),
     }
@@ -206,12 +204,12 @@ mod tests {
     fn ids_are_kept_in_order_and_refusals_are_counted() {
         let workload = Workload::new(1, 1000);
         let mut subjects = [Counted { room: 1000, next: 0 }, Counted { room: 90, next: 0 }];
-        let fill = fill(&mut subjects, &workload, 0..200, true, || {});
+        let fill = fill(&mut subjects, &workload, 0..200, true, || {}).expect("mapped");
         assert_eq!(fill.refused, 10);
         assert_eq!(fill.ids.len(), 200);
         assert_eq!(fill.ids[99] as u32, 99);
         assert_eq!(fill.ids[100] as u32, 0);
         assert!(fill.ids[190..].iter().all(|&id| id == 0));
-        assert!(fill.elapsed_ns > 0);
+        assert!(fill.time.ns > 0 && fill.time.pace_ns > 0);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::ffi::c_void;
 use std::hint::black_box;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::thread;
 use std::time::Instant;
@@ -10,21 +11,28 @@ use std::time::Instant;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use crate::failure::Failure;
+use crate::pace::{Laps, Paced, Yardstick};
 use crate::plan::TOKEN_BYTES;
 use crate::workload::Workload;
 
 /// A huge page of x86-64, and of aarch64 with 4 KiB base pages.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
+pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Fresh anonymous memory, advised for huge pages and aligned to them.
-struct Fresh {
+#[derive(Debug)]
+pub struct Fresh {
     base: NonNull<c_void>,
     mapped_bytes: usize,
     aligned: NonNull<[u64; 8]>,
+    tokens: u64,
 }
 
+// SAFETY: the mapping is this value's alone, and belongs to no thread.
+unsafe impl Send for Fresh {}
+
 impl Fresh {
-    fn map(tokens: u64) -> Result<Self, Failure> {
+    /// Reserves addresses for so many tokens; memory comes with the stores.
+    pub fn map(tokens: u64) -> Result<Self, Failure> {
         // One page more than needed, so that an aligned start can be chosen.
         let mapped_bytes = usize::try_from(tokens * TOKEN_BYTES)
             .map_err(|_| Failure::Broken(format!("{tokens} tokens exceed the address space")))?
@@ -52,6 +60,7 @@ impl Fresh {
             base: NonNull::new(base).ok_or_else(null)?,
             mapped_bytes,
             aligned: NonNull::new(aligned).ok_or_else(null)?,
+            tokens,
         })
     }
 
@@ -68,16 +77,27 @@ impl Fresh {
         });
     }
 
-    fn fill(&mut self, tokens: u64, workload: &Workload) {
-        let mut slot = self.aligned.as_ptr();
-        for token in workload.stream(0..tokens) {
-            // SAFETY: `map` made room for `tokens` words of 64 bytes from `aligned` on, the stream
-            // gives no more, and nobody else knows this memory.
+    /// Stores the tokens `numbers`, each in its own place.
+    pub fn fill(&mut self, numbers: Range<u64>, workload: &Workload) {
+        assert!(numbers.end <= self.tokens, "{numbers:?} go beyond the {} mapped", self.tokens);
+        // SAFETY: `map` made room for `tokens` words of 64 bytes from `aligned` on.
+        let mut slot = unsafe { self.aligned.as_ptr().add(numbers.start as usize) };
+        for token in workload.stream(numbers) {
+            // SAFETY: the numbers end within that room, and nobody else knows this memory.
             unsafe {
                 slot.write(token.to_words());
                 slot = slot.add(1);
             }
         }
+    }
+
+    /// Gives the memory back to the kernel and keeps the addresses: it is fresh again.
+    pub fn give_back(&mut self) {
+        // SAFETY: the range is the mapping made in `map`; no reference into it exists, and what is
+        // read there later are zeroes.
+        let given =
+            unsafe { madvise(self.base.as_ptr(), self.mapped_bytes, Advice::LinuxDontNeed) };
+        debug_assert!(given.is_ok(), "a private mapping can be given back: {given:?}");
     }
 }
 
@@ -101,13 +121,12 @@ fn populate(address: usize, bytes: usize) {
     }
 }
 
-/// Nanoseconds to fill fresh huge pages with `tokens` tokens (floor:fill_huge).
-pub fn fill_huge_ns(tokens: u64, workload: &Workload) -> Result<u64, Failure> {
+/// Time to fill fresh huge pages with `tokens` tokens (floor:fill_huge).
+pub fn fill_huge(tokens: u64, workload: &Workload) -> Result<Paced, Failure> {
     back_memory(tokens)?;
-    let mut fresh = Fresh::map(tokens)?;
-    let start = Instant::now();
-    fresh.fill(tokens, workload);
-    Ok(start.elapsed().as_nanos() as u64)
+    let (mut fresh, mut yardstick) = (Fresh::map(tokens)?, Yardstick::new()?);
+    let fill = |numbers| fresh.fill(numbers, workload);
+    Ok(Laps::run(0..tokens, &mut yardstick, workload, fill).time)
 }
 
 /// Has the host of a virtual machine back the memory that a run is about to take, and gives it back
@@ -135,11 +154,15 @@ mod tests {
     fn the_floor_writes_every_token_it_is_timed_for() {
         let workload = Workload::new(1, 1000);
         let mut fresh = Fresh::map(10_000).expect("mapped");
-        fresh.fill(10_000, &workload);
+        fresh.fill(0..5_000, &workload);
+        fresh.fill(5_000..10_000, &workload);
         for number in [0, 1, 5_000, 9_999] {
             // SAFETY: `number` is below the 10,000 that were mapped and filled.
             let words = unsafe { fresh.aligned.as_ptr().add(number).read() };
             assert_eq!(words, workload.token(number as u64).to_words());
         }
+        fresh.give_back();
+        // SAFETY: the first of the 10,000 that were mapped; fresh memory is zero.
+        assert_eq!(unsafe { fresh.aligned.as_ptr().read() }, [0; 8]);
     }
 }

@@ -14,6 +14,7 @@ mod interrupt;
 mod lab;
 mod machine;
 mod oracle;
+mod pace;
 mod phases;
 mod plan;
 mod preflight;

@@ -27,15 +27,15 @@ fn alternate<A, B>(
     }
 }
 
-/// Distance of the quartiles of runs that do the same work each time, as a share of their median,
-/// above which a machine is too noisy to judge by: what they vary by is the machine's doing.
-const NOISE_MAX: f64 = 0.25;
+/// Distance of the quartiles of the pairs' ratios, above which a machine is too noisy to judge by.
+/// The median of 31 pairs is then off by a sixth of it.
+const NOISE_MAX: f64 = 0.10;
 
-/// Why these runs are too noisy, if they are.
-fn too_noisy(what: &str, runs_ns: &[f64]) -> Option<String> {
-    let spread = relative_spread(runs_ns).filter(|spread| *spread > NOISE_MAX)?;
+/// Why these pairs are too noisy, if they are.
+fn too_noisy(what: &str, ratios: &[f64]) -> Option<String> {
+    let spread = relative_spread(ratios).filter(|spread| *spread > NOISE_MAX)?;
     let percent = spread * 100.0;
-    Some(format!("the machine is too noisy: the {what}'s quartiles lie {percent:.0} % apart"))
+    Some(format!("the machine is too noisy: the quartiles of {what} lie {percent:.0} % apart"))
 }
 
 /// Memory that was not given back, over all runs of one kind.

@@ -128,12 +128,18 @@ pub struct Full {
     pub ns_per_token: f64,
     /// The same as a rate.
     pub tokens_per_s: f64,
-    /// Median of the pairs' ratios.
+    /// Median of the pairs' ratios, each side's time in units of its pace.
     pub overhead_ratio: f64,
     /// Quartiles of the pairs' ratios.
     pub overhead_ratio_spread: [f64; 2],
+    /// The same of the times as they are.
+    pub wall_ratio: f64,
+    /// Its quartiles.
+    pub wall_ratio_spread: [f64; 2],
     /// Baseline and full of each pair, in nanoseconds.
     pub pairs: Vec<[u64; 2]>,
+    /// Nanoseconds that fills of one huge page took in between, the same number on both sides.
+    pub paces: Vec<[u64; 2]>,
     /// The baseline beside which all ratios of this phase stand, median.
     pub baseline_ns_per_token: f64,
     /// What the ratio adds to one token.
@@ -209,6 +215,8 @@ pub struct Steady {
     pub seconds: f64,
     /// Median of the pairs of slices, time for one operation.
     pub overhead_ratio: f64,
+    /// Quartiles of the same.
+    pub overhead_ratio_spread: [f64; 2],
     /// The same of processor time.
     pub cpu_ratio: f64,
     /// Deletes and creates of the full side.

@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::fill::{Fill, fill};
 use crate::floors;
 use crate::lab::Lab;
+use crate::pace::Paced;
 use crate::readback::Readback;
 use crate::scraper::{Scraped, Scraper};
 use crate::subject::{self, Parts, log_records};
@@ -24,9 +25,9 @@ const STORE: &str = "store";
 #[derive(Debug)]
 pub struct Timing {
     /// First create to last.
-    pub elapsed_ns: u64,
+    pub elapsed: Paced,
     /// Processor time of all threads, from the first create to everything being durable.
-    pub cpu_ns: u64,
+    pub cpu: Paced,
     /// By tenths of the creates.
     pub tenths_ns: Vec<u64>,
     /// Creates refused in the timed region.
@@ -76,7 +77,7 @@ pub fn baseline(
     let numbers = 0..lab.plan.tokens;
     floors::back_memory(lab.plan.tokens)?;
     let cpu = usage::cpu_ns();
-    let filled = fill(&mut writers, &lab.workload, numbers.clone(), prove, || {});
+    let filled = fill(&mut writers, &lab.workload, numbers.clone(), prove, || {})?;
     let cpu_ns = usage::cpu_ns() - cpu;
     let peak_bytes = rss_without(&filled.ids);
     let readback = prove.then(|| {
@@ -136,7 +137,7 @@ pub fn full(lab: &Lab<'_>, parts: Parts, threads: usize, prove: bool) -> Result<
     let numbers = 0..lab.plan.tokens;
     floors::back_memory(lab.plan.tokens)?;
     let cpu = usage::cpu_ns();
-    let filled = fill(&mut sessions, &lab.workload, numbers.clone(), prove, go);
+    let filled = fill(&mut sessions, &lab.workload, numbers.clone(), prove, go)?;
     let last = Instant::now();
     if parts.wal {
         store.sync().map_err(Failure::subject("cannot sync the store"))?;
@@ -178,8 +179,11 @@ pub fn close(store: Arc<Store>) -> Result<(), Failure> {
 
 fn timing(filled: Fill, cpu_ns: u64, rss: Rss) -> Timing {
     Timing {
-        elapsed_ns: filled.elapsed_ns,
-        cpu_ns,
+        elapsed: filled.time,
+        cpu: Paced {
+            ns: cpu_ns.saturating_sub(filled.yardstick_cpu_ns),
+            pace_ns: filled.time.pace_ns,
+        },
         tenths_ns: filled.tenths_ns.to_vec(),
         refused: filled.refused,
         rss,

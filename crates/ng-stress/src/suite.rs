@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bars::{Grounds, bars};
+use crate::bars::{Grounds, Noise, bars};
 use crate::failure::Failure;
 use crate::floors;
 use crate::interrupt;
@@ -42,12 +42,12 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
     let lab = Lab { plan, workload, workdir: &workdir, progress: &progress, machine: &machine };
 
     let mut checks = Checks::default();
-    let mut noise = None;
+    let mut noise = Noise::default();
     let phases = Phases {
         baseline: if plan.phases.baseline {
             warm_up(&lab)?;
             let (baseline, noisy) = phases::baseline::run(&lab, &mut checks)?;
-            noise = noisy;
+            noise.floor = noisy;
             Some(baseline)
         } else {
             None
@@ -57,7 +57,7 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
                 warm_up(&lab)?;
             }
             let (full, noisy) = phases::full::run(&lab, &mut checks)?;
-            noise = noise.or(noisy);
+            noise = Noise { floor: noise.floor, ..noisy };
             Some(full)
         } else {
             None

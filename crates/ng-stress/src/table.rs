@@ -87,6 +87,9 @@ fn full(rows: &mut Rows, f: &Full) {
     rows.row("÷ baseline, median of pairs", &ratio(f.overhead_ratio), "971 ×");
     let [low, high] = f.overhead_ratio_spread;
     rows.row("  quartiles", &format!("{low:.3} to {high:.3}"), "");
+    let [low, high] = f.wall_ratio_spread;
+    let wall = format!("{:.3} ({low:.3} to {high:.3})", f.wall_ratio);
+    rows.row("  the machine's pace left in", &wall, "");
     rows.row("  added to one token", &human(f.added_ns_per_token), "");
     rows.row("  processor time ÷ baseline", &ratio(f.cpu_ratio), "");
     rows.row("  last create to all durable", &human(f.durable_after_ns as f64), "");
@@ -111,6 +114,8 @@ fn full(rows: &mut Rows, f: &Full) {
         &ratio(s.overhead_ratio),
         "",
     );
+    let [low, high] = s.overhead_ratio_spread;
+    rows.row("  quartiles", &format!("{low:.3} to {high:.3}"), "");
     rows.row("  processor time ÷ baseline", &ratio(s.cpu_ratio), "");
     let activity = format!("{} / {} / {}", s.wal_syncs, s.metrics_scrapes, s.controller_steps);
     rows.row("  syncs / scrapes / controller steps", &activity, "");

@@ -18,9 +18,9 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<Strin
     let (mut leaks, mut refused) = (Leaks::default(), 0);
     for turn in 0..pairs {
         let last = turn + 1 == pairs;
-        let (floor_ns, (timing, readback)) = alternate(
+        let (floor, (timing, readback)) = alternate(
             turn,
-            || floors::fill_huge_ns(tokens, &lab.workload),
+            || floors::fill_huge(tokens, &lab.workload),
             || runs::baseline(lab, lab.plan.threads, last),
         )?;
         if let Some(readback) = readback {
@@ -28,7 +28,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<Strin
         }
         leaks.add(&timing);
         refused += timing.refused;
-        floor_runs.push(floor_ns);
+        floor_runs.push(floor);
         timings.push(timing);
         bar.step();
     }
@@ -36,20 +36,20 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<Strin
     leaks.check("baseline", checks);
 
     let per_token = |ns: f64| ns / tokens as f64;
-    let floors: Vec<f64> = floor_runs.iter().map(|&ns| ns as f64).collect();
     let ratios: Vec<f64> = timings
         .iter()
-        .zip(&floors)
-        .map(|(timing, floor)| timing.elapsed_ns as f64 / floor)
+        .zip(&floor_runs)
+        .map(|(timing, floor)| timing.elapsed.over(*floor))
         .collect();
-    let elapsed_ns = median_u64(timings.iter().map(|t| t.elapsed_ns)).unwrap_or(0);
+    let elapsed_ns = median_u64(timings.iter().map(|t| t.elapsed.ns)).unwrap_or(0);
+    let floor_ns = median_u64(floor_runs.iter().map(|floor| floor.ns)).unwrap_or(0);
     let rss_growth_bytes = median_u64(timings.iter().map(|t| t.rss.growth_bytes())).unwrap_or(0);
     let generator_ns = floors::generator_ns(tokens, &lab.workload);
     let tenths = (0..crate::fill::TENTHS).map(|tenth| {
         let ns = median_u64(timings.iter().map(|t| t.tenths_ns[tenth])).unwrap_or(0);
         ns as f64 * 10.0 * lab.plan.threads as f64 / tokens as f64
     });
-    let noise = too_noisy("raw fill", &floors);
+    let noise = too_noisy("arena ÷ raw fill", &ratios);
     let report = Baseline {
         tokens,
         elapsed_ns,
@@ -58,12 +58,12 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<Strin
         rss_growth_bytes,
         rss_peak_bytes: timings.iter().map(|t| t.rss.peak_bytes).max().unwrap_or(0),
         bytes_per_token: rss_growth_bytes as f64 / tokens as f64,
-        floor_ns_per_token: per_token(median(&floors).unwrap_or(f64::MAX)),
+        floor_ns_per_token: per_token(floor_ns as f64),
         times_floor: median(&ratios).unwrap_or(f64::MAX),
         generator_ns_per_token: per_token(generator_ns as f64),
         tenths_ns_per_token: tenths.collect(),
-        runs_ns: timings.iter().map(|t| t.elapsed_ns).collect(),
-        floor_runs_ns: floor_runs,
+        runs_ns: timings.iter().map(|t| t.elapsed.ns).collect(),
+        floor_runs_ns: floor_runs.iter().map(|floor| floor.ns).collect(),
         started,
         ended: now_rfc3339(),
     };

@@ -3,16 +3,18 @@
 
 use crate::activity::page_value;
 use crate::admissions::Admissions;
+use crate::bars::Noise;
 use crate::failure::Failure;
 use crate::lab::{Checks, Lab};
+use crate::pace::Paced;
 use crate::phases::{Leaks, alternate, steady, too_noisy};
 use crate::report::{Components, Full, now_rfc3339};
 use crate::runs::{self, FullRun, Proof, Timing};
 use crate::statistics::{median, median_u64, quartiles};
 use crate::subject::Parts;
 
-/// Runs the phase. The second value says why the machine is too noisy to judge by, if it is.
-pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Option<String>), Failure> {
+/// Runs the phase. The second value says what was too noisy to judge by.
+pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Noise), Failure> {
     lab.progress.notice("phase full");
     let started = now_rfc3339();
     // Thrown away: a process's first run of everything makes thread stacks and heaps that stay.
@@ -20,7 +22,8 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Option<String>),
     let headline = Headline::measure(lab, checks)?;
     let (components, facade_off_ratio) = components(lab, checks)?;
     let two_thread_ratio = two_threads(lab, checks)?;
-    let steady = steady::run(lab, checks)?;
+    let (steady, unsteady) = steady::run(lab, checks)?;
+    let unsteady = Noise { steady: unsteady, ..Noise::default() };
 
     let tokens = lab.plan.tokens as f64;
     let Headline { pairs, cpu_pairs, durable_after_ns, last, proof } = headline;
@@ -29,21 +32,24 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Option<String>),
     let beyond = last.timing.rss.growth_bytes().saturating_sub(activity.held_bytes());
     activity.memory.other = beyond;
     let ratios = ratios(&pairs);
-    let of = |side: usize| move |pair: &[u64; 2]| pair[side];
-    let added: Vec<f64> =
-        pairs.iter().map(|[baseline, full]| (*full as f64 - *baseline as f64) / tokens).collect();
+    let of = |side: usize| move |pair: &[Paced; 2]| pair[side].ns;
+    let wall: Vec<f64> = pairs.iter().map(|[b, full]| full.ns as f64 / b.ns as f64).collect();
     let elapsed_ns = median_u64(pairs.iter().map(of(1))).unwrap_or(0);
-    let baselines: Vec<f64> = pairs.iter().map(|pair| pair[0] as f64).collect();
-    let noise = too_noisy("baseline", &baselines);
+    let baseline_ns = median_u64(pairs.iter().map(of(0))).unwrap_or(0);
+    let overhead_ratio = median(&ratios).unwrap_or(f64::MAX);
+    let baseline_ns_per_token = baseline_ns as f64 / tokens;
+    let noise = Noise { pairs: too_noisy("full ÷ baseline", &ratios), ..unsteady };
     let report = Full {
         tokens: lab.plan.tokens,
         elapsed_ns,
         ns_per_token: elapsed_ns as f64 / tokens,
         tokens_per_s: tokens * 1e9 / elapsed_ns as f64,
-        overhead_ratio: median(&ratios).unwrap_or(f64::MAX),
+        overhead_ratio,
+        wall_ratio: median(&wall).unwrap_or(f64::MAX),
+        wall_ratio_spread: quartiles(&wall).unwrap_or([f64::MAX; 2]),
         overhead_ratio_spread: quartiles(&ratios).unwrap_or([f64::MAX; 2]),
-        baseline_ns_per_token: median(&baselines).unwrap_or(f64::MAX) / tokens,
-        added_ns_per_token: median(&added).unwrap_or(f64::MAX),
+        baseline_ns_per_token,
+        added_ns_per_token: (overhead_ratio - 1.0) * baseline_ns_per_token,
         wal_records: proof.wal_records,
         wal_bytes: activity.wal_bytes,
         wal_syncs: activity.wal_syncs,
@@ -62,7 +68,8 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Option<String>),
         cpu_ns_baseline: median_u64(cpu_pairs.iter().map(of(0))).unwrap_or(0),
         cpu_ns_full: median_u64(cpu_pairs.iter().map(of(1))).unwrap_or(0),
         cpu_ratio: median(&self::ratios(&cpu_pairs)).unwrap_or(f64::MAX),
-        pairs,
+        paces: pairs.iter().map(|pair| pair.map(|time| time.pace_ns)).collect(),
+        pairs: pairs.iter().map(|pair| pair.map(|time| time.ns)).collect(),
         facade_off_ratio,
         two_thread_ratio,
         memory: activity.memory,
@@ -74,14 +81,14 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Option<String>),
     Ok((report, noise))
 }
 
-fn ratios(pairs: &[[u64; 2]]) -> Vec<f64> {
-    pairs.iter().map(|[baseline, full]| *full as f64 / *baseline as f64).collect()
+fn ratios(pairs: &[[Paced; 2]]) -> Vec<f64> {
+    pairs.iter().map(|[baseline, full]| full.over(*baseline)).collect()
 }
 
 /// The pairs behind the headline ratio. Every run is counted; the last is read back and proved.
 struct Headline {
-    pairs: Vec<[u64; 2]>,
-    cpu_pairs: Vec<[u64; 2]>,
+    pairs: Vec<[Paced; 2]>,
+    cpu_pairs: Vec<[Paced; 2]>,
     durable_after_ns: Vec<u64>,
     last: FullRun,
     proof: Proof,
@@ -104,8 +111,8 @@ impl Headline {
             if let Some(readback) = readback {
                 readback.check("full's baseline", checks);
             }
-            pairs.push([baseline.elapsed_ns, full.timing.elapsed_ns]);
-            cpu_pairs.push([baseline.cpu_ns, full.timing.cpu_ns]);
+            pairs.push([baseline.elapsed, full.timing.elapsed]);
+            cpu_pairs.push([baseline.cpu, full.timing.cpu]);
             durable_after_ns.push(full.durable_after_ns);
             sums.baseline(&baseline);
             sums.full(&full);
@@ -231,22 +238,25 @@ fn page(lab: &Lab<'_>, proof: &Proof, checks: &mut Checks) {
 const ALONE: [Parts; 6] =
     [Parts::GUARDIAN, Parts::WAL, Parts::TRACE, Parts::METRICS, Parts::BLACKBOX, Parts::NONE];
 
-/// Each part alone and the facade with none, beside one baseline a round; the order rotates.
+/// Each part alone and the facade with none, beside one baseline a round. The order is drawn: what a
+/// run leaves the kernel to do, such as the blocks of a file that is gone, goes on into the next.
 fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), Failure> {
     let (rounds, threads) = (lab.plan.half_runs(), lab.plan.threads);
     let bar = lab.progress.bar("full", "one part at a time, rounds", rounds as u64);
     let mut ratios = [const { Vec::new() }; ALONE.len()];
     let mut sums = Sums::default();
     let mut events_min = u64::MAX;
-    for round in 0..rounds {
-        let mut baseline_ns = 0;
-        let mut alone_ns = [0; ALONE.len()];
-        for turn in 0..=ALONE.len() {
-            let place = (round + turn) % (ALONE.len() + 1);
+    let mut rng = fastrand::Rng::with_seed(lab.plan.seed);
+    let mut order: [usize; ALONE.len() + 1] = std::array::from_fn(|place| place);
+    for _ in 0..rounds {
+        let mut baseline = Paced::default();
+        let mut alone = [Paced::default(); ALONE.len()];
+        rng.shuffle(&mut order);
+        for place in order {
             match ALONE.get(place) {
                 Some(parts) => {
                     let run = runs::full(lab, *parts, threads, false)?;
-                    alone_ns[place] = run.timing.elapsed_ns;
+                    alone[place] = run.timing.elapsed;
                     if parts.blackbox {
                         events_min = events_min.min(run.activity.blackbox_events);
                     }
@@ -254,13 +264,13 @@ fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), F
                 }
                 None => {
                     let (timing, _) = runs::baseline(lab, threads, false)?;
-                    baseline_ns = timing.elapsed_ns;
+                    baseline = timing.elapsed;
                     sums.baseline(&timing);
                 }
             }
         }
-        for (ratios, alone_ns) in ratios.iter_mut().zip(alone_ns) {
-            ratios.push(alone_ns as f64 / baseline_ns as f64);
+        for (ratios, alone) in ratios.iter_mut().zip(alone) {
+            ratios.push(alone.over(baseline));
         }
         bar.step();
     }
@@ -293,7 +303,7 @@ fn two_threads(lab: &Lab<'_>, checks: &mut Checks) -> Result<Option<f64>, Failur
         )?;
         sums.baseline(&baseline);
         sums.full(&full);
-        pairs.push([baseline.elapsed_ns, full.timing.elapsed_ns]);
+        pairs.push([baseline.elapsed, full.timing.elapsed]);
         bar.step();
     }
     sums.check("all cores", lab, checks);

@@ -12,12 +12,12 @@ use crate::args::DurabilityArg;
 use crate::failure::Failure;
 use crate::fill::{Subject, fill};
 use crate::lab::{Checks, Lab};
-use crate::phases::alternate;
+use crate::phases::{alternate, too_noisy};
 use crate::plan::{JUDGED_TOKENS, Plan};
 use crate::report::Steady;
 use crate::runs::close;
 use crate::scraper::Scraper;
-use crate::statistics::median;
+use crate::statistics::{median, quartiles};
 use crate::subject::{self, Parts};
 use crate::usage;
 
@@ -71,8 +71,8 @@ impl Slice {
     }
 }
 
-/// Runs the slices.
-pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Steady, Failure> {
+/// Runs the slices. The second value says why they are too noisy to judge by, if they are.
+pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Steady, Option<String>), Failure> {
     let slices = Slices::of(lab.plan);
     let bar = lab.progress.bar("full", "steady churn at 95 % full", 2 * slices.count as u64);
     let (mut ratios, mut cpu_ratios) = (Vec::new(), Vec::new());
@@ -80,6 +80,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Steady, Failure> {
     let mut steady = Steady {
         seconds: 0.0,
         overhead_ratio: 0.0,
+        overhead_ratio_spread: [0.0; 2],
         cpu_ratio: 0.0,
         operations: 0,
         wal_syncs: 0,
@@ -102,19 +103,20 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Steady, Failure> {
         steady.operations += full.operations;
     }
     steady.overhead_ratio = median(&ratios).unwrap_or(f64::MAX);
+    steady.overhead_ratio_spread = quartiles(&ratios).unwrap_or([f64::MAX; 2]);
     steady.cpu_ratio = median(&cpu_ratios).unwrap_or(f64::MAX);
     checks.equal("steady: deletes and creates that failed", failed, 0);
     lab.none_dropped("steady", steady.spans_dropped, checks);
     checks.active("steady", "syncs of the log", steady.wal_syncs);
     checks.active("steady", "scrapes", steady.metrics_scrapes);
     checks.active("steady", "controller steps", steady.controller_steps);
-    Ok(steady)
+    Ok((steady, too_noisy("steady state", &ratios)))
 }
 
 fn baseline_slice(lab: &Lab<'_>, length: Duration, seed: u64) -> Result<Slice, Failure> {
     let arena = subject::arena(lab.plan)?;
     let mut writer = arena.writer();
-    let mut churn = Churn::fill(lab, &mut writer, seed);
+    let mut churn = Churn::fill(lab, &mut writer, seed)?;
     Ok(churn.run(&mut writer, length))
 }
 
@@ -127,7 +129,7 @@ fn full_slice(
     const STORE: &str = "steady";
     let store = Arc::new(subject::store(lab.plan, Parts::ALL, &lab.workdir.join(STORE))?);
     let mut session = store.session();
-    let mut churn = Churn::fill(lab, &mut session, seed);
+    let mut churn = Churn::fill(lab, &mut session, seed)?;
     let scraper = Scraper::start(&store);
     let before = Activity::from(&store.stats());
     scraper.go();
@@ -154,16 +156,16 @@ struct Churn<'a> {
 
 impl<'a> Churn<'a> {
     /// Fills to 95 %, untimed.
-    fn fill<S: Subject>(lab: &'a Lab<'a>, subject: &mut S, seed: u64) -> Self {
+    fn fill<S: Subject>(lab: &'a Lab<'a>, subject: &mut S, seed: u64) -> Result<Self, Failure> {
         let tokens = full_95(lab.plan);
-        let filled = fill(std::slice::from_mut(subject), &lab.workload, 0..tokens, true, || {});
-        Self {
+        let filled = fill(std::slice::from_mut(subject), &lab.workload, 0..tokens, true, || {})?;
+        Ok(Self {
             lab,
             live: filled.ids,
             next: tokens,
             rng: fastrand::Rng::with_seed(seed),
             operations_max: SLICE_RECORDS_MAX.saturating_mul(lab.plan.persist),
-        }
+        })
     }
 
     fn run<S: Subject>(&mut self, subject: &mut S, length: Duration) -> Slice {
