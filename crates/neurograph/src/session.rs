@@ -123,7 +123,7 @@ impl Session {
         if let Some(id) = self.writer.create_or_keep(&stamped, quick) {
             return Ok(id);
         }
-        self.create_kept(quick)
+        self.create_kept()
     }
 
     /// The token, or `None` if `id` names no live one. Waits only while one write of this very token
@@ -230,28 +230,34 @@ impl Session {
         self.tracing.as_ref().map(|tracing| tracing.clock.now())
     }
 
-    /// The create that the writer kept, with its time; `quick` if it is not logged.
+    /// The create that the writer kept, with its time.
     #[cold]
     #[inline(never)]
-    fn create_kept(&mut self, quick: bool) -> Result<TokenId, CreateError> {
-        if quick && let Some(id) = self.create_sampled() {
+    fn create_kept(&mut self) -> Result<TokenId, CreateError> {
+        let token = self.writer.kept();
+        // Asked again: to hand the answer on would cost every create a register.
+        if !self.logged.is_stamped(&token)
+            && let Some(id) = self.create_at_stop()
+        {
             return Ok(id);
         }
-        let token = self.writer.kept();
         self.create_slowly(&token, Durability::Relaxed)
     }
 
-    /// The create at a sampler's stop, if nothing else is due: one in a hundred, where the others here
-    /// are one in a thousand. So the token goes straight from where it is kept to its slot.
-    fn create_sampled(&mut self) -> Option<TokenId> {
-        let start = self.now()?;
+    /// The create at a stop, if nothing else is due: the sampler's, or the flight recorder's where
+    /// nothing is traced. The token goes straight from where it is kept to its slot.
+    fn create_at_stop(&mut self) -> Option<TokenId> {
+        let start = self.now();
         if self.inner.status.check().is_err() || self.writer.due() != Due::Stop {
             return None;
         }
         let sampled = self.tracing.as_mut().and_then(SessionTracing::arrive);
         let id = self.writer.create_kept_due();
         self.rearm();
-        self.record_create(start, sampled, Some(id), false);
+        match start {
+            Some(start) => self.record_create(start, sampled, Some(id), false),
+            None => self.note_untraced(id, None),
+        }
         Some(id)
     }
 

@@ -274,18 +274,15 @@ pub(crate) fn encode_event(ring: u32, stamped: &Stamped) -> [u64; EVENT_WORDS] {
 
 /// The checksum takes eight bytes at a step only where they are aligned.
 #[repr(align(8))]
-struct Aligned([u8; EVENT_BYTES - 8]);
+struct Aligned([[u8; 8]; EVENT_WORDS - 1]);
 
 #[inline]
 fn event_crc(ring: u32, words: &[u64; EVENT_WORDS]) -> u32 {
-    let mut bytes = Aligned([0; EVENT_BYTES - 8]);
-    for (chunk, word) in bytes.0.chunks_exact_mut(8).zip(words) {
-        chunk.copy_from_slice(&word.to_le_bytes());
-    }
+    let bytes = Aligned(std::array::from_fn(|i| words[i].to_le_bytes()));
     if mutants::on("blackbox-crc-without-sequence") {
-        return crc32c::crc32c_append(ring, &bytes.0[8..]);
+        return crc32c::crc32c_append(ring, bytes.0[1..].as_flattened());
     }
-    crc32c::crc32c_append(ring, &bytes.0)
+    crc32c::crc32c_append(ring, bytes.0.as_flattened())
 }
 
 /// What a slot holds.

@@ -143,16 +143,20 @@ impl Writer {
         if goes {
             self.step(position);
         }
-        let slot = if goes {
-            self.origin.wrapping_add(position as usize)
-        } else {
-            self.kept.kill(0); // what was kept before
-            &raw const *self.kept
-        };
+        let slot = if goes { self.origin.wrapping_add(position as usize) } else { self.keep() };
         // SAFETY: as in `fill`, or the writer's own.
         let slot = unsafe { &*slot };
         let stamp = slot.fill(slot.head_relaxed(), token.words());
         goes.then(|| self.id_of(position, stamp))
+    }
+
+    /// Where a token is kept, without the one before. A call, so that the way around it is the straight
+    /// one.
+    #[cold]
+    #[inline(never)]
+    fn keep(&self) -> *const Slot {
+        self.kept.kill(0);
+        &raw const *self.kept
     }
 
     /// The token that [`Writer::create_or_keep`] kept last; all zeroes if it kept none.
@@ -255,6 +259,12 @@ impl Writer {
 
     /// Finds the stop's position, and from it the limit.
     fn next_limit(&mut self) -> u32 {
+        // Within a run of slots there is nothing to count.
+        let ahead = u64::from(self.stop_from).saturating_add(self.stop_left);
+        if self.stop_from == self.next && ahead < u64::from(self.run_end) {
+            self.stop = ahead as u32;
+            return self.stop;
+        }
         let rank = u32::try_from(self.stop_left).ok();
         let stop = rank.and_then(|rank| self.mask.nth(self.stop_from, rank));
         self.stop = stop.unwrap_or(u32::MAX);
