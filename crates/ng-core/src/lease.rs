@@ -46,13 +46,10 @@ impl Mask {
     /// The bits below `position`.
     pub(crate) fn below(&self, position: u32) -> Mask {
         let mut words = self.0;
-        for (index, word) in words.iter_mut().enumerate() {
-            let kept = position.saturating_sub(index as u32 * 64);
-            *word &= match kept {
-                0 => 0,
-                1..64 => (1 << kept) - 1,
-                _ => u64::MAX,
-            };
+        let from = words.get_mut((position / 64) as usize..).unwrap_or_default();
+        if let Some((word, above)) = from.split_first_mut() {
+            *word &= (1 << (position % 64)) - 1;
+            above.fill(0);
         }
         Mask(words)
     }
@@ -385,6 +382,11 @@ mod tests {
         assert_eq!(Mask::first(1024).run(17), Some((17, 1024)));
         assert_eq!(mask.below(64).count(), 3);
         assert_eq!(mask.below(1024), mask);
+        for position in [0, 1, 63, 64, 65, 127, 128, 960, 1023, 1024, 5000] {
+            let set = |place: &u32| mask.0[*place as usize / 64] >> (place % 64) & 1 == 1;
+            let expected = (0..position.min(LEASE_SLOTS_MAX)).filter(set).count();
+            assert_eq!(mask.below(position).count() as usize, expected, "below {position}");
+        }
         assert_eq!(Mask::first(65).0[..3], [u64::MAX, 1, 0]);
     }
 

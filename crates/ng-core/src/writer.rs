@@ -248,12 +248,10 @@ impl Writer {
     /// Counts the creates since the stop was set.
     fn settle_stop(&mut self) {
         let position = self.next.min(LEASE_SLOTS_MAX);
-        if self.stop_left == u64::MAX {
-            self.stop_from = position;
-            return;
+        if self.stop_left != u64::MAX && position != self.stop_from {
+            let done = self.mask.below(position).without(&self.mask.below(self.stop_from)).count();
+            self.stop_left = self.stop_left.saturating_sub(u64::from(done));
         }
-        let done = self.mask.below(position).without(&self.mask.below(self.stop_from)).count();
-        self.stop_left = self.stop_left.saturating_sub(u64::from(done));
         self.stop_from = position;
     }
 
