@@ -10,6 +10,7 @@ mod failure;
 mod fill;
 mod floors;
 mod format;
+mod fresh;
 mod interrupt;
 mod lab;
 mod machine;

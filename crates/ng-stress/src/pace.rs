@@ -11,12 +11,13 @@ use std::ops::Range;
 use std::time::Instant;
 
 use crate::failure::Failure;
-use crate::fill::{TENTHS, split};
-use crate::floors::{Fresh, HUGE_PAGE_BYTES};
+use crate::fresh::{Fresh, HUGE_PAGE_BYTES};
 use crate::plan::TOKEN_BYTES;
 use crate::usage;
 use crate::workload::Workload;
 
+/// A run is told by parts of this number.
+pub const TENTHS: usize = 10;
 /// Tokens of a lap, at least; fewer laps than tenths there are not.
 const LAP_TOKENS_MIN: u64 = 100_000;
 /// Most laps of a run: the yardstick then takes a fifth of the time that the laps take.
@@ -79,6 +80,15 @@ impl Laps {
     }
 }
 
+/// Cuts a range into `count` parts that differ by one at most.
+pub fn split(numbers: Range<u64>, count: usize) -> impl Iterator<Item = Range<u64>> {
+    let (len, count) = (numbers.end - numbers.start, count as u64);
+    let cut = move |part: u64| {
+        numbers.start + (u128::from(len) * u128::from(part) / u128::from(count)) as u64
+    };
+    (0..count).map(move |part| cut(part)..cut(part + 1))
+}
+
 /// A multiple of [`TENTHS`].
 fn laps_of(tokens: u64) -> usize {
     let laps = (tokens / LAP_TOKENS_MIN).min(LAPS_MAX) as usize;
@@ -117,6 +127,13 @@ mod tests {
         assert_eq!(time(220, 50).over(time(200, 50)), 1.1);
         assert_eq!(time(440, 100).over(time(200, 50)), 1.1);
         assert_eq!(time(30, 0).over(time(20, 0)), 1.5);
+    }
+
+    #[test]
+    fn shares_cover_every_number_once() {
+        let parts: Vec<_> = split(3..10, 3).collect();
+        assert_eq!(parts, [3..5, 5..7, 7..10]);
+        assert_eq!(split(0..2, 4).map(|r| r.end - r.start).sum::<u64>(), 2);
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<Strin
     let floor_ns = median_u64(floor_runs.iter().map(|floor| floor.ns)).unwrap_or(0);
     let rss_growth_bytes = median_u64(timings.iter().map(|t| t.rss.growth_bytes())).unwrap_or(0);
     let generator_ns = floors::generator_ns(tokens, &lab.workload);
-    let tenths = (0..crate::fill::TENTHS).map(|tenth| {
+    let tenths = (0..crate::pace::TENTHS).map(|tenth| {
         let ns = median_u64(timings.iter().map(|t| t.tenths_ns[tenth])).unwrap_or(0);
         ns as f64 * 10.0 * lab.plan.threads as f64 / tokens as f64
     });
