@@ -181,9 +181,14 @@ impl Program {
         Ok(Self { path: target.join("release/examples/torture_child"), scratch })
     }
 
+    /// Where one step's directory is, or will be.
+    pub(super) fn place(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
     /// A new directory for one step. The log itself is made by the child in it.
     pub(super) fn fresh(&self, name: &str) -> Result<PathBuf, String> {
-        let dir = self.scratch.join(name);
+        let dir = self.place(name);
         let made = match std::fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => std::fs::create_dir_all(&dir),

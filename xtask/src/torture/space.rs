@@ -84,7 +84,12 @@ pub(super) fn run(torture: &Torture) -> (Outcome, Counts) {
 }
 
 fn both(torture: &Torture, oracle: &mut Oracle, disks: &mut u64) -> Result<(), String> {
-    let dir = torture.program()?.fresh("space")?;
+    let program = torture.program()?;
+    for name in ["tmpfs", "ext4"] {
+        // Left by a run that was killed; mostly there is none.
+        quietly(Command::new("umount").arg(program.place("space").join(name)));
+    }
+    let dir = program.fresh("space")?;
     let tmpfs = Disk::tmpfs(dir.join("tmpfs"));
     let ext4 = Disk::ext4(dir.join("ext4"), &dir.join("ext4.image"));
     for (name, disk) in [("tmpfs", tmpfs), ("ext4", ext4)] {
