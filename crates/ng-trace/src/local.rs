@@ -230,8 +230,9 @@ impl Countdown {
     #[inline(never)]
     fn at_limit(&mut self, position: u64, rung: bool, factor: f64) -> Option<Sampled> {
         let sampled = self.decide(position, rung, factor);
-        // An empty run needs no limit of its own: the one just reached ends it as well.
-        if rung || self.stop > position + 1 {
+        // At rate 1 no run needs a limit of its own: the one just reached ends them all. At others
+        // an empty run is not spared its own: it would be overtaken by fewer changes than longer ones.
+        if rung || self.gap_scale != 0.0 {
             self.arm(position + 1);
         }
         sampled
@@ -321,13 +322,24 @@ impl Countdown {
             (self.stop_is_chosen, self.stop) = (true, next);
             return;
         }
-        // Uniform in (0, 1], in steps of 2^-53: never 0, so the logarithm is finite.
-        let uniform = ((self.rng.u64(..) >> 11) + 1) as f64 * (1.0 / (1u64 << 53) as f64);
-        let gap = -uniform.ln() * self.gap_scale;
+        let gap = exponential(&mut self.rng) * self.gap_scale;
         // Not a number (0 × ∞) compares false, and so ends the chunk as it should.
         self.stop_is_chosen = gap < CHUNK_OPS as f64;
         self.stop = next + if self.stop_is_chosen { gap as u64 } else { CHUNK_OPS - 1 };
     }
+}
+
+/// A draw from the exponential distribution of mean 1, never negative, in the same time whatever
+/// it is.
+///
+/// A change overtakes the more runs that are being drawn the longer that takes, and the weights
+/// would miss those. `ln` takes a longer way for what is near 1, which would be the short gaps: so
+/// it is asked for half of it.
+#[inline]
+fn exponential(rng: &mut fastrand::Rng) -> f64 {
+    // Uniform in (0, 1/2], in steps of 2^-54: never 0, so the logarithm is finite.
+    let half = ((rng.u64(..) >> 11) + 1) as f64 * (0.5 / (1u64 << 53) as f64);
+    (-half.ln() - std::f64::consts::LN_2).max(0.0)
 }
 
 impl Drop for LocalSampler {
