@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ng_wal::sim::{CrashPlan, Image, LogIo, SimDisk, Trace, checkpoint_is_ahead, durable_watch};
-use ng_wal::{Health, Lsn, Wal, WalConfig};
+use ng_wal::{Durability, Health, Lsn, Wal, WalConfig};
 
 use crate::oracle::{Expect, check};
 
@@ -244,14 +244,54 @@ impl World {
     /// What is to be appended next, noted as if it were.
     pub fn add_entry(&mut self, lsn: u64, batch: (u64, u64)) -> Entry {
         self.seqs += 1;
+        let entry = self.entry(lsn, 1, self.seqs, batch);
+        self.history().push(entry.clone());
+        entry
+    }
+
+    fn entry(&mut self, lsn: u64, producer: u64, seq: u64, batch: (u64, u64)) -> Entry {
         let bytes = match self.rng.u8(..8) {
             0 => self.rng.usize(80..400),
             _ => self.rng.usize(40..80),
         };
-        let payload = payload(lsn, 1, self.seqs, self.rng.u64(..), bytes);
-        let entry = Entry { kind: self.rng.u8(..), payload, batch };
-        self.history().push(entry.clone());
-        entry
+        let payload = payload(lsn, producer, seq, self.rng.u64(..), bytes);
+        Entry { kind: self.rng.u8(..), payload, batch }
+    }
+
+    /// As many producers at once, each with `each` records, of which it waits for some to be durable.
+    pub fn append_side_by_side(&mut self, producers: u64, each: u64) -> Result<(), String> {
+        let first = self.log()?.last_lsn().get() + 1;
+        let of_one = |world: &mut World, producer| {
+            let seqs = world.seqs + 1..=world.seqs + each;
+            seqs.map(|seq| world.entry(0, producer, seq, (0, 0))).collect::<Vec<_>>()
+        };
+        let entries: Vec<_> = (1..=producers).map(|producer| of_one(self, producer)).collect();
+        self.seqs += each;
+        let wal = self.log()?;
+        let append = |entries: Vec<Entry>| {
+            let appended = entries.into_iter().enumerate().map(|(i, entry)| {
+                let level = if i % 8 == 7 { Durability::Strict } else { Durability::Balanced };
+                let lsn = wal.append_durable(entry.kind, &entry.payload, level);
+                let lsn = lsn.map_err(|e| format!("append: {e}"))?.get();
+                Ok((lsn, Entry { batch: (lsn, lsn), ..entry }))
+            });
+            appended.collect::<Result<Vec<_>, String>>()
+        };
+        let appended = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                entries.into_iter().map(|entries| scope.spawn(|| append(entries))).collect();
+            let joined = threads.into_iter().map(|thread| thread.join().unwrap());
+            joined.collect::<Result<Vec<_>, String>>()
+        });
+        let mut appended = appended?.concat();
+        appended.sort_by_key(|(lsn, _)| *lsn);
+        for (due, (lsn, entry)) in (first..).zip(appended) {
+            if lsn != due {
+                return Err(format!("O12: LSN {lsn} was handed out where {due} was due"));
+            }
+            self.history().push(entry);
+        }
+        self.settle()
     }
 
     /// Waits until everything appended is in the file.
@@ -298,11 +338,16 @@ impl World {
     /// durable; only then is the log retired before it.
     fn checkpoint(&mut self) -> Result<(), String> {
         let end = self.log()?.last_lsn();
+        self.checkpoint_of(end)
+    }
+
+    /// The same, of records up to `end` while the log has gone on.
+    pub fn checkpoint_of(&mut self, end: Lsn) -> Result<(), String> {
         if checkpoint_is_ahead() {
             self.publish(end).map_err(|e| format!("checkpoint: {e}"))?;
         }
         self.log()?.wait_durable(end, LIMIT).map_err(|e| format!("wait_durable: {e}"))?;
-        self.acknowledged(end.get());
+        self.acknowledged(end.get().max(self.now.acked));
         self.publish(end).map_err(|e| format!("checkpoint: {e}"))?;
         self.disk.mark(CHECKPOINTED, end.get());
         self.now.checkpoint = end.get();
