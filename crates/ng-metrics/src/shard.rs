@@ -196,21 +196,58 @@ impl Block {
 pub(crate) struct Column {
     block: Arc<Block>,
     column: usize,
+    /// Its cell of the first row, in the block.
+    top: *const AtomicU64,
 }
+
+// SAFETY: `top` points to atomics in the block, which is shared by an `Arc` that lives as long.
+#[allow(unsafe_code)]
+unsafe impl Send for Column {}
+// SAFETY: the same.
+#[allow(unsafe_code)]
+unsafe impl Sync for Column {}
 
 impl Column {
     /// A column in a block of its own.
     pub(crate) fn new() -> Self {
-        Self { block: Arc::new(Block::new()), column: 0 }
+        Self::of(Arc::new(Block::new()), 0)
+    }
+
+    fn of(block: Arc<Block>, column: usize) -> Self {
+        assert!(column < COLUMNS);
+        let top = block.cells.as_ptr().wrapping_add(column);
+        Self { block, column, top }
     }
 
     #[inline(always)]
     pub(crate) fn add(&self, n: u64) {
         // A thread without a slot of its own holds a number that is too high.
-        match self.block.cells[..OWNED_CELLS].get(FIRST_CELL.get() + self.column) {
-            Some(cell) => add_owned(cell, n),
-            None => self.add_cold(n),
+        let first = FIRST_CELL.get();
+        if first < OWNED_CELLS {
+            add_owned(self.owned_cell(first), n);
+        } else {
+            self.add_cold(n);
         }
+    }
+
+    /// The cell in the row that begins at cell `first`, below `OWNED_CELLS`; its address in one
+    /// register. Left alone, the compiler adds `first` in the very instruction that counts, and recent
+    /// processors hand a stored value to the next load at once only where its address is a plain one:
+    /// 1.2 ns an increment instead of 2.8.
+    #[inline(always)]
+    #[allow(unsafe_code, clippy::pointers_in_nomem_asm_block)]
+    fn owned_cell(&self, first: usize) -> &AtomicU64 {
+        debug_assert!(first < OWNED_CELLS && first.is_multiple_of(COLUMNS));
+        #[allow(unused_mut)] // by the instruction that is none
+        let mut cell = self.top.wrapping_add(first);
+        // SAFETY: no instruction at all; the pointer stays what it is.
+        #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+        unsafe {
+            std::arch::asm!("/* {} */", inout(reg) cell, options(pure, nomem, nostack, preserves_flags));
+        }
+        // SAFETY: a row begins at `first` and has `COLUMNS` cells, of which `top` chooses one: it lies in
+        // the block, which `self` keeps.
+        unsafe { &*cell }
     }
 
     #[cold]
@@ -257,9 +294,7 @@ pub(crate) struct ColumnSupply {
 impl ColumnSupply {
     pub(crate) fn next(&mut self) -> Column {
         let next = match self.last.take() {
-            Some(last) if last.column + 1 < COLUMNS => {
-                Column { column: last.column + 1, block: last.block }
-            }
+            Some(last) if last.column + 1 < COLUMNS => Column::of(last.block, last.column + 1),
             _ => Column::new(),
         };
         self.last.insert(next).clone()
