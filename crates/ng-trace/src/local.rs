@@ -5,8 +5,11 @@
 //! does at each change of what is in force: the next operation, however late, draws by the new
 //! rate. Only the bell makes it look: an operation that looked because it was chosen would drop by
 //! the new rate what stands for all those before it, which the old one passed over unheard; the
-//! weights would add up to too little. The first gap is drawn like any other; a sampled first
-//! operation would favour short threads.
+//! weights would add up to too little. Nor may the time that a draw takes tell what it was. What is
+//! left is the processor's own, which takes nanoseconds longer for a chosen operation, so that a
+//! change overtakes it more often: at a million and a half changes a second half an operation's weight
+//! was lost with each. The first gap is drawn like any other; a sampled first operation would favour
+//! short threads.
 //!
 //! Operations of different rates share one countdown by thinning: it runs at the highest rate,
 //! and at a stop the trace's randomness is drawn among those which that rate keeps. The operation
