@@ -24,16 +24,18 @@ fn judge(mut world: World, seed: u64) {
         config: world.config.clone(),
     };
     for leg in &world.legs {
-        if let Err(reason) = looking.look(leg, &world.lives) {
-            panic!("{reason}");
-        }
+        good(looking.look(leg, &world.lives));
+    }
+}
+
+fn good(told: Result<(), String>) {
+    if let Err(reason) = told {
+        panic!("{reason}");
     }
 }
 
 fn run(world: &mut World, ops: &[Op]) {
-    if let Err(reason) = world.run(ops) {
-        panic!("{reason}");
-    }
+    good(world.run(ops));
 }
 
 fn until(what: &str, come: impl Fn() -> bool) {
@@ -153,9 +155,7 @@ fn producers_side_by_side_keep_their_order() {
     let seed = seed();
     let mut world = World::new(seed, config());
     for ops in [&[Op::Batch][..], &[Op::Reopen, Op::Sync]] {
-        if let Err(reason) = world.append_side_by_side(3, 24) {
-            panic!("{reason}");
-        }
+        good(world.append_side_by_side(3, 24));
         run(&mut world, ops);
     }
     judge(world, seed);
@@ -168,9 +168,7 @@ fn a_checkpoint_that_takes_its_time_retires_only_what_it_covers() {
     run(&mut world, &[Op::Batch, Op::Rotate, Op::Batch]);
     let end = world.log().unwrap().last_lsn();
     run(&mut world, &[Op::Batch, Op::Rotate, Op::Batch, Op::Sync]);
-    if let Err(reason) = world.checkpoint_of(end) {
-        panic!("{reason}");
-    }
+    good(world.checkpoint_of(end));
     run(&mut world, &[Op::Append, Op::Close]);
     judge(world, seed);
 }
@@ -193,9 +191,7 @@ fn a_full_disk_holds_appends_up_and_loses_nothing_when_space_returns() {
     let mut world = World::new(seed, config());
     run(&mut world, &[Op::Batch, Op::Sync]);
     world.disk.set_space(Some(300));
-    if let Err(reason) = world.append(10, false) {
-        panic!("{reason}");
-    }
+    good(world.append(10, false));
     let disk = world.disk.clone();
     let wal = world.log().unwrap();
     until("a full disk", || matches!(wal.health(), Health::DiskFull));
