@@ -73,7 +73,8 @@ impl Raw {
             .create_new(true)
             .open(dir.path().join("raw"))
             .map_err(failed("create a file"))?;
-        let zeroes = vec![0; 1 << 20];
+        // In pieces that the kernel keeps as small pages: a small write into a large one takes longer.
+        let zeroes = vec![0; 64 << 10];
         let mut at = 0;
         while at < bytes {
             let step = (bytes - at).min(zeroes.len() as u64);

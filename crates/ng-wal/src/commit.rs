@@ -125,9 +125,12 @@ impl Commit {
     /// the work may be taken up again, after a sync that took so long.
     pub(crate) fn tell(&self, took: Duration) {
         let durable = self.durable();
-        let waited = self.waiters.wake(|lsn| lsn <= durable);
-        self.crowd.after_sync(waited, took);
-        self.waiters.nudge();
+        let woken = self.waiters.wake(|lsn| lsn <= durable);
+        self.crowd.after_sync(woken.waited, took);
+        // Who enters from here on sees for itself that nobody is at work.
+        if woken.some_wait {
+            self.waiters.nudge();
+        }
     }
 
     /// Somebody let go of the work without a sync: wakes one waiter, if there is any.

@@ -152,7 +152,8 @@ fn a_panic_in_a_thread_of_the_log_is_an_error_and_not_a_hang() {
     let error = wal.append_durable(1, b"x", Durability::Strict).unwrap_err();
     assert!(error.to_string().contains("durability is unknown"), "{error}");
     let Health::Failed(failure) = wal.health() else { panic!("{:?}", wal.health()) };
-    assert_eq!(failure.operation, "leading a sync");
+    // Who syncs is who comes first: the waiter, or the writer thread that happens to look.
+    assert!(["leading a sync", "flusher thread"].contains(&failure.operation), "{failure:?}");
     assert!(wal.close().is_err());
 }
 

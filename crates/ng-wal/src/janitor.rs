@@ -13,7 +13,7 @@ use crate::actor::Shared;
 use crate::format::SegmentHeader;
 use crate::recovery::Sealed;
 use crate::segment::{self, TEMPORARY, file_name, spare_name};
-use crate::storage::{Access, LogFile, is_retryable_write, write_full};
+use crate::storage::{Access, LogFile, is_retryable_write, write_zeroes};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, MutexGuard};
 use crate::{Failure, Lsn, mutants};
@@ -27,8 +27,8 @@ const FILL_PAUSE: Duration = Duration::from_millis(100);
 const FILL_LOAD_BYTES: u64 = 4 << 20;
 /// Zeroes at a look: 20 MB/s. A segment is full of them before lone Strict appends fill the other.
 const FILL_BYTES: u64 = 2 << 20;
-/// Zeroes in one write, which the writer may have to wait for.
-const FILL_STEP_BYTES: usize = 256 << 10;
+/// Zeroes in one go, which the writer may have to wait for.
+const FILL_STEP_BYTES: u64 = 256 << 10;
 /// What is smaller is written in the time that a look takes.
 const FILL_SEGMENT_BYTES_MIN: u64 = 4 << 20;
 
@@ -164,17 +164,17 @@ fn fill<'a>(
     shared: &'a Shared,
     mut task: MutexGuard<'a, JanitorTask>,
 ) -> Option<MutexGuard<'a, JanitorTask>> {
-    let zeroes = [0; FILL_STEP_BYTES];
     let mut left = FILL_BYTES;
     let mut filled = None;
     while left > 0 && !task.stop {
         // Under the lock, so that the writer cannot take the file and write records there.
         let Some(ready) = &mut task.ready else { break };
         let room = ready.header.segment_bytes.saturating_sub(ready.file_bytes);
-        let step = room.min(left).min(FILL_STEP_BYTES as u64);
+        let step = room.min(left).min(FILL_STEP_BYTES);
+        let bytes = ready.file_bytes..ready.file_bytes + step;
         ready.fill = step > 0
             && shared.has_room_for_segments(2)
-            && write_full(&*ready.file, &zeroes[..step as usize], ready.file_bytes).is_ok();
+            && write_zeroes(&*ready.file, bytes).is_ok();
         if !ready.fill {
             break;
         }

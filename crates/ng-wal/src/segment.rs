@@ -15,7 +15,7 @@ use crate::format::{
     FrameHeader, FrameKind, Place, START_OFFSET, SegmentHeader, Start,
 };
 use crate::storage::{
-    Access, LogFile, LogIo, is_retryable_write, read_full, write_full, write_rest,
+    Access, LogFile, LogIo, is_retryable_write, read_full, write_full, write_rest, write_zeroes,
 };
 use crate::{SegmentId, mutants, sync::Arc};
 
@@ -404,18 +404,16 @@ impl ActiveSegment {
         Ok(())
     }
 
-    /// Writes zeroes after the file's end when less than `ahead` bytes of them are left, so that
-    /// the next syncs need not commit a new length. Only past 1 MiB: a small log pays nothing.
-    /// Returns whether it wrote.
-    pub(crate) fn prefill(&mut self, zeroes: &[u8], ahead: u64) -> io::Result<bool> {
+    /// Writes `step` bytes of zeroes after the file's end when less than `ahead` of them are left, so
+    /// that the next syncs need not commit a new length. Only past 1 MiB: a small log pays nothing.
+    pub(crate) fn prefill(&mut self, step: u64, ahead: u64) -> io::Result<()> {
         let from = self.file_bytes.max(self.end());
-        let to = (from + zeroes.len() as u64).min(self.header.segment_bytes);
-        let due = self.end() >= 1 << 20 && from < self.end() + ahead && from < to;
-        if due {
-            write_full(&*self.file, &zeroes[..(to - from) as usize], from)?;
+        let to = (from + step).min(self.header.segment_bytes);
+        if self.end() >= 1 << 20 && from < self.end() + ahead && from < to {
+            write_zeroes(&*self.file, from..to)?;
             self.file_bytes = to;
         }
-        Ok(due)
+        Ok(())
     }
 
     /// Cuts off what was written ahead. Losing this in a crash is harmless: a seal stands before.

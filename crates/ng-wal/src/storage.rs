@@ -4,6 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::mutants;
@@ -106,6 +107,23 @@ pub(crate) fn write_rest(
 
 pub(crate) fn write_full(file: &dyn LogFile, data: &[u8], offset: u64) -> io::Result<()> {
     write_rest(file, data, offset, &mut 0)
+}
+
+/// Zeroes in one write. A kernel may keep what one write brings as one large page, and looks over
+/// all blocks of such a page at each small write into it and at each sync: written by the megabyte,
+/// zeroes made a 4 KiB append and its sync a tenth slower than these do.
+const ZEROES_BYTES: u64 = 64 << 10;
+
+/// Zeroes in `bytes`.
+pub(crate) fn write_zeroes(file: &dyn LogFile, bytes: Range<u64>) -> io::Result<()> {
+    let zeroes = [0; ZEROES_BYTES as usize];
+    let mut at = bytes.start;
+    while at < bytes.end {
+        let to = (at + 1).next_multiple_of(ZEROES_BYTES).min(bytes.end);
+        write_full(file, &zeroes[..(to - at) as usize], at)?;
+        at = to;
+    }
+    Ok(())
 }
 
 /// Errors of a write after which the same write may succeed later; nothing was lost.

@@ -3,7 +3,13 @@
 //! The protocol: a waiter enters the list, *then* looks whether it still has to wait, and only then
 //! parks. Who brings about what is waited for does that *first*, and then looks into the list. Both
 //! looks are under the list's lock or after it, so one of them sees the other: no wake-up is lost.
+//!
+//! To wake a thread takes as long as its next append. So who wakes many calls a few, and each of
+//! these calls a few more as it leaves: the waking is spread over the cores, and who began it goes
+//! on with its own work. Each that is called leaves after the call list was made, and calls as many
+//! as there are left, or `CALLS`; so the list comes to its end.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -15,11 +21,31 @@ struct Parked {
     thread: Thread,
 }
 
+/// How many threads one calls; in the models, where few wait, one, so that calls are passed on.
+const CALLS: usize = if cfg!(all(test, loom)) { 1 } else { 2 };
+
 #[derive(Default)]
 struct List {
     /// In the order of arrival.
     parked: Vec<Parked>,
     next_ticket: u64,
+    /// Those whose need is met and who are still to be woken.
+    calls: VecDeque<Thread>,
+}
+
+impl List {
+    /// The next to be woken; by whom, that is up to the caller, without the lock.
+    fn next_calls(&mut self) -> [Option<Thread>; CALLS] {
+        std::array::from_fn(|_| self.calls.pop_front())
+    }
+}
+
+/// What a wake-up found.
+pub(crate) struct Woken {
+    /// Waiters there were, the woken ones included.
+    pub(crate) waited: usize,
+    /// Some wait on.
+    pub(crate) some_wait: bool,
 }
 
 /// A list of waiting threads.
@@ -50,23 +76,23 @@ impl Waiters {
     }
 
     /// Wakes those whose need `is_met` says is met, asked in the order of arrival; they are out of
-    /// the list. Returns how many were in it. Whoever calls is awake itself.
-    pub(crate) fn wake(&self, mut is_met: impl FnMut(u64) -> bool) -> usize {
+    /// the list. Whoever calls is awake itself.
+    pub(crate) fn wake(&self, mut is_met: impl FnMut(u64) -> bool) -> Woken {
         let mut list = self.list.lock();
-        let all = list.parked.len();
-        if all == 0 {
-            return 0;
+        let waited = list.parked.len();
+        if waited == 0 {
+            return Woken { waited, some_wait: false };
         }
-        let woken: Vec<_> = list.parked.extract_if(.., |parked| is_met(parked.need)).collect();
-        self.count.store(list.parked.len(), Ordering::Relaxed);
-        drop(list);
         let own = current().id();
-        for parked in woken {
-            if parked.thread.id() != own {
-                parked.thread.unpark();
-            }
-        }
-        all
+        let List { parked, calls, .. } = &mut *list;
+        let met = parked.extract_if(.., |parked| is_met(parked.need)).map(|parked| parked.thread);
+        calls.extend(met.filter(|thread| thread.id() != own));
+        let woken = Woken { waited, some_wait: !parked.is_empty() };
+        self.count.store(parked.len(), Ordering::Relaxed);
+        let next = list.next_calls();
+        drop(list);
+        call(next);
+        woken
     }
 
     /// Wakes as many as there are slots for, in the order of arrival; a need of 0 is met by any slot,
@@ -109,6 +135,15 @@ impl Drop for Ticket<'_> {
         let mut list = self.waiters.list.lock();
         list.parked.retain(|parked| parked.ticket != self.number);
         self.waiters.count.store(list.parked.len(), Ordering::Relaxed);
+        let next = list.next_calls();
+        drop(list);
+        call(next);
+    }
+}
+
+fn call(threads: [Option<Thread>; CALLS]) {
+    for thread in threads.into_iter().flatten() {
+        thread.unpark();
     }
 }
 
@@ -123,7 +158,8 @@ mod tests {
         let needs = |waiters: &Waiters| -> Vec<u64> {
             waiters.list.lock().parked.iter().map(|parked| parked.need).collect()
         };
-        assert_eq!(waiters.wake(|need| need <= 5), 2);
+        let woken = waiters.wake(|need| need <= 5);
+        assert_eq!((woken.waited, woken.some_wait), (2, true));
         assert_eq!(needs(&waiters), [8]);
         drop(low);
         waiters.nudge();

@@ -36,7 +36,7 @@ const RELAXED_INTERVAL: Duration = Duration::from_secs(1);
 const FILL_AT_BYTES: u64 = 1 << 20;
 /// Frames of a new segment that may gather in memory while the one before is synced.
 const HELD_BYTES: usize = 4 << 20;
-const ZERO_STEP_BYTES: usize = 1 << 20;
+const ZERO_STEP_BYTES: u64 = 1 << 20;
 
 /// The log has failed; the failure stands in `Commit`.
 #[derive(Debug)]
@@ -85,7 +85,6 @@ pub(crate) struct Writer {
     fill_asked: bool,
     /// Sealed: nothing may follow.
     ended: bool,
-    zeroes: Vec<u8>,
     prefill: bool,
 }
 
@@ -110,7 +109,6 @@ impl Writer {
             prepare_asked: false,
             fill_asked: false,
             ended: false,
-            zeroes: Vec::new(),
             prefill: true,
         }
     }
@@ -122,8 +120,16 @@ impl Writer {
         self.check_latch()?;
         self.settle_rotation()?;
         let now = Instant::now();
-        let took = self.drain(now, By::Thread)?;
-        self.ask_for_sync_if_due(now)?;
+        let took = self.take_in(now, By::Thread)?;
+        // The pad goes out in the same write as what it pads.
+        let syncs = self.held.is_none() && self.is_due(now) && !self.is_syncing();
+        if syncs {
+            self.pad();
+        }
+        self.put_out(By::Thread)?;
+        if syncs {
+            self.ask_for_sync();
+        }
         if took {
             self.busy_at = now;
         } else if self.shared.ring.is_closed() {
@@ -146,8 +152,11 @@ impl Writer {
             return Ok(None);
         }
         let now = Instant::now();
-        while self.ring.next_lsn() <= lsn && self.drain(now, By::Waiter)? {
+        while self.ring.next_lsn() <= lsn && self.take_in(now, By::Waiter)? {
             self.busy_at = now;
+            if self.is_buffer_full() && !self.put_out(By::Waiter)? {
+                break;
+            }
         }
         if self.ring.next_lsn() <= self.unasked_lsn
             || self.shared.commit.urgent() < self.unasked_lsn
@@ -155,7 +164,7 @@ impl Writer {
             return Ok(None);
         }
         self.pad();
-        Ok(if self.write(By::Waiter)? { Some(self.sync_point()) } else { None })
+        Ok(if self.put_out(By::Waiter)? { Some(self.sync_point()) } else { None })
     }
 
     fn check_latch(&self) -> Result<(), Latched> {
@@ -179,8 +188,8 @@ impl Writer {
         self.shared.syncing.load(Ordering::SeqCst)
     }
 
-    /// Moves about `WRITE_BYTES` from the ring into the file; whether there was anything.
-    fn drain(&mut self, now: Instant, by: By) -> Result<bool, Latched> {
+    /// Moves about `WRITE_BYTES` from the ring into the buffer; whether there was anything.
+    fn take_in(&mut self, now: Instant, by: By) -> Result<bool, Latched> {
         let first = self.ring.next_lsn();
         while let Some(head) = self.ring.peek() {
             if self.is_buffer_full() || self.is_far_ahead() {
@@ -215,10 +224,15 @@ impl Writer {
             self.shared.counters.oldest_unasked_at.store(self.ns(oldest), Ordering::Relaxed);
         }
         self.looked_at = now;
+        Ok(took > 0)
+    }
+
+    /// Writes the buffer, unless the segment before is to be synced first; whether it went.
+    fn put_out(&mut self, by: By) -> Result<bool, Latched> {
         let written = self.held.is_some() || self.write(by)?;
         self.release(); // also when nothing was taken: `retire_before` makes room too
         self.fill_next();
-        Ok(took > 0 && written)
+        Ok(written)
     }
 
     /// Takes the next `count` records, which belong together, into the frame being filled.
@@ -370,16 +384,6 @@ impl Writer {
             && self.shared.commit.soon() < self.unasked_lsn;
         let interval = if relaxed { RELAXED_INTERVAL } else { self.shared.config.sync_interval };
         self.oldest_unasked.map(|oldest| oldest + interval)
-    }
-
-    fn ask_for_sync_if_due(&mut self, now: Instant) -> Result<(), Latched> {
-        if self.held.is_some() || !self.is_due(now) || self.is_syncing() {
-            return Ok(());
-        }
-        self.pad();
-        self.write(By::Thread)?;
-        self.ask_for_sync();
-        Ok(())
     }
 
     fn pad(&mut self) {
@@ -572,10 +576,9 @@ impl Writer {
         }
         // Never from the room of records: zeroes ahead count as used.
         let room = self.shared.has_log_room(PREFILL_BYTES, false);
-        if self.prefill && room && self.segment.end() >= ZERO_STEP_BYTES as u64 {
-            self.zeroes.resize(ZERO_STEP_BYTES, 0);
+        if self.prefill && room && self.segment.end() >= ZERO_STEP_BYTES {
             // Zeroes are a help, not a need: where they cannot be written, go without.
-            self.prefill = self.segment.prefill(&self.zeroes, PREFILL_BYTES).is_ok();
+            self.prefill = self.segment.prefill(ZERO_STEP_BYTES, PREFILL_BYTES).is_ok();
         }
         Ok(())
     }
