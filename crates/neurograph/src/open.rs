@@ -11,7 +11,7 @@ use crate::log::{Log, Logged};
 use crate::manifest::Manifest;
 use crate::observe::{KINDS, LogObserver, SYSTEM_STARTED, WAL_REPLAYED, note};
 use crate::pulse::{Pulse, unix_seconds};
-use crate::replay::replay;
+use crate::replay::Replay;
 use crate::stats::RecoveryReport;
 use crate::store::{Store, StoreBuilder};
 use ng_blackbox::{
@@ -257,11 +257,14 @@ fn recover(
     let mut settings = config.wal_config();
     settings.store_uuid = manifest.as_ref().and_then(Manifest::store_id);
     settings.observer = Some(Arc::clone(observer) as Arc<dyn ng_wal::WalObserver>);
-    let (wal, recovery) = Wal::open(dir.join("wal"), settings)?;
+    let make = |slots| config.arena(slots, Arc::clone(&gate));
+    let mut replay = Replay::new(make(0)?);
+    let visit = |record: ng_wal::RecordRef<'_>| replay.apply(record);
+    let (wal, recovery) = Wal::open_replaying(dir.join("wal"), settings, visit)?;
     if manifest.is_none() {
         Manifest::new(recovery.store_uuid).write(dir)?;
     }
-    let replayed = replay(&recovery, |slots| config.arena(slots, Arc::clone(&gate)))?;
+    let replayed = replay.finish(&recovery, make)?;
     let arena = replayed.arena;
     let tokens = replayed.restored.tokens;
     guardian.adopt(tokens, replayed.restored.committed_bytes);

@@ -3,8 +3,8 @@
 use crate::config::Config;
 use crate::error::OpenError;
 use crate::format::{self, Operation};
-use ng_core::{Arena, Restored};
-use ng_wal::Recovery;
+use ng_core::{Arena, Restored, Restorer};
+use ng_wal::{RecordRef, Recovery};
 
 /// What the replay of a whole log gave.
 pub(crate) struct Replayed {
@@ -20,59 +20,101 @@ pub(crate) struct Replayed {
     pub(crate) clean: bool,
 }
 
-/// Builds the arena from the log. `make` gives an empty one with room for so many slots.
-pub(crate) fn replay(
-    recovery: &Recovery,
-    make: impl Fn(u64) -> Result<Arena, OpenError>,
-) -> Result<Replayed, OpenError> {
-    let mut slots = 0;
-    loop {
-        let arena = make(slots)?;
-        match replay_into(&arena, recovery)? {
-            Ok(replayed) => return Ok(replayed),
-            // The store held more than the present settings reserve: it opens nevertheless.
-            Err(slot) => slots = (u64::from(slot) + 1).max(slots * 2),
-        }
-    }
+/// The arena as the records seen so far have filled it.
+pub(crate) struct Replay {
+    arena: Arena,
+    restorer: Restorer,
+    records: u64,
+    ceiling: u32,
+    newest: u32,
+    /// The generation that a clean close named, if the last record is one.
+    closed_at: Option<u32>,
+    /// Why it went no further.
+    stopped: Option<Stopped>,
 }
 
-/// The inner error is a slot beyond the arena's end.
-fn replay_into(arena: &Arena, recovery: &Recovery) -> Result<Result<Replayed, u32>, OpenError> {
-    let mut restorer = arena.restorer();
-    let (mut records, mut ceiling, mut newest) = (0, 0, 0);
-    let mut closed_at = None;
-    let mut reader = recovery.replay();
-    while let Some(record) = reader.next_ref() {
-        let record = record?;
+enum Stopped {
+    /// A slot beyond the arena's end.
+    NoRoom(u32),
+    Record(OpenError),
+}
+
+impl Replay {
+    pub(crate) fn new(arena: Arena) -> Replay {
+        let restorer = arena.restorer();
+        let (records, ceiling, newest) = (0, 0, 0);
+        Replay { arena, restorer, records, ceiling, newest, closed_at: None, stopped: None }
+    }
+
+    /// Applies the next record; nothing any more once it has stopped.
+    #[inline]
+    pub(crate) fn apply(&mut self, record: RecordRef<'_>) {
+        if self.stopped.is_none() {
+            self.stopped = self.try_apply(record).err();
+        }
+    }
+
+    #[inline]
+    fn try_apply(&mut self, record: RecordRef<'_>) -> Result<(), Stopped> {
         let operation = format::decode(record.kind, record.payload).map_err(|found| {
             let (lsn, kind, bytes) = (record.lsn, record.kind, record.payload.len());
-            OpenError::Record { lsn, kind, bytes, found }
+            Stopped::Record(OpenError::Record { lsn, kind, bytes, found })
         })?;
-        records += 1;
-        closed_at = None;
+        self.records += 1;
+        self.closed_at = None;
         match operation {
             Operation::Put(id, token) => {
-                newest = newest.max(id.generation());
-                if restorer.put(id, &token).is_err() {
-                    return Ok(Err(id.slot()));
-                }
+                self.newest = self.newest.max(id.generation());
+                self.restorer.put(id, &token).map_err(|_| Stopped::NoRoom(id.slot()))?;
             }
             // A put that recovery has not seen was one of a generation gone since: records converge.
             Operation::Delete(id) => {
-                restorer.delete(id);
+                self.restorer.delete(id);
             }
-            Operation::Ceiling(generation) => ceiling = ceiling.max(generation),
-            Operation::Clean(generation) => closed_at = Some(generation),
+            Operation::Ceiling(generation) => self.ceiling = self.ceiling.max(generation),
+            Operation::Clean(generation) => self.closed_at = Some(generation),
+        }
+        Ok(())
+    }
+
+    /// What is there when all records of `recovery` were applied. Where they were not, they are applied
+    /// anew, to an arena that `make` gives with room for so many slots.
+    pub(crate) fn finish(
+        mut self,
+        recovery: &Recovery,
+        make: impl Fn(u64) -> Result<Arena, OpenError>,
+    ) -> Result<Replayed, OpenError> {
+        let (mut whole, mut slots) = (recovery.replayed, 0);
+        loop {
+            match self.stopped.take().filter(|_| whole) {
+                None if whole => return Ok(self.end(recovery.sealed)),
+                Some(Stopped::Record(error)) => return Err(error),
+                // The store held more than the present settings reserve: it opens nevertheless.
+                Some(Stopped::NoRoom(slot)) => slots = (u64::from(slot) + 1).max(slots * 2),
+                None => {}
+            }
+            self = Replay::new(make(slots)?);
+            let mut reader = recovery.replay();
+            while self.stopped.is_none()
+                && let Some(record) = reader.next_ref()
+            {
+                self.apply(record?);
+            }
+            whole = true;
         }
     }
-    let clean = recovery.sealed && closed_at.is_some();
-    let floor = match closed_at {
-        Some(generation) if clean => generation.saturating_add(1),
-        _ => ceiling,
-    };
-    let floor = floor.max(newest.saturating_add(u32::from(newest != 0)));
-    let restored = restorer.finish(floor);
-    Ok(Ok(Replayed { arena: arena.clone(), restored, records, ceiling, floor, clean }))
+
+    fn end(self, sealed: bool) -> Replayed {
+        let clean = sealed && self.closed_at.is_some();
+        let floor = match self.closed_at {
+            Some(generation) if clean => generation.saturating_add(1),
+            _ => self.ceiling,
+        };
+        let floor = floor.max(self.newest.saturating_add(u32::from(self.newest != 0)));
+        let restored = self.restorer.finish(floor);
+        let (arena, records, ceiling) = (self.arena, self.records, self.ceiling);
+        Replayed { arena, restored, records, ceiling, floor, clean }
+    }
 }
 
 impl Config {
@@ -85,5 +127,69 @@ impl Config {
         let mut config = self.arena_config(slots);
         config.gate = Some(gate);
         Ok(Arena::new(config)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+    use ng_core::{ArenaConfig, Token};
+    use ng_wal::{Wal, WalConfig};
+
+    const TOKENS: u64 = 40_000;
+
+    /// A closed store of so many tokens, opened as the store does up to the replay's end.
+    fn replayed(slots_at_first: u64, shown: bool) -> Replayed {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Config::default()).unwrap();
+        let mut session = store.session();
+        for number in 0..TOKENS {
+            let token = Token::builder().weight(number as f32 / TOKENS as f32).build().unwrap();
+            session.create(&token).unwrap();
+        }
+        drop(session);
+        store.close().unwrap();
+        let make = |slots: u64| {
+            let mut config = ArenaConfig::default();
+            config.max_slots = slots.max(slots_at_first);
+            Ok(Arena::new(config)?)
+        };
+        let mut replay = Replay::new(make(0).unwrap());
+        let visit = |record: RecordRef<'_>| replay.apply(record);
+        let (_wal, mut recovery) =
+            Wal::open_replaying(dir.path().join("wal"), WalConfig::default(), visit).unwrap();
+        assert!(recovery.replayed);
+        recovery.replayed = shown;
+        if !shown {
+            // What was shown must not count; here it even was too much.
+            replay.stopped = None;
+            replay.ceiling = u32::MAX;
+        }
+        replay.finish(&recovery, make).unwrap()
+    }
+
+    fn check(replayed: &Replayed) {
+        assert_eq!(replayed.restored.tokens, TOKENS);
+        assert!(replayed.clean && replayed.ceiling < u32::MAX);
+        let mut found: Vec<_> = replayed.arena.iter().map(|(_, token)| token.weight()).collect();
+        found.sort_unstable_by(f32::total_cmp);
+        assert!(found.into_iter().eq((0..TOKENS).map(|number| number as f32 / TOKENS as f32)));
+    }
+
+    #[test]
+    fn records_shown_at_the_open_are_the_store() {
+        check(&replayed(100_000, true));
+    }
+
+    #[test]
+    fn what_does_not_count_is_replayed_into_a_new_arena() {
+        check(&replayed(100_000, false));
+    }
+
+    #[test]
+    fn a_store_that_outgrew_its_settings_is_replayed_into_a_larger_arena() {
+        check(&replayed(1, true));
+        check(&replayed(1, false));
     }
 }

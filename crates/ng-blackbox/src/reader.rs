@@ -3,7 +3,12 @@
 //! Nothing in a file is believed without its checksum. A damaged event is left out and counted; what
 //! makes the whole file unreadable is an error. Reading takes no lock and changes nothing.
 
-use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufReader, Read, Seek, SeekFrom},
+    path::Path,
+};
 
 use crate::{
     error::ReadError,
@@ -11,6 +16,9 @@ use crate::{
     format::{self, EVENT_BYTES, Geometry, Header, Slot, Stamped},
     mutants,
 };
+
+/// What is read at once where slots are only counted.
+const COUNT_BYTES: usize = 64 << 10;
 
 /// A recording, read whole into memory.
 #[derive(Debug)]
@@ -176,6 +184,33 @@ impl Reader {
     pub fn summary(&self) -> &Summary {
         &self.summary
     }
+}
+
+/// How many slots of a recording are torn, as its [`Summary`] has it, without keeping what they hold:
+/// an open asks no more of the recording before.
+pub(crate) fn torn_in(path: &Path) -> Result<u64, ReadError> {
+    let failed = |source| ReadError::Io { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(format::HEADER_BYTES as u64).read_to_end(&mut bytes).map_err(failed)?;
+    let geometry = format::decode_header(&bytes)?.geometry;
+    let mut torn = 0;
+    for number in 0..geometry.rings() {
+        let (start, capacity) = (geometry.ring_at(number) as u64, geometry.ring_events(number));
+        file.seek(SeekFrom::Start(start)).map_err(failed)?;
+        let mut slots = BufReader::with_capacity(COUNT_BYTES, &mut file);
+        let mut slot = [0; EVENT_BYTES];
+        for index in 0..capacity {
+            match slots.read_exact(&mut slot) {
+                Ok(()) => {}
+                Err(cut) if cut.kind() == io::ErrorKind::UnexpectedEof => return Ok(torn),
+                Err(error) => return Err(failed(error)),
+            }
+            let judged = format::decode_slot(number, capacity, index, &slot);
+            torn += u64::from(matches!(judged, Slot::Torn));
+        }
+    }
+    Ok(torn)
 }
 
 /// The whole events of one ring in the order of their numbers, and what its slots say together.

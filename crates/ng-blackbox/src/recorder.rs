@@ -18,7 +18,7 @@ use crate::{
     lane::Lane,
     mapping::Mapping,
     mutants,
-    reader::Reader,
+    reader::{Reader, torn_in},
     ring::Ring,
     stats::{Backing, BlackboxStats},
     sync::{Arc, AtomicU64, Mutex, Ordering, thread},
@@ -63,8 +63,7 @@ impl Recorder {
         let core = Core::new(mapping, config.geometry(), &names);
         let previous = directory.publish(config.keep_files).inspect_err(|_| directory.discard())?;
         // Not readable is no reason not to fly: the file is kept, and its reader will say why.
-        let read = previous.as_ref().and_then(|path| Reader::open(path).ok());
-        let previous_torn = read.map_or(0, |reader| reader.summary().torn);
+        let previous_torn = previous.as_ref().and_then(|path| torn_in(path).ok()).unwrap_or(0);
         Ok(Recorder { core: Arc::new(core), directory: Some(directory), previous, previous_torn })
     }
 

@@ -101,6 +101,25 @@ fn an_unreadable_file_of_the_run_before_is_kept_all_the_same() {
 }
 
 #[test]
+fn an_open_counts_the_torn_slots_of_the_run_before_as_a_reader_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path()).unwrap();
+    let mut lane = recorder.lane();
+    for number in 0..100 {
+        lane.record(Event::numbers(Kind::new(900), Severity::INFO, [number, 0, 0, 0]));
+    }
+    drop((lane, recorder));
+    let path = dir.path().join("blackbox-current.ngbb");
+    let mut bytes = fs::read(&path).unwrap();
+    let of_kind = |slot: &&mut [u8]| slot[16..18] == 900_u16.to_le_bytes();
+    bytes.chunks_exact_mut(64).filter(of_kind).take(3).for_each(|slot| slot[40] ^= 1);
+    bytes.truncate(bytes.len() - 100);
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(Reader::open(&path).unwrap().summary().torn, 3);
+    assert_eq!(open(dir.path()).unwrap().stats().previous_torn, 3);
+}
+
+#[test]
 fn a_leftover_of_an_open_that_was_killed_does_no_harm() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("blackbox-new.tmp"), vec![0xaa; 1 << 20]).unwrap();

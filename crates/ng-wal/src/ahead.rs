@@ -112,3 +112,41 @@ fn run(mut source: Frames, sender: &SyncSender<Batch>) {
         }
     }
 }
+
+/// What `all` shows, shown to `see` on this thread while `all` goes ahead on another. Where there is
+/// no second core or thread, `all` runs here.
+pub(crate) fn show_ahead<R: Send>(
+    all: impl Fn(&mut dyn FnMut(Frame)) -> R + Sync,
+    see: &mut dyn FnMut(Frame),
+) -> R {
+    if thread::available_parallelism().map_or(1, usize::from) < 2 {
+        return all(see);
+    }
+    let (sender, receiver) = sync_channel::<Vec<Frame>>(BATCHES);
+    let ahead = || {
+        // Taken along: the receiver learns by its end that nothing more comes.
+        let sender = sender;
+        let (mut frames, mut bytes) = (Vec::new(), 0);
+        let mut show = |frame: Frame| {
+            bytes += frame.header.span_bytes();
+            frames.push(frame);
+            if bytes >= BATCH_BYTES || frames.len() >= BATCH_FRAMES {
+                bytes = 0;
+                // Who sees no more has panicked, and that is told where the two meet.
+                let _ = sender.send(std::mem::take(&mut frames));
+            }
+        };
+        let result = all(&mut show);
+        let _ = sender.send(frames); // as above
+        result
+    };
+    thread::scope(|scope| {
+        match thread::Builder::new().name("ng-wal-reader".into()).spawn_scoped(scope, ahead) {
+            Ok(thread) => {
+                receiver.into_iter().flatten().for_each(&mut *see);
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+            Err(_) => all(see),
+        }
+    })
+}

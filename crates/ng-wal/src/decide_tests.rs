@@ -7,7 +7,7 @@ use crate::decide::{
 use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, START_OFFSET, Start};
 use crate::reader::{Islands, Stop};
 use crate::recovery::Tail;
-use crate::scan::{Scan, SegmentScan, WalkScan};
+use crate::scan::{Scan, SegmentScan, Unpromised, WalkScan};
 use crate::{Lsn, Needs, Row, SegmentId, segment};
 
 const IDENTITIES: [Identity; 7] = [
@@ -197,6 +197,7 @@ impl State {
             rotate_to: self.rotated.then_some(SegmentId::new(5)),
             islands,
             frames: 3,
+            unpromised: Unpromised::default(),
         });
         let mut segments = vec![last];
         if let Some(spare) = self.spare {

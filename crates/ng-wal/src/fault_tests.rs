@@ -32,7 +32,7 @@ fn impatient() -> WalConfig {
 }
 
 fn open(dir: &Arc<MemoryDir>, config: WalConfig) -> Result<(Wal, Recovery), OpenError> {
-    Wal::open_over(dir.clone(), None, config)
+    Wal::open_over(dir.clone(), None, config, None)
 }
 
 /// The log has a record, and the next segment is there: the janitor has nothing to do.

@@ -212,6 +212,19 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// The records, lent.
+    pub(crate) fn lent(&self) -> impl Iterator<Item = RecordRef<'_>> {
+        let (mut at, mut lsn) = (0, self.header.base_lsn);
+        (0..self.header.count).map_while(move |_| {
+            let (kind, length) = format::decode_record(&self.payload, at)?;
+            let from = at + format::RECORD_HEADER_BYTES;
+            at += format::record_bytes(length);
+            lsn += 1;
+            let payload = &self.payload[from..from + length];
+            Some(RecordRef { lsn: Lsn::new(lsn - 1), kind, payload })
+        })
+    }
+
     /// Its records, and where in the payload each begins.
     pub(crate) fn records(&self) -> impl Iterator<Item = (usize, Record)> {
         let (mut at, mut lsn) = (0, self.header.base_lsn);

@@ -14,8 +14,8 @@ use crate::decide::{
     Asked, Plan, Refusal, RefusalKind, Successor, decide, describe_header, is_prepared,
 };
 use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, MIN_READER_VERSION, VERSION};
-use crate::reader::{Reader, Walk, open_segment};
-use crate::scan::{Scan, copy_range, io_error, scan};
+use crate::reader::{Frame, Reader, RecordRef, open_segment};
+use crate::scan::{Scan, copy_range, io_error, scan, scan_showing};
 use crate::segment::{self, ActiveSegment, file_name};
 use crate::storage::{Access, LogIo, is_retryable_write, write_full};
 use crate::{Lsn, OpenError, Row, SegmentId, WalConfig, mutants, sync::Arc};
@@ -72,6 +72,9 @@ pub struct Recovery {
     pub store_uuid: u128,
     /// How long the open took.
     pub elapsed: Duration,
+    /// Whether [`Wal::open_replaying`](crate::Wal::open_replaying) showed these very records. If not,
+    /// forget what it showed: [`replay`](Recovery::replay) has them.
+    pub replayed: bool,
     io: Arc<dyn LogIo>,
     first_segment: Option<SegmentId>,
 }
@@ -174,10 +177,47 @@ pub(crate) struct Recovered {
     pub(crate) older: Vec<Sealed>,
 }
 
+/// Who wants the records while the log is opened.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(RecordRef<'_>);
+
+/// What was shown so far: dense from the first on, or broken off.
+#[derive(Default)]
+pub(crate) struct Shown {
+    first: Option<u64>,
+    /// The LSN after the last one.
+    end: u64,
+    broken: bool,
+}
+
+impl Shown {
+    pub(crate) fn show(&mut self, frame: &Frame, visit: Visit<'_>) {
+        let base = frame.header.base_lsn;
+        self.broken |= self.first.is_some() && base != self.end;
+        if !self.broken {
+            self.first.get_or_insert(base);
+            self.end = frame.header.end_lsn();
+            frame.lent().for_each(visit);
+        }
+    }
+
+    /// Exactly the records from `first` up to `end`?
+    pub(crate) fn is(&self, first: u64, end: u64) -> bool {
+        !self.broken && self.first.map_or(first == end, |from| (from, self.end) == (first, end))
+    }
+}
+
 /// Opens the log in `io`, whose lock the caller holds. When it returns, the cut is durable.
-pub(crate) fn recover(io: Arc<dyn LogIo>, config: &WalConfig) -> Result<Recovered, OpenError> {
+pub(crate) fn recover(
+    io: Arc<dyn LogIo>,
+    config: &WalConfig,
+    visit: Option<Visit<'_>>,
+) -> Result<Recovered, OpenError> {
     let begun = Instant::now();
-    let scan = scan(&*io)?;
+    let (visits, mut shown) = (visit.is_some(), Shown::default());
+    let scan = match visit {
+        Some(visit) => scan_showing(&*io, &mut |frame| shown.show(&frame, visit))?,
+        None => scan(&*io)?,
+    };
     let asked = Asked {
         store_uuid: config.store_uuid,
         needs: config.needs,
@@ -223,6 +263,7 @@ pub(crate) fn recover(io: Arc<dyn LogIo>, config: &WalConfig) -> Result<Recovere
         unknown_files: scan.unknown_files,
         store_uuid,
         elapsed: begun.elapsed(),
+        replayed: visits && shown.is(first, plan.start.prev_end_lsn),
         first_segment: Some(older.first().map_or(plan.seq, |sealed| sealed.seq)),
         io,
     };
@@ -238,24 +279,16 @@ fn prove(
     proven: u64,
     end_offset: u64,
 ) -> segment::StepResult<()> {
-    let opened = open_segment(io, seq, Access::ReadWrite)?;
+    let file = io.open(&file_name(seq), Access::ReadWrite).map_err(|e| ("open", e))?;
     let found = scan.segments.iter().find(|segment| segment.seq == seq);
-    let (Ok(header), Some(start)) = (opened.header, found.and_then(|segment| segment.start)) else {
-        return Err(("read", std::io::ErrorKind::InvalidData.into()));
-    };
-    let mut walk = Walk::new(opened.file.clone(), opened.bytes, header, &start, None);
-    let mut from = end_offset;
-    while let Ok(frame) = walk.next().map_err(|e| ("read", e))? {
-        let end = frame.header.end_lsn();
-        if end > proven || end == proven && frame.header.count == 0 {
-            from = frame.offset;
-            break;
-        }
-    }
+    let walk = found.and_then(|segment| segment.walk.as_ref());
+    let mut unproven = walk.map(|walk| walk.unpromised.clone()).unwrap_or_default();
+    unproven.cover(proven);
+    let from = unproven.first_offset().unwrap_or(end_offset);
     if !mutants::on("wal-m19-no-tail-rewrite") {
-        copy_range(&*opened.file, &*opened.file, from, end_offset)?;
+        copy_range(&*file, &*file, from, end_offset)?;
     }
-    opened.file.sync_data().map_err(|e| ("fdatasync", e))
+    file.sync_data().map_err(|e| ("fdatasync", e))
 }
 
 /// On a full disk: cuts off what the last segments hold beyond their ends, zeroes written ahead or a

@@ -6,7 +6,7 @@ use crate::decide::{Asked, decide};
 use crate::format::{self, FIRST_FRAME_OFFSET, START_OFFSET, Start};
 use crate::memory_disk::MemoryDir;
 use crate::reader::Reader;
-use crate::recovery::{Recovered, Recovery, Tail, recover};
+use crate::recovery::{Recovered, Recovery, Tail};
 use crate::scan::scan;
 use crate::segment::{self, ActiveSegment, file_name};
 use crate::storage::LogIo;
@@ -23,6 +23,21 @@ fn config() -> WalConfig {
         store_uuid: Some(7),
         ..WalConfig::default()
     }
+}
+
+/// Opens and, each time, compares what was shown meanwhile with what a replay gives.
+fn recover(io: Arc<dyn LogIo>, config: &WalConfig) -> Result<Recovered, OpenError> {
+    let mut shown = Vec::new();
+    let mut visit = |r: crate::RecordRef<'_>| shown.push((r.lsn, r.kind, r.payload.to_vec()));
+    let recovered = crate::recovery::recover(io, config, Some(&mut visit))?;
+    let replayed = recovered.recovery.replay().map(|record| {
+        let record = record.unwrap();
+        (record.lsn, record.kind, record.payload.to_vec())
+    });
+    let replayed: Vec<_> = replayed.collect();
+    assert!(recovered.recovery.replayed);
+    assert_eq!(shown, replayed);
+    Ok(recovered)
 }
 
 fn payload(lsn: u64) -> Vec<u8> {
@@ -709,4 +724,32 @@ fn random_damage_never_panics_and_never_invents_a_record() {
             assert_eq!(dir.snapshot(), files, "NG_SEED={seed} round {round}");
         }
     }
+}
+
+#[test]
+fn what_was_shown_counts_only_if_it_is_all_of_what_is_kept() {
+    use crate::recovery::Shown;
+    let mut log = Log::new();
+    for records in [2, 1, 3] {
+        log.frame(records);
+    }
+    let mut frames = Vec::new();
+    crate::scan::scan_showing(&*log.dir, &mut |frame| frames.push(frame)).unwrap();
+    assert_eq!(frames.len(), 3);
+    let showing = |of: &[usize]| {
+        let (mut shown, mut lsns) = (Shown::default(), Vec::new());
+        for frame in of {
+            shown.show(&frames[*frame], &mut |record| lsns.push(record.lsn.get()));
+        }
+        (shown, lsns)
+    };
+    let (all, lsns) = showing(&[0, 1, 2]);
+    assert_eq!(lsns, [1, 2, 3, 4, 5, 6]);
+    assert!(all.is(1, 7) && !all.is(1, 6) && !all.is(1, 8) && !all.is(2, 7));
+    // Behind a hole nothing is shown.
+    let (holed, lsns) = showing(&[0, 2]);
+    assert_eq!(lsns, [1, 2]);
+    assert!(!holed.is(1, 3) && !holed.is(1, 7));
+    let (none, _) = showing(&[]);
+    assert!(none.is(4, 4) && !none.is(4, 5));
 }

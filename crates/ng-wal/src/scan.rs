@@ -2,16 +2,19 @@
 //! stands beyond. Changes nothing, judges nothing.
 //!
 //! Segments are looked through on several threads; each holds one chunk and one open file, so
-//! memory and descriptors do not grow with the log.
+//! memory and descriptors do not grow with the log. Who wants the records at once (`scan_showing`)
+//! gets them while one thread goes ahead, so that a log is read once and not twice.
 
+use std::collections::VecDeque;
 use std::io;
 
+use crate::ahead::show_ahead;
 use crate::format::{HeaderFault, START_OFFSET, SegmentHeader, Start};
-use crate::reader::{Islands, Stop, Walk, islands, open_segment, stray_frame};
+use crate::reader::{Frame, Islands, Stop, Walk, islands, open_segment, stray_frame};
 use crate::segment::{file_name, parse_file_name};
 use crate::storage::{Access, LogFile, LogIo, read_full};
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Arc, Mutex, thread};
+use crate::sync::{Mutex, thread};
 use crate::{OpenError, SegmentId, mutants};
 
 /// Below this a second thread costs more than it brings.
@@ -49,6 +52,40 @@ pub(crate) struct WalkScan {
     pub(crate) islands: Islands,
     /// Frames followed, the start frame included.
     pub(crate) frames: u64,
+    pub(crate) unpromised: Unpromised,
+}
+
+/// The frames that no promise covers, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unpromised(VecDeque<Extent>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Extent {
+    offset: u64,
+    end_lsn: u64,
+    has_records: bool,
+}
+
+impl Unpromised {
+    fn add(&mut self, frame: &Frame) {
+        let (offset, header) = (frame.offset, &frame.header);
+        let (end_lsn, has_records) = (header.end_lsn(), header.count > 0);
+        self.0.push_back(Extent { offset, end_lsn, has_records });
+    }
+
+    /// Leaves out what a promise of `durable_end` covers. It is of records: a control frame behind
+    /// the last of them is not covered.
+    pub(crate) fn cover(&mut self, durable_end: u64) {
+        let covered =
+            |e: &Extent| e.end_lsn < durable_end || e.end_lsn == durable_end && e.has_records;
+        while self.0.front().is_some_and(covered) {
+            self.0.pop_front();
+        }
+    }
+
+    pub(crate) fn first_offset(&self) -> Option<u64> {
+        self.0.front().map(|extent| extent.offset)
+    }
 }
 
 /// Everything that `decide` needs to know.
@@ -70,6 +107,20 @@ pub(crate) fn io_error(
 
 /// Reads the directory. Changes nothing.
 pub(crate) fn scan(io: &dyn LogIo) -> Result<Scan, OpenError> {
+    let mut scan = look_at_all(io)?;
+    follow_all(io, &mut scan.segments)?;
+    Ok(scan)
+}
+
+/// The same, and `see` is shown each frame with records, segment after segment. What is to be thought
+/// of them is not known yet.
+pub(crate) fn scan_showing(io: &dyn LogIo, see: &mut dyn FnMut(Frame)) -> Result<Scan, OpenError> {
+    let mut scan = look_at_all(io)?;
+    follow_in_order(io, &mut scan.segments, see)?;
+    Ok(scan)
+}
+
+fn look_at_all(io: &dyn LogIo) -> Result<Scan, OpenError> {
     let mut scan = Scan::default();
     let mut found = Vec::new();
     for entry in io.list().map_err(|e| OpenError::io("list", io.path(), e))? {
@@ -86,7 +137,6 @@ pub(crate) fn scan(io: &dyn LogIo) -> Result<Scan, OpenError> {
             look(io, seq, regular).map_err(|failed| io_error(io, &file_name(seq), failed))?;
         scan.segments.push(segment);
     }
-    follow_all(io, &mut scan.segments)?;
     Ok(scan)
 }
 
@@ -137,9 +187,10 @@ fn follow_all(io: &dyn LogIo, segments: &mut [SegmentScan]) -> Result<(), OpenEr
     let work = || {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(segment) = seen.get(at) else { return };
-            let goal = seen.get(at + 1).filter(|next| next.seq == segment.seq.next());
-            let followed = follow(io, segment, goal.and_then(|next| next.start).as_ref());
+            if at >= seen.len() {
+                return;
+            }
+            let followed = follow(io, seen, at, &mut |_| ());
             done.lock().push((at, followed));
         }
     };
@@ -151,8 +202,32 @@ fn follow_all(io: &dyn LogIo, segments: &mut [SegmentScan]) -> Result<(), OpenEr
     });
     let mut done = done.into_inner();
     done.sort_unstable_by_key(|(at, _)| *at);
-    for (at, followed) in done {
-        let segment = &mut segments[at];
+    put_down(io, segments, done.into_iter().map(|(_, followed)| followed))
+}
+
+/// Follows every segment, one after the other, on a thread that goes ahead of `see` if there is a
+/// core for it.
+fn follow_in_order(
+    io: &dyn LogIo,
+    segments: &mut [SegmentScan],
+    see: &mut dyn FnMut(Frame),
+) -> Result<(), OpenError> {
+    let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    let seen: &[SegmentScan] = segments;
+    let ahead = bytes >= BYTES_PER_THREAD;
+    let all = |see: &mut dyn FnMut(Frame)| -> Vec<_> {
+        (0..seen.len()).map(|at| follow(io, seen, at, see)).collect()
+    };
+    let followed = if ahead { show_ahead(all, see) } else { all(see) };
+    put_down(io, segments, followed.into_iter())
+}
+
+fn put_down(
+    io: &dyn LogIo,
+    segments: &mut [SegmentScan],
+    followed: impl Iterator<Item = io::Result<Followed>>,
+) -> Result<(), OpenError> {
+    for (segment, followed) in segments.iter_mut().zip(followed) {
         let followed = followed.map_err(|e| io_error(io, &file_name(segment.seq), ("read", e)))?;
         segment.walk = followed.walk;
         segment.islands = followed.islands;
@@ -161,8 +236,16 @@ fn follow_all(io: &dyn LogIo, segments: &mut [SegmentScan]) -> Result<(), OpenEr
     Ok(())
 }
 
-/// Walks the segment's frames and looks beyond their end.
-fn follow(io: &dyn LogIo, segment: &SegmentScan, goal: Option<&Start>) -> io::Result<Followed> {
+/// Walks the frames of the segment at `at`, shows those with records, and looks beyond their end.
+fn follow(
+    io: &dyn LogIo,
+    segments: &[SegmentScan],
+    at: usize,
+    see: &mut dyn FnMut(Frame),
+) -> io::Result<Followed> {
+    let segment = &segments[at];
+    let goal = segments.get(at + 1).filter(|next| next.seq == segment.seq.next());
+    let goal = goal.and_then(|next| next.start);
     let mut followed =
         Followed { walk: None, islands: Islands::default(), frames_without_header: false };
     if !segment.regular {
@@ -179,24 +262,25 @@ fn follow(io: &dyn LogIo, segment: &SegmentScan, goal: Option<&Start>) -> io::Re
             followed.islands = islands(&*file, header, START_OFFSET, limit)?;
         }
         (Ok(header), Some(start)) => {
-            followed.walk = Some(walk(file, segment.bytes, *header, start, goal)?);
+            let walk = Walk::new(file, segment.bytes, *header, start, goal.as_ref());
+            followed.walk = Some(follow_walk(walk, see)?);
         }
     }
     Ok(followed)
 }
 
-fn walk(
-    file: Arc<dyn LogFile>,
-    bytes: u64,
-    header: SegmentHeader,
-    start: &Start,
-    goal: Option<&Start>,
-) -> io::Result<WalkScan> {
-    let mut walk = Walk::new(file, bytes, header, start, goal);
-    let mut frames = 0;
+fn follow_walk(mut walk: Walk, see: &mut dyn FnMut(Frame)) -> io::Result<WalkScan> {
+    let (mut frames, mut unpromised) = (0, Unpromised::default());
     let stop = loop {
         match walk.next()? {
-            Ok(_) => frames += 1,
+            Ok(frame) => {
+                frames += 1;
+                unpromised.add(&frame);
+                unpromised.cover(walk.promise);
+                if frame.header.count > 0 {
+                    see(frame);
+                }
+            }
             Err(stop) => {
                 let goes_on = mutants::on("wal-m12-island-skip") && walk.skip_to_island()?;
                 if !goes_on {
@@ -216,6 +300,7 @@ fn walk(
         stop,
         islands,
         frames,
+        unpromised,
     })
 }
 

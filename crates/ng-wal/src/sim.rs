@@ -48,13 +48,23 @@ pub use self::images::{Crash, CrashKind, CrashPlan, Image, Step, Trace, Walk};
 pub use crate::storage::{Access, DirEntry, LogFile, LogIo};
 
 use crate::sync::Arc;
-use crate::{OpenError, Recovery, Wal, WalConfig};
+use crate::{OpenError, RecordRef, Recovery, Wal, WalConfig};
 
 /// Opens as [`Wal::open_on`] does, and lets go before a thread of the log starts: what a process
 /// leaves that dies when its open returns. Much cheaper than the open itself.
 pub fn recover(io: Arc<dyn LogIo>, config: &WalConfig) -> Result<Recovery, OpenError> {
     config.validate()?;
-    Ok(crate::recovery::recover(io, config)?.recovery)
+    Ok(crate::recovery::recover(io, config, None)?.recovery)
+}
+
+/// [`recover`], as [`Wal::open_replaying`] does it.
+pub fn recover_replaying(
+    io: Arc<dyn LogIo>,
+    config: &WalConfig,
+    mut visit: impl FnMut(RecordRef<'_>),
+) -> Result<Recovery, OpenError> {
+    config.validate()?;
+    Ok(crate::recovery::recover(io, config, Some(&mut visit))?.recovery)
 }
 
 /// The durable mark of a log, to be read at any time, also when the log is gone (then the last

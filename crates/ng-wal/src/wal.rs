@@ -10,7 +10,8 @@ use crate::actor::{Actor, Event, Shared};
 use crate::backup::backup;
 use crate::format::{FRAME_PAYLOAD_BYTES_MAX, record_bytes};
 use crate::observer::RecoveredEvent;
-use crate::recovery::{Recovered, recover};
+use crate::reader::RecordRef;
+use crate::recovery::{Recovered, Visit, recover};
 use crate::ring::{Class, Entry, INLINE_PAYLOAD_BYTES, Refused};
 use crate::storage::{DirLock, LogIo, RealDir};
 use crate::sync::Arc;
@@ -65,14 +66,34 @@ impl Wal {
     /// Blocks on the disk: it reads the whole log. Not for directories on NFS, nor for copies of
     /// a directory that was in use; a handle must not be used across `fork`.
     pub fn open(dir: impl AsRef<Path>, config: WalConfig) -> Result<(Wal, Recovery), OpenError> {
+        Self::open_dir(dir.as_ref(), config, None)
+    }
+
+    /// [`Wal::open`] that shows each record to `visit` as it is checked, the oldest first: the log is
+    /// read once, where an open and a replay read it twice.
+    ///
+    /// What the log keeps is decided when all is read. So what was shown counts only if this returns
+    /// with [`Recovery::replayed`]; it does not where frames stand that a crash made void.
+    pub fn open_replaying(
+        dir: impl AsRef<Path>,
+        config: WalConfig,
+        mut visit: impl FnMut(RecordRef<'_>),
+    ) -> Result<(Wal, Recovery), OpenError> {
+        Self::open_dir(dir.as_ref(), config, Some(&mut visit))
+    }
+
+    fn open_dir(
+        dir: &Path,
+        config: WalConfig,
+        visit: Option<Visit<'_>>,
+    ) -> Result<(Wal, Recovery), OpenError> {
         config.validate()?;
-        let dir = dir.as_ref();
         let io = RealDir::create(dir).map_err(|e| OpenError::io("create", dir, e))?;
         let lock = match io.lock().map_err(|e| OpenError::io("lock", dir, e))? {
             Ok(lock) => lock,
             Err(holder) => return Err(OpenError::Locked { dir: dir.to_path_buf(), holder }),
         };
-        Self::open_over(Arc::new(io), Some(lock), config)
+        Self::open_over(Arc::new(io), Some(lock), config, visit)
     }
 
     /// [`Wal::open`] over another directory than the operating system's: [`sim`](crate::sim). The
@@ -80,7 +101,7 @@ impl Wal {
     #[cfg(feature = "sim")]
     pub fn open_on(io: Arc<dyn LogIo>, config: WalConfig) -> Result<(Wal, Recovery), OpenError> {
         config.validate()?;
-        Self::open_over(io, None, config)
+        Self::open_over(io, None, config, None)
     }
 
     /// The same over any storage.
@@ -88,8 +109,9 @@ impl Wal {
         io: Arc<dyn LogIo>,
         lock: Option<DirLock>,
         config: WalConfig,
+        visit: Option<Visit<'_>>,
     ) -> Result<(Wal, Recovery), OpenError> {
-        let Recovered { recovery, active, older } = recover(io.clone(), &config)?;
+        let Recovered { recovery, active, older } = recover(io.clone(), &config, visit)?;
         let next_lsn = recovery.last_lsn.next().get();
         let actor = Actor::start(io.clone(), config, active, older, next_lsn)
             .map_err(|e| OpenError::io("start of a thread", io.path(), e))?;

@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ng_wal::sim::{Crash, CrashPlan, Image, SimDisk, recover};
-use ng_wal::{Recovery, WalConfig};
+use ng_wal::sim::{Crash, CrashPlan, Image, SimDisk, recover, recover_replaying};
+use ng_wal::{RecordRef, Recovery, WalConfig};
 
 use crate::tally::Tally;
 use crate::world::{
@@ -224,6 +224,23 @@ impl Looking<'_> {
             .map_err(|e| format!("O7: a legal crash was refused: {e}"))
     }
 
+    /// The same, and what is shown meanwhile is what a replay gives.
+    fn open_replaying(&self, disk: &SimDisk) -> Result<Recovery, String> {
+        let mut shown = Vec::new();
+        let visit = |r: RecordRef<'_>| shown.push((r.lsn, r.kind, r.payload.to_vec()));
+        let recovery = recover_replaying(disk.dir(LOG), &self.config, visit)
+            .map_err(|e| format!("O7: a legal crash was refused: {e}"))?;
+        let mut replayed = Vec::new();
+        for record in recovery.replay() {
+            let record = record.map_err(|e| format!("O3: the replay fails: {e}"))?;
+            replayed.push((record.lsn, record.kind, record.payload.to_vec()));
+        }
+        if recovery.replayed && shown != replayed {
+            return Err(format!("O3: shown {} records, replayed {}", shown.len(), replayed.len()));
+        }
+        Ok(recovery)
+    }
+
     fn judge(
         &self,
         crash: &Crash,
@@ -239,7 +256,7 @@ impl Looking<'_> {
         if ordinal.is_multiple_of(self.again_each) {
             let before = disk.image().digest();
             let again = SimDisk::from_image(&disk.image());
-            let twice = self.open(&again)?;
+            let twice = self.open_replaying(&again)?;
             if twice.last_lsn != recovery.last_lsn || again.image().digest() != before {
                 return Err("O11: the second open changed something".into());
             }
