@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, BufReader, Read, Seek, SeekFrom},
+    io::{Read, Seek, SeekFrom},
     path::Path,
 };
 
@@ -19,6 +19,8 @@ use crate::{
 
 /// What is read at once where slots are only counted.
 const COUNT_BYTES: usize = 64 << 10;
+/// What is passed over at once if it is empty.
+const SKIPPED_BYTES: usize = 4 << 10;
 
 /// A recording, read whole into memory.
 #[derive(Debug)]
@@ -195,19 +197,29 @@ pub(crate) fn torn_in(path: &Path) -> Result<u64, ReadError> {
     file.by_ref().take(format::HEADER_BYTES as u64).read_to_end(&mut bytes).map_err(failed)?;
     let geometry = format::decode_header(&bytes)?.geometry;
     let mut torn = 0;
+    let mut part = vec![0; COUNT_BYTES];
     for number in 0..geometry.rings() {
-        let (start, capacity) = (geometry.ring_at(number) as u64, geometry.ring_events(number));
-        file.seek(SeekFrom::Start(start)).map_err(failed)?;
-        let mut slots = BufReader::with_capacity(COUNT_BYTES, &mut file);
-        let mut slot = [0; EVENT_BYTES];
-        for index in 0..capacity {
-            match slots.read_exact(&mut slot) {
-                Ok(()) => {}
-                Err(cut) if cut.kind() == io::ErrorKind::UnexpectedEof => return Ok(torn),
-                Err(error) => return Err(failed(error)),
+        let capacity = geometry.ring_events(number);
+        file.seek(SeekFrom::Start(geometry.ring_at(number) as u64)).map_err(failed)?;
+        let mut index = 0;
+        while index < capacity {
+            let left = (capacity - index) as usize * EVENT_BYTES;
+            part.clear();
+            let read = file.by_ref().take(left.min(COUNT_BYTES) as u64).read_to_end(&mut part);
+            if read.map_err(failed)? < EVENT_BYTES {
+                return Ok(torn); // cut off
             }
-            let judged = format::decode_slot(number, capacity, index, &slot);
-            torn += u64::from(matches!(judged, Slot::Torn));
+            // Most of a recording is empty, and seen to be that in large pieces.
+            for some in part.chunks(SKIPPED_BYTES) {
+                let (slots, _) = some.as_chunks::<EVENT_BYTES>();
+                if some.iter().fold(0, |all, byte| all | byte) != 0 {
+                    let judged = (index..)
+                        .zip(slots)
+                        .map(|(index, slot)| format::decode_slot(number, capacity, index, slot));
+                    torn += judged.filter(|slot| matches!(slot, Slot::Torn)).count() as u64;
+                }
+                index += slots.len() as u32;
+            }
         }
     }
     Ok(torn)

@@ -134,7 +134,9 @@ impl Restorer {
 fn finish_chunk(shared: &Shared, chunk: u32, alive: &Alive, floor: u32) -> u64 {
     let Alive { guess, generations } = alive;
     let header = &shared.chunks.headers[chunk as usize];
-    let oldest = generations.iter().copied().filter(|&g| g != 0).min();
+    // 0 stands for none: one less is more than all others.
+    let before_oldest = generations.iter().map(|g| g.wrapping_sub(1)).min().unwrap_or(u32::MAX);
+    let oldest = before_oldest.checked_add(1);
     let newest = generations.iter().copied().max().unwrap_or(0);
     let base = oldest.map_or(floor, |oldest| (oldest & !1).min(floor));
     header.set_base(base);
@@ -145,24 +147,26 @@ fn finish_chunk(shared: &Shared, chunk: u32, alive: &Alive, floor: u32) -> u64 {
     let guessed = base == *guess || mutants::on("core-restore-trusts-its-guess");
     let stamped = guessed && !header.is_wide();
     let mut live = 0;
-    let mut free = Mask::EMPTY;
-    for (index, &generation) in generations.iter().enumerate() {
-        let index = index as u32;
-        let slot = || shared.view.slot(chunk * CHUNK_SLOTS + index);
-        if generation == 0 {
-            slot().kill(header.place(index, floor - base));
-            free.0[(index % LEASE_SLOTS_MAX / 64) as usize] |= 1 << (index % 64);
-        } else {
+    for (group, generations) in (0..).zip(generations.chunks(LEASE_SLOTS_MAX as usize)) {
+        let first = group * LEASE_SLOTS_MAX;
+        if stamped && generations.iter().copied().min() > Some(0) {
+            live += u64::from(LEASE_SLOTS_MAX); // nothing to stamp, nothing to free
+            continue;
+        }
+        let mut free = Mask::EMPTY;
+        for (index, &generation) in (0..).zip(generations) {
+            let slot = || shared.view.slot(chunk * CHUNK_SLOTS + first + index);
+            if generation == 0 {
+                slot().kill(header.place(first + index, floor - base));
+                free.0[(index / 64) as usize] |= 1 << (index % 64);
+                continue;
+            }
             if !stamped {
-                slot().stamp_live(header.place(index, generation - base));
+                slot().stamp_live(header.place(first + index, generation - base));
             }
             live += 1;
         }
-        if index % LEASE_SLOTS_MAX == LEASE_SLOTS_MAX - 1 {
-            let first = chunk * CHUNK_SLOTS + index + 1 - LEASE_SLOTS_MAX;
-            shared.chunks.free_group(first, &free);
-            free = Mask::EMPTY;
-        }
+        shared.chunks.free_group(chunk * CHUNK_SLOTS + first, &free);
     }
     header.untouched.store(0, Relaxed);
     header.committed.store(true, SeqCst);
