@@ -35,14 +35,13 @@ impl Mapping {
     /// Maps the first `bytes` of a file whose blocks are allocated already, so that no store can
     /// find the disk full.
     pub(crate) fn of_file(file: &File, bytes: usize) -> io::Result<Mapping> {
-        let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: a null hint lets the kernel choose an address that nothing else uses.
         let base = unsafe {
             mm::mmap(
                 std::ptr::null_mut(),
                 bytes,
                 ProtFlags::READ | ProtFlags::WRITE,
-                flags,
+                MapFlags::SHARED,
                 file,
                 0,
             )?
@@ -77,6 +76,16 @@ impl Mapping {
         // writable until `drop`, which needs `&mut self`; any bytes are a valid `AtomicU64`. Other
         // processes that map the file are kept away by the recorder's lock.
         unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.words) }
+    }
+
+    /// Brings all of its pages into memory, so that no event has to wait for one; takes milliseconds.
+    /// Where the kernel can't (Linux before 5.14), they come as events need them.
+    pub(crate) fn populate(&self) {
+        #[cfg(target_os = "linux")]
+        // SAFETY: the range lies in this mapping, and the advice changes nothing that it holds.
+        let _hint = unsafe {
+            mm::madvise(self.base.as_ptr().cast(), self.bytes(), mm::Advice::LinuxPopulateRead)
+        };
     }
 
     /// Waits until the first `bytes` are on the disk; does nothing for anonymous memory.

@@ -33,6 +33,8 @@ pub struct Recorder {
     directory: Option<Directory>,
     previous: Option<PathBuf>,
     previous_torn: u64,
+    /// Brings the mapping's pages into memory while its owner goes on.
+    populating: Option<thread::JoinHandle<()>>,
 }
 
 impl Recorder {
@@ -60,11 +62,17 @@ impl Recorder {
             directory.discard();
             OpenError::Map { bytes, source }
         })?;
-        let core = Core::new(mapping, config.geometry(), &names);
+        let core = Arc::new(Core::new(mapping, config.geometry(), &names));
+        let populated = Arc::clone(&core);
+        let populating = thread::Builder::new()
+            .name("ng-blackbox-map".into())
+            .spawn(move || populated.mapping.populate())
+            .ok(); // without it, pages come as events need them
         let previous = directory.publish(config.keep_files).inspect_err(|_| directory.discard())?;
         // Not readable is no reason not to fly: the file is kept, and its reader will say why.
         let previous_torn = previous.as_ref().and_then(|path| torn_in(path).ok()).unwrap_or(0);
-        Ok(Recorder { core: Arc::new(core), directory: Some(directory), previous, previous_torn })
+        let directory = Some(directory);
+        Ok(Recorder { core, directory, previous, previous_torn, populating })
     }
 
     /// Records into memory of this process, for those without a directory: it does not survive a
@@ -79,7 +87,8 @@ impl Recorder {
         let mapping = Mapping::anonymous(bytes as usize)
             .map_err(|source| OpenError::Map { bytes, source })?;
         let core = Arc::new(Core::new(mapping, config.geometry(), &names));
-        Ok(Recorder { core, directory: None, previous: None, previous_torn: 0 })
+        let (previous, previous_torn, populating) = (None, 0, None);
+        Ok(Recorder { core, directory: None, previous, previous_torn, populating })
     }
 
     /// A lane for the calling thread, whose name a reader will show: the one given back longest ago,
@@ -167,6 +176,9 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
+        if let Some(populating) = self.populating.take() {
+            let _ = populating.join(); // one call to the kernel: it has nothing to panic about
+        }
         let stats = self.stats();
         let event = Event::numbers(Kind::STOPPED, Severity::INFO, [stats.events_total, 0, 0, 0]);
         self.core.record_many(format::CONTROL_RING, [event]);
