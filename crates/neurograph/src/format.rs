@@ -40,6 +40,12 @@ pub(crate) fn generation(generation: u32) -> [u8; 4] {
     generation.to_le_bytes()
 }
 
+/// The id that a record of a token begins with, if it is one.
+#[inline(always)]
+pub(crate) fn id_of(payload: &[u8]) -> Option<TokenId> {
+    TokenId::from_u64(u64::from_le_bytes(*payload.first_chunk()?)).ok()
+}
+
 /// Errors: what is wrong with the record.
 // Inlined: a token handed on through memory is stored by words and loaded by lines, which waits for the
 // stores each time; recovery spent a third of its time there.

@@ -259,7 +259,7 @@ fn recover(
     settings.observer = Some(Arc::clone(observer) as Arc<dyn ng_wal::WalObserver>);
     let make = |slots| config.arena(slots, Arc::clone(&gate));
     let mut replay = Replay::new(make(0)?);
-    let visit = |record: ng_wal::RecordRef<'_>| replay.apply(record);
+    let visit = |records: ng_wal::Records<'_>| replay.apply_all(records);
     let (wal, recovery) = Wal::open_replaying(dir.join("wal"), settings, visit)?;
     if manifest.is_none() {
         Manifest::new(recovery.store_uuid).write(dir)?;

@@ -3,8 +3,14 @@
 use crate::config::Config;
 use crate::error::OpenError;
 use crate::format::{self, Operation};
-use ng_core::{Arena, Restored, Restorer};
-use ng_wal::{RecordRef, Recovery};
+use ng_core::{Arena, Restored, Restorer, TokenId};
+use ng_wal::{RecordRef, Records, Recovery};
+
+/// So many records ahead, slots are asked for: about as many as a core has on their way at a time.
+const LOOK_AHEAD: usize = 12;
+
+/// A frame with fewer jumps than this is left to the processor's own foresight.
+const JUMPS_MIN: u32 = 32;
 
 /// What the replay of a whole log gave.
 pub(crate) struct Replayed {
@@ -27,6 +33,9 @@ pub(crate) struct Replay {
     records: u64,
     ceiling: u32,
     newest: u32,
+    /// The slot after the last one, and how often another came in this frame.
+    next_slot: u32,
+    jumps: u32,
     /// The generation that a clean close named, if the last record is one.
     closed_at: Option<u32>,
     /// Why it went no further.
@@ -42,13 +51,37 @@ enum Stopped {
 impl Replay {
     pub(crate) fn new(arena: Arena) -> Replay {
         let restorer = arena.restorer();
-        let (records, ceiling, newest) = (0, 0, 0);
-        Replay { arena, restorer, records, ceiling, newest, closed_at: None, stopped: None }
+        Replay {
+            arena,
+            restorer,
+            records: 0,
+            ceiling: 0,
+            newest: 0,
+            next_slot: 0,
+            jumps: 0,
+            closed_at: None,
+            stopped: None,
+        }
+    }
+
+    /// Applies the records of a frame. Where those of the frame before named slots in no order, slots are
+    /// asked for ahead: one after the other, each would be waited for.
+    pub(crate) fn apply_all(&mut self, records: Records<'_>) {
+        if std::mem::take(&mut self.jumps) < JUMPS_MIN {
+            return records.for_each(|record| self.apply(record));
+        }
+        let mut later = records.clone().skip(LOOK_AHEAD).filter_map(|r| format::id_of(r.payload));
+        for record in records {
+            if let Some(id) = later.next() {
+                self.restorer.prefetch(id);
+            }
+            self.apply(record);
+        }
     }
 
     /// Applies the next record; nothing any more once it has stopped.
     #[inline]
-    pub(crate) fn apply(&mut self, record: RecordRef<'_>) {
+    fn apply(&mut self, record: RecordRef<'_>) {
         if self.stopped.is_none() {
             self.stopped = self.try_apply(record).err();
         }
@@ -65,16 +98,24 @@ impl Replay {
         match operation {
             Operation::Put(id, token) => {
                 self.newest = self.newest.max(id.generation());
+                self.note_slot(id);
                 self.restorer.put(id, &token).map_err(|_| Stopped::NoRoom(id.slot()))?;
             }
             // A put that recovery has not seen was one of a generation gone since: records converge.
             Operation::Delete(id) => {
+                self.note_slot(id);
                 self.restorer.delete(id);
             }
             Operation::Ceiling(generation) => self.ceiling = self.ceiling.max(generation),
             Operation::Clean(generation) => self.closed_at = Some(generation),
         }
         Ok(())
+    }
+
+    #[inline(always)]
+    fn note_slot(&mut self, id: TokenId) {
+        self.jumps += u32::from(id.slot() != self.next_slot);
+        self.next_slot = id.slot().wrapping_add(1);
     }
 
     /// What is there when all records of `recovery` were applied. Where they were not, they are applied
@@ -156,7 +197,7 @@ mod tests {
             Ok(Arena::new(config)?)
         };
         let mut replay = Replay::new(make(0).unwrap());
-        let visit = |record: RecordRef<'_>| replay.apply(record);
+        let visit = |records: Records<'_>| replay.apply_all(records);
         let (_wal, mut recovery) =
             Wal::open_replaying(dir.path().join("wal"), WalConfig::default(), visit).unwrap();
         assert!(recovery.replayed);

@@ -9,6 +9,7 @@
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::id::TokenId;
 use crate::lease::Mask;
+use crate::memory;
 use crate::mutants;
 use crate::shared::Shared;
 use crate::slot::GENERATION_MASK;
@@ -82,6 +83,15 @@ impl Restorer {
         let stamp = id.generation().wrapping_sub(chunk.guess) & GENERATION_MASK;
         slot.restore(token.words(), stamp);
         Ok(())
+    }
+
+    /// Asks for the memory that a `put` or `delete` of this id needs: for those who know a few ahead.
+    #[inline]
+    pub fn prefetch(&self, id: TokenId) {
+        self.shared.view.prefetch(id.slot());
+        if let Some(Some(chunk)) = self.chunks.get((id.slot() / CHUNK_SLOTS) as usize) {
+            memory::prefetch(&chunk.generations[(id.slot() % CHUNK_SLOTS) as usize]);
+        }
     }
 
     /// The token now at `id`, if that very id is alive.

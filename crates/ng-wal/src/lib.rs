@@ -84,7 +84,7 @@ pub use crate::inspect::{
 };
 pub use crate::lsn::{Lsn, SegmentId};
 pub use crate::observer::{FullEvent, RecoveredEvent, Rotated, Synced, WalObserver, Written};
-pub use crate::reader::{Reader, Record, RecordRef};
+pub use crate::reader::{Reader, Record, RecordRef, Records};
 pub use crate::recovery::{Recovery, Tail};
 pub use crate::row::Row;
 pub use crate::salvage::{DroppedRange, PrefixEnd, SalvageError, SalvageReport, salvage};

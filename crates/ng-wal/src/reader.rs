@@ -213,16 +213,8 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// The records, lent.
-    pub(crate) fn lent(&self) -> impl Iterator<Item = RecordRef<'_>> {
-        let (mut at, mut lsn) = (0, self.header.base_lsn);
-        (0..self.header.count).map_while(move |_| {
-            let (kind, length) = format::decode_record(&self.payload, at)?;
-            let from = at + format::RECORD_HEADER_BYTES;
-            at += format::record_bytes(length);
-            lsn += 1;
-            let payload = &self.payload[from..from + length];
-            Some(RecordRef { lsn: Lsn::new(lsn - 1), kind, payload })
-        })
+    pub(crate) fn lent(&self) -> Records<'_> {
+        Records { frame: &self.payload, lsn: self.header.base_lsn, left: self.header.count }
     }
 
     /// Its records, and where in the payload each begins.
@@ -471,6 +463,30 @@ pub struct RecordRef<'a> {
     pub kind: u8,
     /// Its payload, until the reader is asked for the next record.
     pub payload: &'a [u8],
+}
+
+/// The [`RecordRef`]s of one frame, in order. A clone goes on from the same place: for those who
+/// look ahead.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    /// From the next record on.
+    frame: &'a [u8],
+    lsn: u64,
+    left: u32,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = RecordRef<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RecordRef<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let (kind, length) = format::decode_record(self.frame, 0)?;
+        let payload = self.frame.get(format::RECORD_HEADER_BYTES..)?.get(..length)?;
+        self.frame = self.frame.get(format::record_bytes(length)..).unwrap_or_default();
+        self.lsn += 1;
+        Some(RecordRef { lsn: Lsn::new(self.lsn - 1), kind, payload })
+    }
 }
 
 /// A record, and where in the frame at hand its payload is.

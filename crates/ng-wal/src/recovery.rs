@@ -14,7 +14,7 @@ use crate::decide::{
     Asked, Plan, Refusal, RefusalKind, Successor, decide, describe_header, is_prepared,
 };
 use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, MIN_READER_VERSION, VERSION};
-use crate::reader::{Frame, Reader, RecordRef, open_segment};
+use crate::reader::{Frame, Reader, Records, open_segment};
 use crate::scan::{Scan, copy_range, io_error, scan, scan_showing};
 use crate::segment::{self, ActiveSegment, file_name};
 use crate::storage::{Access, LogIo, is_retryable_write, write_full};
@@ -178,7 +178,7 @@ pub(crate) struct Recovered {
 }
 
 /// Who wants the records while the log is opened.
-pub(crate) type Visit<'a> = &'a mut dyn FnMut(RecordRef<'_>);
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(Records<'_>);
 
 /// What was shown so far: dense from the first on, or broken off.
 #[derive(Default)]
@@ -196,7 +196,7 @@ impl Shown {
         if !self.broken {
             self.first.get_or_insert(base);
             self.end = frame.header.end_lsn();
-            frame.lent().for_each(visit);
+            visit(frame.lent());
         }
     }
 

@@ -28,7 +28,9 @@ fn config() -> WalConfig {
 /// Opens and, each time, compares what was shown meanwhile with what a replay gives.
 fn recover(io: Arc<dyn LogIo>, config: &WalConfig) -> Result<Recovered, OpenError> {
     let mut shown = Vec::new();
-    let mut visit = |r: crate::RecordRef<'_>| shown.push((r.lsn, r.kind, r.payload.to_vec()));
+    let mut visit = |records: crate::Records<'_>| {
+        shown.extend(records.map(|record| (record.lsn, record.kind, record.payload.to_vec())));
+    };
     let recovered = crate::recovery::recover(io, config, Some(&mut visit))?;
     let replayed = recovered.recovery.replay().map(|record| {
         let record = record.unwrap();
@@ -739,7 +741,7 @@ fn what_was_shown_counts_only_if_it_is_all_of_what_is_kept() {
     let showing = |of: &[usize]| {
         let (mut shown, mut lsns) = (Shown::default(), Vec::new());
         for frame in of {
-            shown.show(&frames[*frame], &mut |record| lsns.push(record.lsn.get()));
+            shown.show(&frames[*frame], &mut |records| lsns.extend(records.map(|r| r.lsn.get())));
         }
         (shown, lsns)
     };

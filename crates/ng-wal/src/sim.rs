@@ -48,7 +48,7 @@ pub use self::images::{Crash, CrashKind, CrashPlan, Image, Step, Trace, Walk};
 pub use crate::storage::{Access, DirEntry, LogFile, LogIo};
 
 use crate::sync::Arc;
-use crate::{OpenError, RecordRef, Recovery, Wal, WalConfig};
+use crate::{OpenError, Records, Recovery, Wal, WalConfig};
 
 /// Opens as [`Wal::open_on`] does, and lets go before a thread of the log starts: what a process
 /// leaves that dies when its open returns. Much cheaper than the open itself.
@@ -61,7 +61,7 @@ pub fn recover(io: Arc<dyn LogIo>, config: &WalConfig) -> Result<Recovery, OpenE
 pub fn recover_replaying(
     io: Arc<dyn LogIo>,
     config: &WalConfig,
-    mut visit: impl FnMut(RecordRef<'_>),
+    mut visit: impl FnMut(Records<'_>),
 ) -> Result<Recovery, OpenError> {
     config.validate()?;
     Ok(crate::recovery::recover(io, config, Some(&mut visit))?.recovery)

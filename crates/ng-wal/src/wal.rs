@@ -10,7 +10,7 @@ use crate::actor::{Actor, Event, Shared};
 use crate::backup::backup;
 use crate::format::{FRAME_PAYLOAD_BYTES_MAX, record_bytes};
 use crate::observer::RecoveredEvent;
-use crate::reader::RecordRef;
+use crate::reader::Records;
 use crate::recovery::{Recovered, Visit, recover};
 use crate::ring::{Class, Entry, INLINE_PAYLOAD_BYTES, Refused};
 use crate::storage::{DirLock, LogIo, RealDir};
@@ -69,15 +69,15 @@ impl Wal {
         Self::open_dir(dir.as_ref(), config, None)
     }
 
-    /// [`Wal::open`] that shows each record to `visit` as it is checked, the oldest first: the log is
-    /// read once, where an open and a replay read it twice.
+    /// [`Wal::open`] that shows the records to `visit` as they are checked, a frame's at a time, the
+    /// oldest first: the log is read once, where an open and a replay read it twice.
     ///
     /// What the log keeps is decided when all is read. So what was shown counts only if this returns
     /// with [`Recovery::replayed`]; it does not where frames stand that a crash made void.
     pub fn open_replaying(
         dir: impl AsRef<Path>,
         config: WalConfig,
-        mut visit: impl FnMut(RecordRef<'_>),
+        mut visit: impl FnMut(Records<'_>),
     ) -> Result<(Wal, Recovery), OpenError> {
         Self::open_dir(dir.as_ref(), config, Some(&mut visit))
     }

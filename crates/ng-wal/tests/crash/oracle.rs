@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use ng_wal::sim::{Crash, CrashPlan, Image, SimDisk, recover, recover_replaying};
-use ng_wal::{RecordRef, Recovery, WalConfig};
+use ng_wal::{Records, Recovery, WalConfig};
 
 use crate::tally::Tally;
 use crate::world::{
@@ -227,7 +227,9 @@ impl Looking<'_> {
     /// The same, and what is shown meanwhile is what a replay gives.
     fn open_replaying(&self, disk: &SimDisk) -> Result<Recovery, String> {
         let mut shown = Vec::new();
-        let visit = |r: RecordRef<'_>| shown.push((r.lsn, r.kind, r.payload.to_vec()));
+        let visit = |records: Records<'_>| {
+            shown.extend(records.map(|record| (record.lsn, record.kind, record.payload.to_vec())));
+        };
         let recovery = recover_replaying(disk.dir(LOG), &self.config, visit)
             .map_err(|e| format!("O7: a legal crash was refused: {e}"))?;
         let mut replayed = Vec::new();
