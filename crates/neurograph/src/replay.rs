@@ -125,24 +125,30 @@ impl Replay {
         recovery: &Recovery,
         make: impl Fn(u64) -> Result<Arena, OpenError>,
     ) -> Result<Replayed, OpenError> {
-        let (mut whole, mut slots) = (recovery.replayed, 0);
+        if !recovery.replayed {
+            self = Replay::again(make(0)?, recovery)?;
+        }
+        let mut slots = 0;
         loop {
-            match self.stopped.take().filter(|_| whole) {
-                None if whole => return Ok(self.end(recovery.sealed)),
+            match self.stopped.take() {
+                None => return Ok(self.end(recovery.sealed)),
                 Some(Stopped::Record(error)) => return Err(error),
                 // The store held more than the present settings reserve: it opens nevertheless.
                 Some(Stopped::NoRoom(slot)) => slots = (u64::from(slot) + 1).max(slots * 2),
-                None => {}
             }
-            self = Replay::new(make(slots)?);
-            let mut reader = recovery.replay();
-            while self.stopped.is_none()
-                && let Some(record) = reader.next_ref()
-            {
-                self.apply(record?);
-            }
-            whole = true;
+            self = Replay::again(make(slots)?, recovery)?;
         }
+    }
+
+    fn again(arena: Arena, recovery: &Recovery) -> Result<Replay, OpenError> {
+        let mut replay = Replay::new(arena);
+        let mut reader = recovery.replay();
+        while replay.stopped.is_none()
+            && let Some(record) = reader.next_ref()
+        {
+            replay.apply(record?);
+        }
+        Ok(replay)
     }
 
     fn end(self, sealed: bool) -> Replayed {

@@ -63,12 +63,12 @@ impl Recorder {
             OpenError::Map { bytes, source }
         })?;
         let core = Arc::new(Core::new(mapping, config.geometry(), &names));
+        let previous = directory.publish(config.keep_files).inspect_err(|_| directory.discard())?;
         let populated = Arc::clone(&core);
         let populating = thread::Builder::new()
             .name("ng-blackbox-map".into())
             .spawn(move || populated.mapping.populate())
             .ok(); // without it, pages come as events need them
-        let previous = directory.publish(config.keep_files).inspect_err(|_| directory.discard())?;
         // Not readable is no reason not to fly: the file is kept, and its reader will say why.
         let previous_torn = previous.as_ref().and_then(|path| torn_in(path).ok()).unwrap_or(0);
         let directory = Some(directory);

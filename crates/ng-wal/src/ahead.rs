@@ -90,26 +90,39 @@ impl Drop for Ahead {
     }
 }
 
+/// Frames that gather for a batch.
+#[derive(Default)]
+struct Gathered {
+    frames: Vec<Frame>,
+    bytes: u64,
+}
+
+impl Gathered {
+    /// The batch, when this frame makes it full.
+    fn add(&mut self, frame: Frame) -> Option<Vec<Frame>> {
+        self.bytes += frame.header.span_bytes();
+        self.frames.push(frame);
+        let full = self.bytes >= BATCH_BYTES || self.frames.len() >= BATCH_FRAMES;
+        full.then(|| std::mem::take(self).frames)
+    }
+}
+
 fn run(mut source: Frames, sender: &SyncSender<Batch>) {
+    let mut gathered = Gathered::default();
     loop {
-        let (mut frames, mut bytes) = (Vec::new(), 0);
-        let then = loop {
-            match source.next() {
-                Ok(Some(frame)) => {
-                    bytes += frame.header.span_bytes();
-                    frames.push(frame);
-                    if bytes >= BATCH_BYTES || frames.len() >= BATCH_FRAMES {
-                        break Then::More;
-                    }
-                }
-                Ok(None) => break Then::End,
-                Err(e) => break Then::Failed(e),
-            }
+        let (frames, then) = match source.next() {
+            Ok(Some(frame)) => match gathered.add(frame) {
+                Some(frames) => (frames, Then::More),
+                None => continue,
+            },
+            Ok(None) => (gathered.frames, Then::End),
+            Err(e) => (gathered.frames, Then::Failed(e)),
         };
         let last = !matches!(then, Then::More);
         if sender.send(Batch { frames: frames.into_iter(), then }).is_err() || last {
             return;
         }
+        gathered = Gathered::default();
     }
 }
 
@@ -126,18 +139,14 @@ pub(crate) fn show_ahead<R: Send>(
     let ahead = || {
         // Taken along: the receiver learns by its end that nothing more comes.
         let sender = sender;
-        let (mut frames, mut bytes) = (Vec::new(), 0);
-        let mut show = |frame: Frame| {
-            bytes += frame.header.span_bytes();
-            frames.push(frame);
-            if bytes >= BATCH_BYTES || frames.len() >= BATCH_FRAMES {
-                bytes = 0;
+        let mut gathered = Gathered::default();
+        let result = all(&mut |frame| {
+            if let Some(frames) = gathered.add(frame) {
                 // Who sees no more has panicked, and that is told where the two meet.
-                let _ = sender.send(std::mem::take(&mut frames));
+                let _ = sender.send(frames);
             }
-        };
-        let result = all(&mut show);
-        let _ = sender.send(frames); // as above
+        });
+        let _ = sender.send(gathered.frames); // as above
         result
     };
     thread::scope(|scope| {

@@ -212,21 +212,22 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    fn cursor(&self) -> Cursor {
+        Cursor { at: 0, lsn: self.header.base_lsn, left: self.header.count }
+    }
+
     /// The records, lent.
     pub(crate) fn lent(&self) -> Records<'_> {
-        Records { frame: &self.payload, lsn: self.header.base_lsn, left: self.header.count }
+        Records { frame: &self.payload, cursor: self.cursor() }
     }
 
     /// Its records, and where in the payload each begins.
     pub(crate) fn records(&self) -> impl Iterator<Item = (usize, Record)> {
-        let (mut at, mut lsn) = (0, self.header.base_lsn);
-        (0..self.header.count).map_while(move |_| {
-            let (kind, length) = format::decode_record(&self.payload, at)?;
-            let (here, from) = (at, at + format::RECORD_HEADER_BYTES);
-            at += format::record_bytes(length);
-            lsn += 1;
-            let payload = self.payload.slice(from..from + length);
-            Some((here, Record { lsn: Lsn::new(lsn - 1), kind, payload }))
+        let mut cursor = self.cursor();
+        std::iter::from_fn(move || {
+            let here = cursor.at;
+            let Found { lsn, kind, payload } = cursor.next(&self.payload)?;
+            Some((here, Record { lsn, kind, payload: self.payload.slice(payload) }))
         })
     }
 }
@@ -469,10 +470,8 @@ pub struct RecordRef<'a> {
 /// look ahead.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
-    /// From the next record on.
     frame: &'a [u8],
-    lsn: u64,
-    left: u32,
+    cursor: Cursor,
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -480,13 +479,17 @@ impl<'a> Iterator for Records<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<RecordRef<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        let (kind, length) = format::decode_record(self.frame, 0)?;
-        let payload = self.frame.get(format::RECORD_HEADER_BYTES..)?.get(..length)?;
-        self.frame = self.frame.get(format::record_bytes(length)..).unwrap_or_default();
-        self.lsn += 1;
-        Some(RecordRef { lsn: Lsn::new(self.lsn - 1), kind, payload })
+        let Found { lsn, kind, payload } = self.cursor.next(self.frame)?;
+        Some(RecordRef { lsn, kind, payload: self.frame.get(payload)? })
     }
+}
+
+/// Where in a frame the next record is, its LSN, and how many are left.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cursor {
+    at: usize,
+    lsn: u64,
+    left: u32,
 }
 
 /// A record, and where in the frame at hand its payload is.
@@ -494,6 +497,20 @@ struct Found {
     lsn: Lsn,
     kind: u8,
     payload: Range<usize>,
+}
+
+impl Cursor {
+    // A record never goes through a `Result` on its way: moved together with what an error would
+    // hold, its bytes are stored in other pieces than they are loaded, and that took half the time.
+    #[inline(always)]
+    fn next(&mut self, frame: &[u8]) -> Option<Found> {
+        self.left = self.left.checked_sub(1)?;
+        let (kind, length) = format::decode_record(frame, self.at)?;
+        let from = self.at + format::RECORD_HEADER_BYTES;
+        self.at += format::record_bytes(length);
+        self.lsn += 1;
+        Some(Found { lsn: Lsn::new(self.lsn - 1), kind, payload: from..from + length })
+    }
 }
 
 /// The frames of a log in LSN order, segment after segment. It ends where nothing more is written;
@@ -699,17 +716,14 @@ pub struct Reader {
     /// Bytes read so far without a thread.
     read_here_bytes: u64,
     frame: Bytes,
-    /// Where in `frame` the next record is, its LSN, and how many are left.
-    frame_at: usize,
-    frame_lsn: u64,
-    frame_left: u32,
+    cursor: Cursor,
     /// Records below this are passed over.
     from: u64,
 }
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("next_lsn", &self.frame_lsn).finish_non_exhaustive()
+        f.debug_struct("Reader").field("next_lsn", &self.cursor.lsn).finish_non_exhaustive()
     }
 }
 
@@ -744,9 +758,7 @@ impl Reader {
             source: Source::Here(Box::new(frames)),
             read_here_bytes: 0,
             frame: Bytes::new(),
-            frame_at: 0,
-            frame_lsn: 0,
-            frame_left: 0,
+            cursor: Cursor::default(),
             from: 0,
         }
     }
@@ -788,22 +800,14 @@ impl Reader {
     }
 
     /// The next record of the frame at hand.
-    // A record never goes through a `Result` on its way: moved together with what an error would
-    // hold, its bytes are stored in other pieces than they are loaded, and that took half the time.
     #[inline(always)]
     fn next_in_frame(&mut self) -> Option<Found> {
-        while self.frame_left > 0 {
-            let (kind, length) = format::decode_record(&self.frame, self.frame_at)?;
-            let from = self.frame_at + format::RECORD_HEADER_BYTES;
-            let lsn = self.frame_lsn;
-            self.frame_at += format::record_bytes(length);
-            self.frame_lsn += 1;
-            self.frame_left -= 1;
-            if lsn >= self.from {
-                return Some(Found { lsn: Lsn::new(lsn), kind, payload: from..from + length });
+        loop {
+            let found = self.cursor.next(&self.frame)?;
+            if found.lsn.get() >= self.from {
+                return Some(found);
             }
         }
-        None
     }
 
     fn next_frame(&mut self) -> Result<bool, ReadError> {
@@ -827,9 +831,7 @@ impl Reader {
         if matches!(self.source, Source::Here(_)) {
             self.read_here_bytes += frame.header.span_bytes();
         }
-        self.frame_left = frame.header.count;
-        self.frame_lsn = frame.header.base_lsn;
-        self.frame_at = 0;
+        self.cursor = frame.cursor();
         self.frame = frame.payload;
         Ok(true)
     }

@@ -73,7 +73,7 @@ impl Wal {
     /// oldest first: the log is read once, where an open and a replay read it twice.
     ///
     /// What the log keeps is decided when all is read. So what was shown counts only if this returns
-    /// with [`Recovery::replayed`]; it does not where frames stand that a crash made void.
+    /// without an error and with [`Recovery::replayed`].
     pub fn open_replaying(
         dir: impl AsRef<Path>,
         config: WalConfig,
