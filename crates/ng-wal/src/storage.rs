@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use crate::mutants;
 use crate::sync::Arc;
 
+#[cfg(target_os = "linux")]
+mod around_cache;
+
 /// One directory. Names are file names without a path.
 pub trait LogIo: Send + Sync {
     /// Names in the directory, in any order.
@@ -236,14 +239,14 @@ impl LogIo for RealDir {
         let mut options = OpenOptions::new();
         options.read(true).write(access == Access::ReadWrite);
         owner_only(&mut options);
-        Ok(Arc::new(RealFile(options.open(self.path.join(name))?)))
+        Ok(Arc::new(RealFile::new(options.open(self.path.join(name))?)))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         owner_only(&mut options);
-        Ok(Arc::new(RealFile(options.open(self.path.join(name))?)))
+        Ok(Arc::new(RealFile::new(options.open(self.path.join(name))?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -292,39 +295,57 @@ impl LogIo for RealDir {
     }
 }
 
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    #[cfg(target_os = "linux")]
+    around_cache: around_cache::Handle,
+}
+
+impl RealFile {
+    fn new(file: File) -> Self {
+        Self {
+            #[cfg(target_os = "linux")]
+            around_cache: around_cache::Handle::default(),
+            file,
+        }
+    }
+}
 
 impl LogFile for RealFile {
     #[cfg(unix)]
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::write_at(&self.0, data, offset)
+        #[cfg(target_os = "linux")]
+        if let Some(written) = self.around_cache.write_at(&self.file, data, offset) {
+            return written;
+        }
+        std::os::unix::fs::FileExt::write_at(&self.file, data, offset)
     }
 
     #[cfg(windows)]
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize> {
-        std::os::windows::fs::FileExt::seek_write(&self.0, data, offset)
+        std::os::windows::fs::FileExt::seek_write(&self.file, data, offset)
     }
 
     #[cfg(unix)]
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(&self.0, out, offset)
+        std::os::unix::fs::FileExt::read_at(&self.file, out, offset)
     }
 
     #[cfg(windows)]
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        std::os::windows::fs::FileExt::seek_read(&self.0, out, offset)
+        std::os::windows::fs::FileExt::seek_read(&self.file, out, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.file.set_len(bytes)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 }
 
