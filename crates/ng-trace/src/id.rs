@@ -33,6 +33,7 @@ impl TraceId {
     }
 
     /// A new id that agrees with a decision already made: its low 56 bits are `randomness`.
+    #[inline]
     pub(crate) fn draw(rng: &mut fastrand::Rng, randomness: Randomness) -> Self {
         loop {
             let high = rng.u128(..) << 56;
@@ -63,6 +64,7 @@ impl SpanId {
     }
 
     /// A new random id.
+    #[inline]
     pub(crate) fn draw(rng: &mut fastrand::Rng) -> Self {
         loop {
             // Zero has probability 2^-64; to ask for a range without it costs more than the draw.

@@ -66,6 +66,8 @@ struct Countdown {
     threshold: Option<Threshold>,
     /// -1 / ln(1 - rate): turns an exponential draw into a gap. Infinite if nothing is kept.
     gap_scale: f64,
+    /// At rate 1, what each operation of factor 1 gets: there is nothing to draw or to arm.
+    each: Option<Sampled>,
     rng: fastrand::Rng,
     shared: Arc<CachePadded<LocalShared>>,
     sampler: Arc<Sampler>,
@@ -102,6 +104,7 @@ impl LocalSampler {
             rules: sampler.rules(),
             threshold: None,
             gap_scale: f64::INFINITY,
+            each: None,
             rng,
             shared: Arc::clone(&shared),
             sampler,
@@ -148,6 +151,13 @@ impl LocalSampler {
         let limit = self.shared.bell.limit();
         if position < limit {
             return None;
+        }
+        if limit != RUNG
+            && factor == 1.0
+            && let Some(each) = self.countdown.each
+        {
+            self.countdown.count_each(position);
+            return Some(each);
         }
         self.countdown.at_limit(position, limit == RUNG, factor)
     }
@@ -263,6 +273,13 @@ impl Countdown {
         sampled
     }
 
+    /// An operation that was sampled as each is.
+    #[inline(always)]
+    fn count_each(&mut self, position: u64) {
+        (self.stop, self.counted_to) = (position + 1, position + 1);
+        LocalShared::add(&self.shared.recorded, 1);
+    }
+
     /// Whether an operation of this factor, chosen at the highest, is sampled by its own.
     fn thin(&mut self, factor: f64) -> Option<Sampled> {
         let highest = self.threshold?;
@@ -278,6 +295,7 @@ impl Countdown {
         kept.then(|| Sampled::by_threshold(reason, told))
     }
 
+    #[inline]
     fn new_trace_id(&mut self, threshold: Threshold) -> TraceId {
         let randomness = Randomness::draw_kept(&mut self.rng, threshold);
         TraceId::draw(&mut self.rng, randomness)
@@ -306,6 +324,8 @@ impl Countdown {
         self.threshold = rules.threshold_at(self.factor_max);
         // At rate 1 the logarithm is -∞ and the scale 0.
         self.gap_scale = self.threshold.map_or(f64::INFINITY, |t| -(-t.rate()).ln_1p().recip());
+        let alike = self.gap_scale == 0.0 && self.factor_max == 1.0;
+        self.each = if alike { self.thin(1.0) } else { None };
         true
     }
 

@@ -42,6 +42,7 @@ impl Randomness {
     }
 
     /// Uniform over the values which `threshold` keeps.
+    #[inline]
     pub(crate) fn draw_kept(rng: &mut fastrand::Rng, threshold: Threshold) -> Self {
         Self(rng.u64(threshold.0..RANGE))
     }
