@@ -30,7 +30,7 @@ const PART_OF_SLOW: u64 = 50;
 /// The fewest that mean anything.
 const LEAST: u64 = 5_000;
 /// Between two drains of fastrace, whose queues would else spill: see its `collector` module.
-const STRETCH: u64 = 5_000;
+const STRETCH: u64 = 2_000;
 
 static COUNTED: AtomicU64 = AtomicU64::new(0);
 

@@ -173,6 +173,10 @@ impl LocalSampler {
     pub fn arrive_as_drawn(&mut self) -> Option<Sampled> {
         let position = self.position;
         self.position = position + 1;
+        if let Some(each) = self.countdown.each {
+            self.countdown.count_each(position);
+            return Some(each);
+        }
         // No new limit: the one reached already has `arrive` look and set one, should it be asked next.
         self.countdown.decide(position, false, 1.0)
     }

@@ -235,6 +235,28 @@ fn a_factor_above_what_the_countdown_was_made_for_counts_as_that() {
     assert!((0..10_000).any(|_| off.arrive_at(f64::NAN).is_some()));
 }
 
+/// At rate 1 an operation of factor 1 is decided without a look; the others take the way that all take below.
+#[test]
+fn at_rate_one_only_a_lower_factor_is_thinned_and_all_are_counted() {
+    let seed = seed();
+    let sampler = fixed(1.0);
+    let mut local = sampler.local_with_seed(seed);
+    let factors = [1.0, 0.25, 7.0, f64::NAN];
+    let mut kept = [0usize; 4];
+    for op in 0..4 * OPS {
+        let which = (op % 4) as usize;
+        let Some(sampled) = local.arrive_at(factors[which]) else { continue };
+        let rate = if which == 1 { 0.25 } else { 1.0 };
+        assert_eq!(sampled.threshold(), Threshold::from_rate(rate));
+        kept[which] += 1;
+    }
+    assert_share(kept[1], OPS, 0.25);
+    assert_eq!([kept[0], kept[2], kept[3]], [OPS as usize; 3]);
+    let stats = sampler.stats();
+    assert_eq!(stats.samples_total, 4 * OPS);
+    assert_eq!(stats.samples_recorded_total, kept.iter().sum::<usize>() as u64);
+}
+
 #[test]
 fn ids_of_operations_that_the_head_did_not_keep_agree_with_that() {
     let seed = seed();
