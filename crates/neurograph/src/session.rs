@@ -16,7 +16,9 @@ use crate::observe::{QUOTA_EXCEEDED, TOKEN_CREATED};
 use ng_blackbox::{Event, Lane, Severity};
 use ng_core::{Due, LEASE_SLOTS_MAX, Token, TokenId, Writer};
 use ng_guardian::{Refusal, ReleaseCell};
-use ng_trace::{Clock, LocalSampler, Sampled, Sampler, SpanRecord, SpanRecorder, Status, Ticks};
+use ng_trace::{
+    Clock, LocalSampler, NameId, Sampled, Sampler, SpanRecord, SpanRecorder, Status, Ticks,
+};
 use ng_wal::{AppendError, Durability, Lsn, WaitError};
 use parking_lot::RwLockReadGuard;
 use std::sync::Arc;
@@ -614,20 +616,19 @@ impl Session {
         let tracing = self.tracing.as_mut()?;
         let end = tracing.clock.now();
         let tail = tracing.sampler.decide_end_between(failed, start, end, sampled.is_some());
-        if let Some(kept) = tail.or(sampled) {
-            // By what the head said: then the ids of all spans agree with it, whatever the end keeps.
-            let trace_id = match sampled {
-                Some(head) => tracing.creates.new_trace_id(head),
-                None => tracing.creates.new_unsampled_trace_id(),
-            };
-            let span_id = tracing.creates.new_span_id();
-            let name = match operation {
-                Operation::Create => tracing.names.create,
-                Operation::Update => tracing.names.update,
-                Operation::Delete => tracing.names.delete,
-            };
+        let name = match operation {
+            Operation::Create => tracing.names.create,
+            Operation::Update => tracing.names.update,
+            Operation::Delete => tracing.names.delete,
+        };
+        let span = match (tail, sampled) {
+            (None, Some(kept)) => Some(SpanRecord::lone(name, kept, start, end)),
+            (Some(kept), head) => Some(tracing.tail_span(name, kept, head, start, end)),
+            (None, None) => None,
+        };
+        if let Some(span) = span {
             let status = if failed { Status::Error } else { Status::Ok };
-            let span = SpanRecord::new(trace_id, span_id, name, kept, start, end)
+            let span = span
                 .with_status(status)
                 .with_sampled_flag(sampled.is_some())
                 .with_attribute(tracing.names.token, id.map_or(0, TokenId::to_u64))
@@ -645,6 +646,24 @@ impl SessionTracing {
         self.creates.advance(self.gap);
         // Told of a change, the session had moved its stop.
         self.creates.arrive_as_drawn()
+    }
+
+    /// A span that its end kept. Its ids go by what the head said: then the ids of all spans agree with
+    /// that, whatever the end keeps.
+    #[cold]
+    fn tail_span(
+        &mut self,
+        name: NameId,
+        kept: Sampled,
+        head: Option<Sampled>,
+        start: Ticks,
+        end: Ticks,
+    ) -> SpanRecord {
+        let trace_id = match head {
+            Some(head) => self.creates.new_trace_id(head),
+            None => self.creates.new_unsampled_trace_id(),
+        };
+        SpanRecord::new(trace_id, self.creates.new_span_id(), name, kept, start, end)
     }
 }
 

@@ -551,13 +551,16 @@ struct Drain {
     sink: Box<dyn Sink>,
     batch: Vec<FinishedSpan>,
     rings: Vec<Arc<SpanRing>>,
+    /// For ids that the recording thread left to us.
+    rng: fastrand::Rng,
     flushed: u64,
 }
 
 impl Drain {
     fn new(shared: Arc<Shared>, config: CollectorConfig, sink: Box<dyn Sink>) -> Self {
         let batch = Vec::with_capacity(config.batch_spans_max);
-        Self { shared, config, sink, batch, rings: Vec::new(), flushed: 0 }
+        let (rings, rng) = (Vec::new(), fastrand::Rng::new());
+        Self { shared, config, sink, batch, rings, rng, flushed: 0 }
     }
 
     fn run(mut self) {
@@ -619,9 +622,10 @@ impl Drain {
         let room = self.config.batch_spans_max - self.batch.len();
         let clock = &self.shared.clock;
         let names = self.shared.names.read();
-        let batch = &mut self.batch;
+        let (batch, rng) = (&mut self.batch, &mut self.rng);
         ring.drain(until, room, |words| {
-            batch.push(finish(SpanRecord::from_words(words), &names, clock, anchor));
+            let span = SpanRecord::from_words(words).with_ids_drawn(rng);
+            batch.push(finish(span, &names, clock, anchor));
         })
     }
 

@@ -33,6 +33,9 @@ use crossbeam_utils::CachePadded;
 /// Operations after which a countdown that found nothing counts them and draws again.
 const CHUNK_OPS: u64 = 4096;
 
+/// Gaps drawn at a time: one after the other, a logarithm need not wait for the one before it.
+const DRAWS: usize = 32;
+
 /// Chooses operations of one thread. `Send`; made by [`Sampler::local`].
 ///
 /// Ask for each operation with [`next`](Self::next) or [`arrive`](Self::arrive). An owner that
@@ -68,6 +71,9 @@ struct Countdown {
     gap_scale: f64,
     /// At rate 1, what each operation of factor 1 gets: there is nothing to draw or to arm.
     each: Option<Sampled>,
+    /// Gaps to come, before the scale makes them ones of a rate; those from `drawn` on are used up.
+    draws: [f64; DRAWS],
+    drawn: usize,
     rng: fastrand::Rng,
     shared: Arc<CachePadded<LocalShared>>,
     sampler: Arc<Sampler>,
@@ -105,6 +111,8 @@ impl LocalSampler {
             threshold: None,
             gap_scale: f64::INFINITY,
             each: None,
+            draws: [0.0; DRAWS],
+            drawn: 0,
             rng,
             shared: Arc::clone(&shared),
             sampler,
@@ -349,10 +357,23 @@ impl Countdown {
             (self.stop_is_chosen, self.stop) = (true, next);
             return;
         }
-        let gap = exponential(&mut self.rng) * self.gap_scale;
+        if self.drawn == 0 {
+            self.draw_ahead();
+        }
+        self.drawn -= 1;
+        let gap = self.draws[self.drawn] * self.gap_scale;
         // Not a number (0 × ∞) compares false, and so ends the chunk as it should.
         self.stop_is_chosen = gap < CHUNK_OPS as f64;
         self.stop = next + if self.stop_is_chosen { gap as u64 } else { CHUNK_OPS - 1 };
+    }
+}
+
+impl Countdown {
+    #[cold]
+    #[inline(never)]
+    fn draw_ahead(&mut self) {
+        self.draws = std::array::from_fn(|_| exponential(&mut self.rng));
+        self.drawn = DRAWS;
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     clock::Ticks,
     decision::{Odds, Reason, Sampled},
     id::{SpanId, TraceId},
-    threshold::Threshold,
+    threshold::{Randomness, Threshold},
 };
 
 /// Words that a span takes in the ring.
@@ -164,6 +164,8 @@ pub struct SpanRecord {
     /// The sampled flag that was sent on to those whom the operation called. False for one that
     /// only its end kept.
     pub sampled_flag: bool,
+    /// The drain draws the ids; until then they stand for nothing.
+    ids_to_come: bool,
     keys: [NameId; SPAN_ATTRIBUTES_MAX],
     value_kinds: [u8; SPAN_ATTRIBUTES_MAX],
     values: [u64; SPAN_ATTRIBUTES_MAX],
@@ -194,10 +196,32 @@ impl SpanRecord {
             kind: SpanKind::Internal,
             parent_is_remote: false,
             sampled_flag: !sampled.reason.is_tail(),
+            ids_to_come: false,
             keys: [NameId::UNNAMED; SPAN_ATTRIBUTES_MAX],
             value_kinds: [0; SPAN_ATTRIBUTES_MAX],
             values: [0; SPAN_ATTRIBUTES_MAX],
         }
+    }
+
+    /// A span of a trace that nobody hears of before the span is at its sink: no child, no callee. Its
+    /// ids are drawn by whoever drains it, which spares the thread that records it the time; as
+    /// [`new_trace_id`](crate::LocalSampler::new_trace_id) would, in agreement with the threshold that
+    /// `sampled` was kept by. Until then `trace_id` and `span_id` are 1.
+    #[inline]
+    pub fn lone(name: NameId, sampled: Sampled, start: Ticks, end: Ticks) -> Self {
+        let ids_to_come = true;
+        Self { ids_to_come, ..Self::new(FIRST_TRACE_ID, FIRST_SPAN_ID, name, sampled, start, end) }
+    }
+
+    /// With the ids that were to come.
+    pub(crate) fn with_ids_drawn(self, rng: &mut fastrand::Rng) -> Self {
+        if !self.ids_to_come {
+            return self;
+        }
+        let threshold = self.threshold().unwrap_or(Threshold::ALWAYS);
+        let randomness = Randomness::draw_kept(rng, threshold);
+        let (trace_id, span_id) = (TraceId::draw(rng, randomness), SpanId::draw(rng));
+        Self { trace_id, span_id, ids_to_come: false, ..self }
     }
 
     /// Lies in this span.
@@ -271,7 +295,8 @@ impl SpanRecord {
             self.odds.to_bits()
                 | u64::from(self.random_trace_id) << RANDOM_BIT
                 | u64::from(self.parent_is_remote) << REMOTE_BIT
-                | u64::from(self.sampled_flag) << SAMPLED_BIT,
+                | u64::from(self.sampled_flag) << SAMPLED_BIT
+                | u64::from(self.ids_to_come) << IDS_BIT,
             u64::from(self.name.0)
                 | u64::from(self.keys[0].0) << 16
                 | u64::from(self.keys[1].0) << 32
@@ -314,6 +339,7 @@ impl SpanRecord {
             },
             parent_is_remote: words[6] >> REMOTE_BIT & 1 != 0,
             sampled_flag: words[6] >> SAMPLED_BIT & 1 != 0,
+            ids_to_come: words[6] >> IDS_BIT & 1 != 0,
             keys: [key(16), key(32)],
             value_kinds: [(words[7] >> 50) as u8 & 7, (words[7] >> 53) as u8 & 7],
             values: [words[8], words[9]],
@@ -324,13 +350,14 @@ impl SpanRecord {
 const RANDOM_BIT: u32 = Odds::BITS;
 const REMOTE_BIT: u32 = Odds::BITS + 1;
 const SAMPLED_BIT: u32 = Odds::BITS + 2;
+const IDS_BIT: u32 = Odds::BITS + 3;
 const FIRST_TRACE_ID: TraceId = TraceId::new(1).unwrap();
 const FIRST_SPAN_ID: SpanId = SpanId::new(1).unwrap();
 
 const _: () = {
     assert!(size_of::<SpanRecord>() <= 96);
     assert!(SPAN_WORDS * 8 == 80); // `ring_bytes` in the config says so
-    assert!(SAMPLED_BIT < 64);
+    assert!(IDS_BIT < 64);
     assert!(Reason::COUNT <= 32); // five bits
 };
 
@@ -355,7 +382,8 @@ mod tests {
         full.odds = Odds::UNKNOWN;
         full.random_trace_id = false;
         full.parent_is_remote = true;
-        for span in [plain, full, plain.with_status(Status::Ok)] {
+        let lone = SpanRecord::lone(NameId(3), sampled, start, end);
+        for span in [plain, full, lone, plain.with_status(Status::Ok)] {
             assert_eq!(SpanRecord::from_words(&span.to_words()), span);
         }
         for reason in (0..Reason::COUNT as u8).map(Reason::from_u8) {

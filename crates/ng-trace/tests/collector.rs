@@ -3,10 +3,10 @@
 use ng_trace::{
     AttributeValue, Clock, Collector, CollectorConfig, CountingSink, Dose, FinishedSpan,
     FlushError, MemorySink, NameId, Odds, Reason, Sampled, Sink, SinkError, SpanId, SpanRecord,
-    Ticks, TraceId,
+    Threshold, Ticks, TraceId,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::mpsc::{Receiver, Sender, channel},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -96,6 +96,37 @@ fn spans_of_several_threads_arrive_once_and_in_each_threads_order() {
         let before = last.insert(number >> 32, number);
         assert!(before.is_none_or(|before| before < number), "{before:?} before {number}");
     }
+}
+
+#[test]
+fn a_lone_span_gets_ids_of_its_own_that_agree_with_what_kept_it() {
+    let sink = MemorySink::new();
+    let collector = Collector::start(CollectorConfig::default(), Box::new(sink.clone())).unwrap();
+    let mut recorder = collector.recorder();
+    let thresholds = [1.0, 0.25, 1e-6].map(|rate| Threshold::from_rate(rate).unwrap());
+    let spans = 3_000;
+    for number in 0..spans {
+        let sampled = Sampled::by_threshold(Reason::Base, thresholds[number % 3]);
+        let lone = SpanRecord::lone(NameId::UNNAMED, sampled, Ticks::default(), Ticks::default());
+        assert!(recorder.record(lone.with_attribute(collector.name("number"), number as u64)));
+        assert!(recorder.record(span(number as u64))); // its ids are its own
+    }
+    collector.flush(WAIT).unwrap();
+    let (mut traces, mut ids, mut high) = (HashSet::new(), HashSet::new(), 0);
+    for pair in sink.spans().chunks(2) {
+        let (lone, plain) = (pair[0].record, pair[1].record);
+        let (_, number) = pair[0].attributes().next().unwrap();
+        let number = number.as_u64().unwrap();
+        assert!(lone.threshold() == Some(thresholds[number as usize % 3]) && lone.random_trace_id);
+        assert!(thresholds[number as usize % 3].keeps(lone.trace_id.randomness()));
+        assert!(traces.insert(lone.trace_id) && ids.insert(lone.span_id), "drawn twice");
+        high += usize::from(lone.trace_id.randomness().get() >> 55 == 1);
+        assert_eq!((plain.trace_id, plain.span_id), (span(number).trace_id, span(number).span_id));
+    }
+    assert_eq!(traces.len(), spans);
+    // A quarter and a millionth lie in the upper half, and of rate 1 half of them: 4 sigma.
+    let off = high as f64 - 2_500.0;
+    assert!(off.abs() < 4.0 * 250f64.sqrt(), "{high} of {spans} in the upper half");
 }
 
 #[test]
