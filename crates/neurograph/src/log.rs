@@ -143,6 +143,12 @@ impl Logged {
         self == Logged::ALL || self.is_stamped(token)
     }
 
+    /// The same for a token with these flags.
+    #[inline(always)]
+    pub(crate) fn is_flagged(self, flags: Flags) -> bool {
+        self == Logged::ALL || self.0 & u64::from(flags.bits()) != 0
+    }
+
     /// The same for a token that has a time, as all in the store have: one instruction, since their
     /// last word is never 0.
     #[inline(always)]

@@ -232,23 +232,30 @@ impl Session {
         self.tracing.as_ref().map(|tracing| tracing.clock.now())
     }
 
-    /// The create that the writer kept, with its time.
+    /// The create that the writer kept, with its time. All that a sampled one does is in this one
+    /// function: calls would store registers, and stores are what a stream of creates waits for.
     #[cold]
     #[inline(never)]
     fn create_kept(&mut self) -> Result<TokenId, CreateError> {
-        let token = self.writer.kept();
-        // Asked again: to hand the answer on would cost every create a register.
-        if !self.logged.is_stamped(&token)
-            && let Some(id) = self.create_at_stop()
-        {
-            return Ok(id);
+        match self.create_at_stop() {
+            Some(id) => Ok(id),
+            None => self.create_kept_slowly(),
         }
-        self.create_slowly(&token, Durability::Relaxed)
+    }
+
+    #[inline(never)]
+    fn create_kept_slowly(&mut self) -> Result<TokenId, CreateError> {
+        self.create_slowly(&self.writer.kept(), Durability::Relaxed)
     }
 
     /// The create at a stop, if nothing else is due: the sampler's, or the flight recorder's where
     /// nothing is traced. The token goes straight from where it is kept to its slot.
+    #[inline(always)]
     fn create_at_stop(&mut self) -> Option<TokenId> {
+        // Asked again: to hand the answer on would cost every create a register.
+        if self.logged.is_flagged(self.writer.kept_flags()) {
+            return None;
+        }
         let start = self.now();
         if self.inner.status.check().is_err() || self.writer.due() != Due::Stop {
             return None;
@@ -283,6 +290,7 @@ impl Session {
 
     /// Records a create's span if a rule keeps it, and tells the histogram and the flight recorder of
     /// one that was drawn.
+    #[inline(always)]
     fn record_create(
         &mut self,
         start: Ticks,
@@ -380,6 +388,7 @@ impl Session {
     }
 
     /// After the create at a stop: run to the next.
+    #[inline(always)]
     fn rearm(&mut self) {
         let gap = self.tracing.as_mut().map_or(self.untraced_gap, |tracing| {
             if tracing.creates.has_news() {
@@ -604,6 +613,7 @@ impl Session {
     }
 
     /// Records the operation's span if a rule keeps it. Returns how long it took.
+    #[inline(always)]
     fn record(
         &mut self,
         operation: Operation,
@@ -642,6 +652,7 @@ impl Session {
 
 impl SessionTracing {
     /// The create at the stop: the gap before it was run, and it may be sampled.
+    #[inline(always)]
     fn arrive(&mut self) -> Option<Sampled> {
         self.creates.advance(self.gap);
         // Told of a change, the session had moved its stop.

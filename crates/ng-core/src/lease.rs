@@ -163,6 +163,7 @@ impl Lease {
     ///
     /// `armed` is what [`Lease::arm`] or [`Lease::resume`] returned last. If that limit still stands nobody has touched the
     /// lease, so it goes to its full length, and the caller has looked at that.
+    #[inline]
     pub(crate) fn owns(&self, position: u32, armed: u32) -> bool {
         let untouched = self.hot.limit.load(Relaxed) == armed;
         if armed != 0 && (untouched || mutants::on("core-recall-hidden-from-owner")) {
@@ -172,6 +173,7 @@ impl Lease {
     }
 
     /// Owner: has anybody lowered the limit since the last [`Lease::resume`]?
+    #[inline]
     pub(crate) fn rung(&self) -> bool {
         self.hot.lowered.load(Relaxed) != 0
     }

@@ -178,6 +178,7 @@ impl LocalSampler {
     /// would drop by the new rate what stands for a gap run at the old one, and its weights would
     /// add up to too little. One that is told of changes calls [`refresh`](Self::refresh) where it
     /// stands then, and obeys from there on.
+    #[inline]
     pub fn arrive_as_drawn(&mut self) -> Option<Sampled> {
         let position = self.position;
         self.position = position + 1;
@@ -264,7 +265,7 @@ impl Countdown {
     }
 
     /// The same without a limit for the run that begins behind it.
-    #[inline]
+    #[inline(always)]
     fn decide(&mut self, position: u64, rung: bool, factor: f64) -> Option<Sampled> {
         self.count_run(position);
         self.counted_to = position + 1;
@@ -293,6 +294,7 @@ impl Countdown {
     }
 
     /// Whether an operation of this factor, chosen at the highest, is sampled by its own.
+    #[inline]
     fn thin(&mut self, factor: f64) -> Option<Sampled> {
         let highest = self.threshold?;
         // What is not a number is not less.
@@ -351,6 +353,7 @@ impl Countdown {
     }
 
     /// Draws the next stop, from operation `next` on, by what was last looked at.
+    #[inline]
     fn draw(&mut self, next: u64) {
         if self.gap_scale == 0.0 {
             // Rate 1: each gap is 0, and needs no logarithm to say so.
