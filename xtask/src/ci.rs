@@ -72,6 +72,7 @@ pub(crate) fn run(skip_tests: bool, as_json: bool) -> Exit {
     run.cargo("tidy", "run --quiet --package xtask --locked -- tidy");
     run.step("each crate alone", |run| each_alone(run, &workspace));
     run.step("packages", |run| packages(run, &workspace));
+    run.step("other systems", |run| other_systems(run, &workspace));
     run.step("loom", |run| models(run, &workspace, "loom"));
     run.step("shuttle", |run| models(run, &workspace, "shuttle"));
     run.table("mutants", "mutants");
@@ -319,6 +320,39 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
         }
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Where the crates of floor 0 are promised to build, besides where this runs.
+const OTHER_TARGETS: &[&str] =
+    &["aarch64-unknown-linux-gnu", "aarch64-apple-darwin", "x86_64-pc-windows-gnu"];
+
+/// They are checked for other systems by the compiler alone.
+fn other_systems(run: &Run, workspace: &Workspace) -> Outcome {
+    let add = format!("target add {}", OTHER_TARGETS.join(" "));
+    let rustup = |arguments: &str| {
+        let mut command = Command::new("rustup");
+        command.args(arguments.split(' ')).current_dir(workspace::root());
+        command
+    };
+    let there = || {
+        let listed = rustup("target list --installed").output();
+        let listed = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        listed.is_ok_and(|listed| OTHER_TARGETS.iter().all(|target| listed.contains(target)))
+    };
+    if !there() && run.in_ci {
+        // What is missing afterwards is told below.
+        let _added = run.succeeds(&mut rustup(&add));
+    }
+    if !there() {
+        return Outcome::Lacking(format!("rustup {add}"));
+    }
+    all(OTHER_TARGETS, |target| {
+        let mut check = cargo(&format!("check --locked --target {target}"));
+        for package in workspace.packages.iter().filter(|package| package.floor == Some(0)) {
+            check.args(["--package", &package.name]);
+        }
+        run.succeeds(check.env("RUSTFLAGS", "-D warnings"))
+    })
 }
 
 /// Pages read by other people's programs. The tests leave out what is not here and say it where nobody looks, so it is

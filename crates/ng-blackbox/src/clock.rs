@@ -45,25 +45,44 @@ impl Clock {
     pub(crate) fn anchor(&self) -> Anchor {
         let time_ns = self.now_ns();
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        Anchor {
-            time_ns,
-            unix_ns: unix.as_nanos() as u64,
-            monotonic_ns: monotonic.tv_sec as u64 * 1_000_000_000 + monotonic.tv_nsec as u64,
-        }
+        Anchor { time_ns, unix_ns: unix.as_nanos() as u64, monotonic_ns: system_monotonic_ns() }
     }
 }
 
-/// The kernel's number of this thread; asked for once a thread, so recording makes no system call.
+/// What other programs of the machine call their monotonic clock; 0 where there is no such clock.
+fn system_monotonic_ns() -> u64 {
+    #[cfg(unix)]
+    {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    }
+    #[cfg(not(unix))]
+    0
+}
+
+/// The kernel's number of this thread on Linux; asked for once a thread, so recording makes no system call.
 #[inline]
 pub(crate) fn thread_number() -> u32 {
     thread_local!(static NUMBER: Cell<u32> = const { Cell::new(0) });
     NUMBER.with(|number| {
         if number.get() == 0 {
-            number.set(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned());
+            number.set(next_thread_number());
         }
         number.get()
     })
+}
+
+#[cfg(target_os = "linux")]
+fn next_thread_number() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
+}
+
+/// Threads are numbered here, from 1 on, where the kernel has no number of 32 bits for each.
+#[cfg(not(target_os = "linux"))]
+fn next_thread_number() -> u32 {
+    use crate::sync::{AtomicU64, Ordering};
+    static THREADS: AtomicU64 = AtomicU64::new(0);
+    (THREADS.fetch_add(1, Ordering::Relaxed) + 1) as u32
 }
 
 /// All zeroes where the system has none.

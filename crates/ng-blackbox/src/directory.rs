@@ -4,15 +4,9 @@
 //! recording of the last run is never lost to a full disk.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-};
-
-use rustix::{
-    fs::{FallocateFlags, FlockOperation},
-    io::Errno,
 };
 
 use crate::{error::OpenError, format, mutants};
@@ -32,7 +26,7 @@ impl Drop for Directory {
     fn drop(&mut self) {
         // Closing alone would not do: a child that another thread has just forked has the file open
         // until it runs its program. If this fails, the closing that follows still gives it back.
-        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+        let _ = self.lock.unlock();
     }
 }
 
@@ -43,12 +37,12 @@ impl Directory {
         if mutants::on("blackbox-lock-not-taken") {
             return Ok(Directory { path: dir.to_owned(), lock });
         }
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        match lock.try_lock() {
             Ok(()) => Ok(Directory { path: dir.to_owned(), lock }),
-            Err(Errno::WOULDBLOCK) => {
+            Err(TryLockError::WouldBlock) => {
                 Err(OpenError::Locked { path, holder_pid: writer_of(&dir.join(CURRENT)) })
             }
-            Err(errno) => Err(failed("lock", &path)(errno.into())),
+            Err(TryLockError::Error(error)) => Err(failed("lock", &path)(error)),
         }
     }
 
@@ -125,7 +119,10 @@ impl Directory {
 
 fn private_file(path: &Path, empty: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(empty).mode(0o600).open(path)
+    options.read(true).write(true).create(true).truncate(empty);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// Written zeroes where the filesystem cannot reserve blocks. On copy-on-write filesystems neither
@@ -134,11 +131,15 @@ fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     if mutants::on("blackbox-blocks-not-reserved") {
         return file.set_len(bytes);
     }
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
-        Ok(()) => Ok(()),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeroes(file, bytes),
-        Err(errno) => Err(errno.into()),
+    #[cfg(unix)]
+    {
+        use rustix::{fs::FallocateFlags, io::Errno};
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            reserved => return Ok(reserved?),
+        }
     }
+    write_zeroes(file, bytes)
 }
 
 fn write_zeroes(mut file: &File, bytes: u64) -> io::Result<()> {

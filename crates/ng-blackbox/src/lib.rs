@@ -27,7 +27,7 @@
 // The models drive the ring alone.
 #![cfg_attr(all(test, loom), allow(dead_code, unused_imports))]
 
-#[cfg(not(all(test, loom)))]
+#[cfg(all(unix, not(all(test, loom))))]
 mod bus_guard;
 #[cfg(not(all(test, loom)))]
 mod clock;
@@ -42,8 +42,10 @@ mod format;
 mod lane;
 #[cfg(all(test, loom))]
 mod loom_ring;
-#[cfg(not(all(test, loom)))]
+#[cfg(all(unix, not(all(test, loom))))]
 mod mapping;
+#[cfg(not(unix))]
+mod mapping_heap;
 mod mutants;
 #[cfg(not(all(test, loom)))]
 mod panic_hook;
@@ -55,19 +57,24 @@ mod ring;
 mod stats;
 mod sync;
 
-#[cfg(not(all(test, loom)))]
-pub use crate::{
-    bus_guard::install_bus_guard,
-    lane::Lane,
-    panic_hook::{PanicDump, PanicHookGuard, install_panic_hook, install_panic_hook_with_dump},
-    recorder::Recorder,
-};
+#[cfg(all(unix, not(all(test, loom))))]
+pub use crate::bus_guard::install_bus_guard;
+#[cfg(not(unix))]
+use crate::mapping_heap as mapping;
+#[cfg(not(unix))]
+pub use crate::mapping_heap::install_bus_guard;
 pub use crate::{
     config::RecorderConfig,
     error::{ConfigError, OpenError, ReadError},
     event::{Event, Fields, Kind, Phase, Severity, Text},
     reader::{LaneSummary, Reader, Recorded, Summary},
     stats::{Backing, BlackboxStats},
+};
+#[cfg(not(all(test, loom)))]
+pub use crate::{
+    lane::Lane,
+    panic_hook::{PanicDump, PanicHookGuard, install_panic_hook, install_panic_hook_with_dump},
+    recorder::Recorder,
 };
 
 #[doc = include_str!("../README.md")]

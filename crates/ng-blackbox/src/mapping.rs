@@ -4,7 +4,11 @@
 //! beyond the cut, unless the bus guard stands. The lock keeps other recorders away, nothing keeps
 //! `truncate` away.
 
-use std::{fs::File, io, os::fd::AsFd, ptr::NonNull};
+use std::{
+    fs::File,
+    io::{self, Write},
+    ptr::NonNull,
+};
 
 use rustix::mm::{self, MapFlags, MsyncFlags, ProtFlags};
 
@@ -102,18 +106,13 @@ impl Mapping {
     }
 
     /// Writes all of it, without an allocation.
-    pub(crate) fn write_to(&self, file: impl AsFd) -> io::Result<()> {
+    pub(crate) fn write_to(&self, mut file: &File) -> io::Result<()> {
         for words in self.words().chunks(DUMP_WORDS) {
             let mut bytes = [0; DUMP_WORDS * size_of::<u64>()];
             for (to, word) in bytes.chunks_exact_mut(size_of::<u64>()).zip(words) {
                 to.copy_from_slice(&format::bytes_of(word.load(Ordering::Acquire)));
             }
-            let mut left = &bytes[..size_of_val(words)];
-            while !left.is_empty() {
-                let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, left))?;
-                left =
-                    left.get(written..).filter(|_| written > 0).ok_or(io::ErrorKind::WriteZero)?;
-            }
+            file.write_all(&bytes[..size_of_val(words)])?;
         }
         Ok(())
     }

@@ -5,14 +5,10 @@
 
 use std::{
     any::Any,
-    ffi::CString,
-    fs, io,
-    os::fd::OwnedFd,
-    panic,
+    fs::{self, File},
+    io, panic,
     path::{Path, PathBuf},
 };
-
-use rustix::fs::{Access, AtFlags, Mode, OFlags};
 
 use crate::{
     event::{Event, Kind, Severity, Text},
@@ -33,8 +29,7 @@ struct Hooked {
 
 /// A file to be made at the first panic; all that it needs is there before.
 struct Dump {
-    dir: OwnedFd,
-    name: CString,
+    place: DumpPlace,
     begun: AtomicBool,
 }
 
@@ -87,13 +82,10 @@ pub fn install_panic_hook_with_dump(
     dump: &PanicDump,
 ) -> io::Result<PanicHookGuard> {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(&dump.dir, flags, Mode::empty())?;
-    let access = Access::WRITE_OK | Access::EXEC_OK;
-    rustix::fs::accessat(&dir, ".", access, AtFlags::EACCESS)?;
+    let name = format!("{DUMP_START}{}-{id}{DUMP_END}", std::process::id());
+    let place = DumpPlace::new(&dump.dir, name)?;
     forget_old_dumps(&dump.dir, dump.keep_files)?;
-    let name = CString::new(format!("{DUMP_START}{}-{id}{DUMP_END}", std::process::id()))?;
-    let dump = Some(Dump { dir, name, begun: AtomicBool::new(false) });
+    let dump = Some(Dump { place, begun: AtomicBool::new(false) });
     Ok(install(Hooked { id, core: Arc::downgrade(recorder.core()), dump }))
 }
 
@@ -133,21 +125,63 @@ fn install(hooked: Hooked) -> PanicHookGuard {
     PanicHookGuard { id }
 }
 
+/// Where a dump goes: the directory is open before, so that nothing is allocated in a panic.
+#[cfg(unix)]
+struct DumpPlace {
+    dir: std::os::fd::OwnedFd,
+    name: std::ffi::CString,
+}
+
+#[cfg(unix)]
+impl DumpPlace {
+    /// Errors: the directory cannot be opened or written to.
+    fn new(dir: &Path, name: String) -> io::Result<DumpPlace> {
+        use rustix::fs::{Access, AtFlags, Mode, OFlags};
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::accessat(&dir, ".", access, AtFlags::EACCESS)?;
+        Ok(DumpPlace { dir, name: std::ffi::CString::new(name)? })
+    }
+
+    fn create(&self) -> io::Result<File> {
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(rustix::fs::openat(&self.dir, self.name.as_c_str(), flags, mode)?.into())
+    }
+}
+
+/// The same by its path, which the standard library translates, with an allocation.
+#[cfg(not(unix))]
+struct DumpPlace(PathBuf);
+
+#[cfg(not(unix))]
+impl DumpPlace {
+    /// Errors: there is no such directory.
+    fn new(dir: &Path, name: String) -> io::Result<DumpPlace> {
+        fs::read_dir(dir)?;
+        Ok(DumpPlace(dir.join(name)))
+    }
+
+    fn create(&self) -> io::Result<File> {
+        File::create(&self.0)
+    }
+}
+
 impl Dump {
     /// Once: later panics find what led to the first one kept.
     fn write(&self, core: &Core) {
         if self.begun.swap(true, Ordering::Relaxed) {
             return;
         }
-        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let Ok(file) = rustix::fs::openat(&self.dir, self.name.as_c_str(), flags, mode) else {
+        let Ok(file) = self.place.create() else {
             return; // nobody can be told in the middle of a panic
         };
         // Nor here; what was written is synced even if not all of it could be.
         let _ = core.write_to(&file);
         // Nor here; the bytes are in the page cache, and outlive the process.
-        let _ = rustix::fs::fsync(&file);
+        let _ = file.sync_all();
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::{
     collections::VecDeque,
+    fs::File,
     io,
-    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
@@ -265,7 +265,7 @@ impl Core {
     }
 
     /// The whole recording as it is now, without an allocation.
-    pub(crate) fn write_to(&self, file: impl AsFd) -> io::Result<()> {
+    pub(crate) fn write_to(&self, file: &File) -> io::Result<()> {
         self.mapping.write_to(file)
     }
 

@@ -6,7 +6,9 @@
 #[cfg(all(test, loom))]
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(all(test, loom)))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+#[cfg(all(unix, not(all(test, loom))))]
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
 /// For what is on once and for all, which no model is about.
 #[cfg(mutants)]

@@ -25,6 +25,8 @@ unsafe impl Send for Reservation {}
 unsafe impl Sync for Reservation {}
 
 /// The chunks' memory by address, for a thread that ends before the reservation does.
+// Only madvise asks where it is.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 #[derive(Clone, Copy)]
 pub(crate) struct ChunkMemory {
     slots: *const Slot,
