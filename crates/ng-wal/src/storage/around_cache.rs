@@ -4,7 +4,9 @@
 //! disk is at them.
 //!
 //! A second description of the same file, opened at the first such write, does it; where there can be
-//! none, the cache serves. What such a write cannot do it says at once, so no later sync has to.
+//! none, the cache serves. What such a write cannot do it says at once. Should the kernel take it
+//! through the cache after all, an error of bringing it to the disk is one of the file, and the
+//! description that is synced was open before: it hears of it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
