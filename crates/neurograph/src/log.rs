@@ -140,10 +140,10 @@ impl Logged {
 
     #[inline(always)]
     pub(crate) fn is(self, token: &Token) -> bool {
-        self == Logged::ALL || self.is_stamped(token)
+        self.is_flagged(token.flags())
     }
 
-    /// The same for a token with these flags.
+    /// Whether a token with these flags is.
     #[inline(always)]
     pub(crate) fn is_flagged(self, flags: Flags) -> bool {
         self == Logged::ALL || self.0 & u64::from(flags.bits()) != 0

@@ -233,7 +233,7 @@ impl Session {
     }
 
     /// The create that the writer kept, with its time. All that a sampled one does is in this one
-    /// function: calls would store registers, and stores are what a stream of creates waits for.
+    /// function: a span that is handed to a call goes through memory, in pieces that don't fit.
     #[cold]
     #[inline(never)]
     fn create_kept(&mut self) -> Result<TokenId, CreateError> {

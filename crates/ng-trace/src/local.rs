@@ -71,7 +71,7 @@ struct Countdown {
     gap_scale: f64,
     /// At rate 1, what each operation of factor 1 gets: there is nothing to draw or to arm.
     each: Option<Sampled>,
-    /// Gaps to come, before the scale makes them ones of a rate; those from `drawn` on are used up.
+    /// Gaps to come, before the scale makes them ones of a rate; only those below `drawn` are left.
     draws: [f64; DRAWS],
     drawn: usize,
     rng: fastrand::Rng,
@@ -162,9 +162,8 @@ impl LocalSampler {
         }
         if limit != RUNG
             && factor == 1.0
-            && let Some(each) = self.countdown.each
+            && let Some(each) = self.countdown.take_each(position)
         {
-            self.countdown.count_each(position);
             return Some(each);
         }
         self.countdown.at_limit(position, limit == RUNG, factor)
@@ -182,8 +181,7 @@ impl LocalSampler {
     pub fn arrive_as_drawn(&mut self) -> Option<Sampled> {
         let position = self.position;
         self.position = position + 1;
-        if let Some(each) = self.countdown.each {
-            self.countdown.count_each(position);
+        if let Some(each) = self.countdown.take_each(position) {
             return Some(each);
         }
         // No new limit: the one reached already has `arrive` look and set one, should it be asked next.
@@ -286,11 +284,13 @@ impl Countdown {
         sampled
     }
 
-    /// An operation that was sampled as each is.
+    /// What each operation gets, if all get the same; this one is counted then.
     #[inline(always)]
-    fn count_each(&mut self, position: u64) {
+    fn take_each(&mut self, position: u64) -> Option<Sampled> {
+        let each = self.each?;
         (self.stop, self.counted_to) = (position + 1, position + 1);
         LocalShared::add(&self.shared.recorded, 1);
+        Some(each)
     }
 
     /// Whether an operation of this factor, chosen at the highest, is sampled by its own.
@@ -369,9 +369,7 @@ impl Countdown {
         self.stop_is_chosen = gap < CHUNK_OPS as f64;
         self.stop = next + if self.stop_is_chosen { gap as u64 } else { CHUNK_OPS - 1 };
     }
-}
 
-impl Countdown {
     #[cold]
     #[inline(never)]
     fn draw_ahead(&mut self) {
