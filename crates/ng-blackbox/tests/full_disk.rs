@@ -8,14 +8,22 @@ use std::{
     fs, io,
     path::Path,
     process::{Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use ng_blackbox::{Event, Kind, OpenError, Reader, Recorder, Severity};
 
 mod rig;
 
+/// Held by the one test that has a disk: a program that another one starts has, until it runs, what
+/// is open here, and no disk turns read-only below an open file.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// A mounted file system that goes away with this.
-struct Disk<'p>(&'p Path);
+struct Disk<'p> {
+    at: &'p Path,
+    _turn: MutexGuard<'static, ()>,
+}
 
 fn quietly(program: &str, words: &[&str], at: &Path) -> bool {
     let mut command = Command::new(program);
@@ -26,9 +34,10 @@ fn quietly(program: &str, words: &[&str], at: &Path) -> bool {
 impl Disk<'_> {
     /// With room for one recording and a half.
     fn mount(at: &Path) -> Option<Disk<'_>> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let words = ["-t", "tmpfs", "-o", "size=104k", "tmpfs"];
         if quietly("mount", &words, at) {
-            return Some(Disk(at));
+            return Some(Disk { at, _turn: turn });
         }
         eprintln!("left out: no tmpfs may be mounted here; it runs for root");
         None
@@ -37,7 +46,7 @@ impl Disk<'_> {
 
 impl Drop for Disk<'_> {
     fn drop(&mut self) {
-        quietly("umount", &["--lazy"], self.0);
+        quietly("umount", &["--lazy"], self.at);
     }
 }
 
