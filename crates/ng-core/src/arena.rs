@@ -87,7 +87,7 @@ impl Arena {
     pub fn for_each_live(&self, mut visit: impl FnMut(TokenId, &Token)) {
         let chunks = self.shared.used_chunks();
         for chunk in 0..chunks {
-            self.shared.for_each_in(chunk, 0, &mut visit);
+            self.shared.for_each_in(chunk, &mut visit);
         }
     }
 
@@ -111,7 +111,7 @@ impl Arena {
                 if chunk >= chunks {
                     return gathered;
                 }
-                self.shared.for_each_in(chunk, 0, |id, token| visit(&mut gathered, id, token));
+                self.shared.for_each_in(chunk, |id, token| visit(&mut gathered, id, token));
             }
         };
         let more = threads.get().min(chunks.max(1) as usize) - 1;

@@ -79,6 +79,17 @@ impl Chunk {
         self.base().wrapping_add(self.offset(index, head))
     }
 
+    /// An epoch, and the base that holds for what is read while the epoch is the same. With a side table
+    /// no base does, and the epoch is one that no chunk ever has.
+    ///
+    /// Where a side table comes later, its first count is stored after a rise of the epoch.
+    #[inline(always)]
+    pub(crate) fn epoch_and_base(&self) -> (u64, u32) {
+        let epoch = self.epoch.load(Acquire);
+        let base = self.base.load(Acquire);
+        (if base & WIDE == 0 { epoch } else { u64::MAX }, base)
+    }
+
     /// Generation above the chunk's base.
     #[inline(always)]
     pub(crate) fn offset(&self, index: u32, head: Head) -> u32 {
@@ -148,17 +159,20 @@ impl Chunk {
 
     /// Before the memory goes back: generations count on from `base`, which is even and above all that
     /// were used. The caller holds every slot.
+    ///
+    /// The epoch rises last: who reads it, and then a base, has a base that holds for as long as the
+    /// epoch is the same.
     pub(crate) fn rebase(&self, base: u32) {
-        if !mutants::on("core-epoch-not-raised-on-give-back") {
-            self.epoch.fetch_add(1, AcqRel);
-        }
         self.set_base(if mutants::on("core-base-not-raised") { self.base() } else { base });
         self.floor.fetch_max(base, SeqCst);
         self.high.fetch_max(base, SeqCst);
         self.clear_overruns();
+        if !mutants::on("core-epoch-not-raised-on-give-back") {
+            self.epoch.fetch_add(1, AcqRel);
+        }
     }
 
-    /// Forgets all overruns; the caller holds every slot and has raised the epoch.
+    /// Forgets all overruns; the caller holds every slot.
     fn clear_overruns(&self) {
         for count in self.overruns.get().into_iter().flatten() {
             count.store(0, SeqCst);

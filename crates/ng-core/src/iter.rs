@@ -1,4 +1,6 @@
-//! Iteration in slot order, beside writers.
+//! Iteration in slot order, beside writers. How the tokens of a chunk are read is in `view.rs`.
+
+use std::mem::{self, ManuallyDrop};
 
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::id::TokenId;
@@ -6,22 +8,34 @@ use crate::shared::Shared;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering::Acquire;
 use crate::token::Token;
-
-/// How far before a walk its slots are asked for from memory.
-const AHEAD_SLOTS: usize = 32;
+use crate::view::Walk;
 
 /// Live tokens in the order of their slots; see [`Arena::iter`](crate::Arena::iter).
 pub struct Iter {
-    shared: Arc<Shared>,
-    next: u32,
-    end: u32,
+    shared: ManuallyDrop<Arc<Shared>>,
+    walk: Walk,
+    next_chunk: u32,
+    /// Slot of the next chunk to begin with.
+    from: u32,
+    /// Chunks beyond were never used when the iteration began.
+    chunks: u32,
 }
 
 impl Iter {
-    pub(crate) fn new(shared: Arc<Shared>, next: u32) -> Iter {
-        // Slots beyond the frontier were never used when the iteration began.
-        let end = shared.frontier.load(Acquire) * LEASE_SLOTS_MAX;
-        Iter { shared, next, end }
+    pub(crate) fn new(shared: Arc<Shared>, slot: u32) -> Iter {
+        let chunks = shared.used_chunks();
+        let (next_chunk, from) = (slot / CHUNK_SLOTS, slot % CHUNK_SLOTS);
+        Iter { shared: ManuallyDrop::new(shared), walk: Walk::EMPTY, next_chunk, from, chunks }
+    }
+}
+
+impl Drop for Iter {
+    /// By value. Dropped in place, the last handle would be told the iterator's own address, and any loop over it would
+    /// keep it in memory, where a step takes half as long again.
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: nobody uses the iterator after this.
+        drop(unsafe { ManuallyDrop::take(&mut self.shared) });
     }
 }
 
@@ -30,37 +44,16 @@ impl Iterator for Iter {
 
     #[inline(always)]
     fn next(&mut self) -> Option<(TokenId, Token)> {
-        let shared = &*self.shared;
-        while self.next < self.end {
-            let index = self.next;
-            let (slot, chunk) = shared.view.locate(index)?;
-            // Asked at a chunk's first slot only: a chunk that goes meanwhile reads as zeroes.
-            if index.is_multiple_of(CHUNK_SLOTS) && !chunk.committed.load(Acquire) {
-                // Without memory it holds nothing; touching it would take memory.
-                self.next += CHUNK_SLOTS;
-                continue;
-            }
-            self.next += 1;
-            crate::memory::prefetch(std::ptr::from_ref(slot).wrapping_add(AHEAD_SLOTS));
-            if let Some(found) = shared.view.read_any(index, slot, chunk) {
+        loop {
+            if let Some(found) = self.walk.next() {
                 return Some(found);
             }
+            if self.next_chunk >= self.chunks {
+                return None;
+            }
+            self.walk = self.shared.walk(self.next_chunk, mem::take(&mut self.from));
+            self.next_chunk += 1;
         }
-        None
-    }
-
-    /// Chunk by chunk, which is faster than asking for one token after the other.
-    #[inline]
-    fn fold<B, F: FnMut(B, Self::Item) -> B>(self, init: B, mut f: F) -> B {
-        let mut folded = Some(init);
-        let mut from = self.next % CHUNK_SLOTS;
-        for chunk in self.next / CHUNK_SLOTS..self.end.div_ceil(CHUNK_SLOTS) {
-            self.shared.for_each_in(chunk, from, |id, token| {
-                folded = folded.take().map(|folded| f(folded, (id, *token)));
-            });
-            from = 0;
-        }
-        folded.expect("each call of the closure puts it back")
     }
 }
 
@@ -70,26 +63,21 @@ impl Shared {
         (self.frontier.load(Acquire) * LEASE_SLOTS_MAX).div_ceil(CHUNK_SLOTS)
     }
 
-    /// Calls `visit` for each live token of a chunk from its slot `from` on.
+    /// The live tokens of a chunk from its slot `from` on; none if it has no memory, which touching it would take.
     #[inline(always)]
-    pub(crate) fn for_each_in(
-        &self,
-        chunk: u32,
-        from: u32,
-        mut visit: impl FnMut(TokenId, &Token),
-    ) {
-        let header = &self.chunks.headers[chunk as usize];
-        if !header.committed.load(Acquire) {
-            return;
+    fn walk(&self, chunk: u32, from: u32) -> Walk {
+        if !self.chunks.headers[chunk as usize].committed.load(Acquire) {
+            return Walk::EMPTY;
         }
-        for (slot, index) in self.view.slots(chunk).iter().zip(chunk * CHUNK_SLOTS..) {
-            if index % CHUNK_SLOTS < from {
-                continue;
-            }
-            crate::memory::prefetch(std::ptr::from_ref(slot).wrapping_add(AHEAD_SLOTS));
-            if let Some((id, token)) = self.view.read_any(index, slot, header) {
-                visit(id, &token);
-            }
+        self.view.walk(chunk, from)
+    }
+
+    /// Calls `visit` for each live token of a chunk.
+    #[inline(always)]
+    pub(crate) fn for_each_in(&self, chunk: u32, mut visit: impl FnMut(TokenId, &Token)) {
+        let mut walk = self.walk(chunk, 0);
+        while let Some((id, token)) = walk.next() {
+            visit(id, &token);
         }
     }
 }

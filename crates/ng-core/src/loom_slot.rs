@@ -1,7 +1,7 @@
 //! Models of one slot: a reader accepts only words of one write, whatever is interleaved.
 
 use crate::chunk::Chunk;
-use crate::slot::{HEAD, Head, Slot};
+use crate::slot::{GENERATION_MASK, HEAD, Head, Slot};
 use crate::view::Look;
 use loom::sync::Arc;
 use loom::thread;
@@ -129,5 +129,79 @@ fn loom_a_reader_beside_a_give_back_sees_the_token_of_its_generation_or_none() {
         // Under the base it has now the second token has generation 5, and no other.
         let head = slot.head();
         assert!(head.has(chunk.stamp_of(5)) && !head.has(chunk.stamp_of(1)));
+    });
+}
+
+/// What a walk reads at its next slot, if not the slow way.
+fn step(slot: &Slot, chunk: &Chunk, epoch: u64, base: u32) -> Option<(u32, [u64; 8])> {
+    let look = Look::since(epoch, slot);
+    if !look.head.is_live_and_still() {
+        return None;
+    }
+    look.finish(slot, chunk).map(|words| (base + look.head.generation_bits(), words))
+}
+
+/// Of one domain and weight: so that all tokens of a generation have the same head.
+fn without_weight(value: u64) -> [u64; 8] {
+    let mut words = words(value);
+    words[HEAD] = 0;
+    words
+}
+
+#[test]
+fn loom_a_walk_beside_a_give_back_sees_each_token_under_its_own_generation() {
+    loom::model(|| {
+        let slot = Arc::new(Slot::default());
+        let chunk = Arc::new(Chunk::new(0));
+        slot.fill(Head::dead(0), &without_weight(1));
+        let giver = {
+            let (slot, chunk) = (Arc::clone(&slot), Arc::clone(&chunk));
+            thread::spawn(move || {
+                let head = slot.head();
+                assert!(slot.begin(head));
+                slot.kill(2);
+                chunk.rebase(4);
+                slot.forget();
+                slot.fill(slot.head_relaxed(), &without_weight(2));
+            })
+        };
+        let (epoch, base) = chunk.epoch_and_base();
+        if let Some((generation, seen)) = step(&slot, &chunk, epoch, base) {
+            let value = if generation == 1 { 1 } else { 2 };
+            assert!(generation == 1 || generation == 5, "generation {generation}");
+            assert_eq!([seen[0], seen[1]], [value << 28; 2], "words of another token");
+        }
+        giver.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_walk_beside_the_first_overrun_does_not_take_the_stamp_for_the_generation() {
+    loom::model(|| {
+        let slot = Arc::new(Slot::default());
+        let chunk = Arc::new(Chunk::new(0));
+        slot.fill(Head::dead(0), &without_weight(1));
+        let writer = {
+            let (slot, chunk) = (Arc::clone(&slot), Arc::clone(&chunk));
+            thread::spawn(move || {
+                // Deleted at the last generation that the stamp has room for, and used again.
+                let head = slot.head();
+                assert!(slot.begin(head));
+                chunk.widen();
+                slot.kill(chunk.place(0, GENERATION_MASK + 1));
+                slot.fill(slot.head_relaxed(), &without_weight(2));
+            })
+        };
+        let (epoch, base) = chunk.epoch_and_base();
+        if let Some((generation, seen)) = step(&slot, &chunk, epoch, base) {
+            assert_eq!((generation, seen[0]), (1, 1 << 28), "a token of generation 2^20 + 1");
+        }
+        writer.join().unwrap();
+        let (epoch, base) = chunk.epoch_and_base();
+        assert_eq!(
+            step(&slot, &chunk, epoch, base),
+            None,
+            "with a side table it is never asked so"
+        );
     });
 }

@@ -71,6 +71,12 @@ impl Head {
         self.0 >> GENERATION_SHIFT & 1 == 1
     }
 
+    /// Live, and not being written.
+    #[inline(always)]
+    pub(crate) fn is_live_and_still(self) -> bool {
+        self.0 & (1 << GENERATION_SHIFT | WRITING) == 1 << GENERATION_SHIFT
+    }
+
     #[inline(always)]
     pub(crate) fn is_writing(self) -> bool {
         self.0 & WRITING != 0

@@ -12,6 +12,9 @@ use crate::sync::atomic::Ordering::Acquire;
 use crate::sync::pause;
 use crate::token::Token;
 
+/// How far before a walk its slots are asked for from memory.
+const AHEAD_SLOTS: usize = 128;
+
 /// Into an arena's memory and headers.
 #[derive(Clone, Copy)]
 pub(crate) struct View {
@@ -37,6 +40,12 @@ impl Look {
     #[inline(always)]
     pub(crate) fn at(slot: &Slot, chunk: &Chunk) -> Look {
         Look { epoch: chunk.epoch.load(Acquire), head: slot.head() }
+    }
+
+    /// With an epoch that was read before, and what goes with it.
+    #[inline(always)]
+    pub(crate) fn since(epoch: u64, slot: &Slot) -> Look {
+        Look { epoch, head: slot.head() }
     }
 
     /// The token, unless it changed since the look, at which nobody was writing it.
@@ -130,40 +139,96 @@ impl View {
         }
     }
 
-    /// Reads whatever token lives in a slot of `chunk`, whole.
+    /// A walk over the slots of a chunk from its slot `from` on.
     #[inline(always)]
-    pub(crate) fn read_any(
-        &self,
-        index: u32,
-        slot: &Slot,
-        chunk: &Chunk,
-    ) -> Option<(TokenId, Token)> {
-        let mut spins = 0;
-        loop {
-            let look = Look::at(slot, chunk);
-            if !look.head.is_live() {
-                return None;
-            }
-            let generation = chunk.generation(index % CHUNK_SLOTS, look.head);
-            if !look.head.is_writing()
+    pub(crate) fn walk(&self, chunk: u32, from: u32) -> Walk {
+        assert!(chunk < self.slot_count / CHUNK_SLOTS, "chunk {chunk} of {}", self.slot_count);
+        let first = chunk * CHUNK_SLOTS;
+        // SAFETY: each chunk of the reservation has its header, which is never moved.
+        let header = unsafe { self.headers.add(chunk as usize) };
+        // SAFETY: as above; whoever calls this has the view.
+        let (epoch, base) = unsafe { &*header }.epoch_and_base();
+        let (next, end) = (first + from, first + CHUNK_SLOTS);
+        Walk { slots: self.slots, header, epoch, base, next, end }
+    }
+}
+
+/// Reads the tokens of one chunk in the order of their slots. Like the view it is of, it is used only by who keeps the
+/// arena alive.
+///
+/// The chunk's epoch is looked at once before all tokens, and again after each: as long as it is the same, so is what
+/// their generations count from. A token then takes one look at its head, its four lines and two compares.
+pub(crate) struct Walk {
+    slots: *const Slot,
+    header: *const Chunk,
+    epoch: u64,
+    base: u32,
+    next: u32,
+    end: u32,
+}
+
+// SAFETY: addresses of atomics, which any thread may use.
+unsafe impl Send for Walk {}
+// SAFETY: as above.
+unsafe impl Sync for Walk {}
+
+impl Walk {
+    pub(crate) const EMPTY: Walk = Walk {
+        slots: std::ptr::null(),
+        header: std::ptr::null(),
+        epoch: 0,
+        base: 0,
+        next: 0,
+        end: 0,
+    };
+
+    /// The next live token, whole.
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> Option<(TokenId, Token)> {
+        while self.next < self.end {
+            let index = self.next;
+            self.next += 1;
+            // SAFETY: the chunk lies inside the reservation, which stays mapped as long as anybody has the view;
+            // every access to its slots and its header is atomic.
+            let (slot, chunk) = unsafe { (&*self.slots.add(index as usize), &*self.header) };
+            crate::memory::prefetch(std::ptr::from_ref(slot).wrapping_add(AHEAD_SLOTS));
+            let look = Look::since(self.epoch, slot);
+            let (generation, lines) = if look.head.is_live_and_still()
                 && let Some(lines) = look.finish(slot, chunk)
             {
-                return Some((TokenId::of_live(index, generation), Token::from_lines(lines)));
-            }
-            pause(spins);
-            spins += 1;
+                (self.base.wrapping_add(look.head.generation_bits()), lines)
+            } else if look.head.is_live()
+                && let Some(found) = read_any_closely(index, slot, chunk)
+            {
+                (self.epoch, self.base) = chunk.epoch_and_base();
+                found
+            } else {
+                continue;
+            };
+            return Some((TokenId::of_live(index, generation), Token::from_lines(lines)));
         }
+        None
     }
+}
 
-    /// Slots of a chunk.
-    #[inline(always)]
-    pub(crate) fn slots(&self, chunk: u32) -> &[Slot] {
-        assert!(chunk < self.slot_count / CHUNK_SLOTS, "chunk {chunk} of {}", self.slot_count);
-        // SAFETY: the chunk lies inside the reservation, which stays mapped as long as anybody has this view;
-        // every access to its slots is atomic.
-        unsafe {
-            let first = self.slots.add((chunk * CHUNK_SLOTS) as usize);
-            std::slice::from_raw_parts(first, CHUNK_SLOTS as usize)
+/// Whatever token lives in a slot where there is a side table or a write in progress. Out of line, so that it takes no
+/// registers from a walk.
+#[cold]
+#[inline(never)]
+fn read_any_closely(index: u32, slot: &Slot, chunk: &Chunk) -> Option<(u32, Lines)> {
+    let mut spins = 0;
+    loop {
+        let look = Look::at(slot, chunk);
+        if !look.head.is_live() {
+            return None;
         }
+        let generation = chunk.generation(index % CHUNK_SLOTS, look.head);
+        if !look.head.is_writing()
+            && let Some(lines) = look.finish(slot, chunk)
+        {
+            return Some((generation, lines));
+        }
+        pause(spins);
+        spins += 1;
     }
 }

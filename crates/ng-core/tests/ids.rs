@@ -170,6 +170,8 @@ fn ids_stay_apart_when_a_slot_is_reused_past_the_wrap_of_its_stamp() {
     let arena = small(1);
     let mut writer = arena.writer();
     let ids: Vec<_> = (0..CHUNK_SLOTS).map(|n| writer.create(&token(n + 1)).unwrap()).collect();
+    let mut begun_before = arena.iter();
+    assert_eq!(begun_before.next(), Some((ids[0], token(1))));
     let first = ids[500];
     let mut id = first;
     // The stamp has 20 bits of generation; each reuse takes two.
@@ -185,7 +187,30 @@ fn ids_stay_apart_when_a_slot_is_reused_past_the_wrap_of_its_stamp() {
     assert_eq!(arena.get(same_bits), None);
     assert_eq!(writer.update(same_bits, &token(1)), Err(NotFound));
     assert_eq!(arena.get(ids[501]), Some(token(502)), "neighbours without a wrap are as before");
-    assert_eq!(arena.iter().count(), CHUNK_SLOTS as usize);
+    let mut all: Vec<_> = ids.iter().zip(1..).map(|(&id, n)| (id, token(n))).collect();
+    all[500] = (id, token((1 << 19) + 3));
+    assert!(begun_before.eq(all[1..].iter().copied()), "the wrap came below an iteration");
+    assert!(arena.iter().eq(all));
+}
+
+#[test]
+fn an_iteration_sees_the_ids_that_a_chunk_has_after_it_was_given_back_below_it() {
+    let arena = small(1);
+    let fill = |from: u32| -> Vec<_> {
+        let mut writer = arena.writer();
+        let tokens = (from..from + CHUNK_SLOTS).map(token);
+        tokens.map(|token| (writer.create(&token).unwrap(), token)).collect()
+    };
+    let before = fill(1);
+    let mut iter = arena.iter();
+    assert_eq!(iter.next(), Some(before[0]));
+    let mut writer = arena.writer();
+    before.iter().for_each(|(id, _)| writer.delete(*id).unwrap());
+    drop(writer);
+    assert!(arena.give_back_empty() > 0);
+    let mut after = fill(100_000);
+    after.sort_by_key(|(id, _)| id.slot());
+    assert!(iter.eq(after[1..].iter().copied()));
 }
 
 #[test]
