@@ -1,6 +1,6 @@
 //! Opening a store: the order in which its rooms start, and what each is told of the others.
 //!
-//! Settings, directory, flight recorder, log (which locks the directory), replay, quotas, tracing,
+//! Settings, directory, quotas, the empty arena, flight recorder, log (which locks the directory), replay, tracing,
 //! metrics; last the pulse. Whatever fails on the way, what was started is stopped by its own drop.
 
 use crate::config::{Config, ConfigError, Persist};
@@ -75,6 +75,9 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
     let registry = Registry::new("neurograph").map_err(|e| unregistered(&e))?;
     let metrics = export::Registered::new(&registry).map_err(|e| unregistered(&e))?;
     let guardian = Guardian::new(config.guardian.clone()).map_err(ConfigError::from)?;
+    // Before any thread begins: to enter a process for memory barriers takes 15 ms where it has several.
+    let gate: Arc<dyn MemoryGate> = Arc::new(Gate(guardian.clone()));
+    let arena = config.arena(0, Arc::clone(&gate))?;
     let Blackbox { recorder: blackbox, hook: panic_hook, error: blackbox_error } =
         open_blackbox(&config, dir)?;
     let observer = Arc::new(LogObserver {
@@ -84,7 +87,8 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
         sync_seconds: metrics.sync_seconds.clone(),
         batch_records: metrics.batch_records.clone(),
     });
-    let recovered = recover(&config, dir, &guardian, &observer)?;
+    let make = |slots| config.arena(slots, Arc::clone(&gate));
+    let recovered = recover(&config, dir, arena, make, &guardian, &observer)?;
     let Recovered { arena, log, report } = recovered;
     // The only setter; a second call could not happen.
     let _first = observer.arena.set(arena.clone());
@@ -238,27 +242,25 @@ fn told(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
+/// Fills the empty arena with what the log has; `make` gives one with room for so many slots, should that be too small.
 fn recover(
     config: &Config,
     dir: Option<&Path>,
+    arena: Arena,
+    make: impl Fn(u64) -> Result<Arena, OpenError>,
     guardian: &Guardian,
     observer: &Arc<LogObserver>,
 ) -> Result<Recovered, OpenError> {
-    let gate: Arc<dyn MemoryGate> = Arc::new(Gate(guardian.clone()));
     let dir = match dir {
         Some(dir) if config.wal.enabled => dir,
-        _ => {
-            let arena = config.arena(0, gate)?;
-            return Ok(Recovered { arena, log: None, report: RecoveryReport::default() });
-        }
+        _ => return Ok(Recovered { arena, log: None, report: RecoveryReport::default() }),
     };
     let start = Instant::now();
     let manifest = Manifest::read(dir)?;
     let mut settings = config.wal_config();
     settings.store_uuid = manifest.as_ref().and_then(Manifest::store_id);
     settings.observer = Some(Arc::clone(observer) as Arc<dyn ng_wal::WalObserver>);
-    let make = |slots| config.arena(slots, Arc::clone(&gate));
-    let mut replay = Replay::new(make(0)?);
+    let mut replay = Replay::new(arena);
     let visit = |records: ng_wal::Records<'_>| replay.apply_all(records);
     let (wal, recovery) = Wal::open_replaying(dir.join("wal"), settings, visit)?;
     if manifest.is_none() {

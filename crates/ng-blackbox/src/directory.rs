@@ -22,6 +22,23 @@ pub(crate) struct Directory {
     lock: File,
 }
 
+/// What [`Directory::publish`] found.
+pub(crate) struct Published {
+    /// Where the last run's recording went.
+    pub(crate) previous: Option<PathBuf>,
+    /// Recordings beyond those to be kept.
+    pub(crate) outdated: Vec<PathBuf>,
+}
+
+impl Published {
+    pub(crate) fn remove_outdated(&self) {
+        for path in &self.outdated {
+            // Best effort: what stays is tried again at the next open.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
 impl Drop for Directory {
     fn drop(&mut self) {
         // Closing alone would not do: a child that another thread has just forked has the file open
@@ -70,15 +87,15 @@ impl Directory {
     }
 
     /// Gives the recording of the last run, if any, its number, and the prepared one its place.
-    /// Returns where the last run's went.
-    pub(crate) fn publish(&self, keep: u32) -> Result<Option<PathBuf>, OpenError> {
+    pub(crate) fn publish(&self, keep: u32) -> Result<Published, OpenError> {
         let mut numbers = self.numbers()?;
         let current = self.current();
         let next = numbers.last().map_or(1, |last| last.saturating_add(1));
         let rotated = self.numbered(next);
         if mutants::on("blackbox-old-overwritten") {
             let new = self.path.join(NEW);
-            return fs::rename(&new, &current).map_err(failed("rename", &new)).map(|()| None);
+            let renamed = fs::rename(&new, &current).map_err(failed("rename", &new));
+            return renamed.map(|()| Published { previous: None, outdated: Vec::new() });
         }
         let previous = match fs::rename(&current, &rotated) {
             Ok(()) => {
@@ -90,11 +107,9 @@ impl Directory {
         };
         let new = self.path.join(NEW);
         fs::rename(&new, &current).map_err(failed("rename", &new))?;
-        for number in &numbers[..numbers.len().saturating_sub(keep as usize)] {
-            // Best effort: what stays is tried again at the next open.
-            let _ = fs::remove_file(self.numbered(*number));
-        }
-        Ok(previous)
+        numbers.truncate(numbers.len().saturating_sub(keep as usize));
+        let outdated = numbers.into_iter().map(|number| self.numbered(number)).collect();
+        Ok(Published { previous, outdated })
     }
 
     fn numbered(&self, number: u64) -> PathBuf {

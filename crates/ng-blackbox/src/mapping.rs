@@ -52,7 +52,16 @@ impl Mapping {
         };
         let mut mapping = Mapping::new(base.cast(), bytes)?;
         mapping.place = bus_guard::watch(base.addr(), bytes);
+        // Until `populate` each touch brings its own page, and not all those around it: the first few take
+        // microseconds and not a millisecond.
+        mapping.advise(mm::Advice::Random);
         Ok(mapping)
+    }
+
+    /// A hint: what the mapping holds stays.
+    fn advise(&self, advice: mm::Advice) {
+        // SAFETY: the range lies in this mapping; nobody calls this with advice that drops or frees pages.
+        let _hint = unsafe { mm::madvise(self.base.as_ptr().cast(), self.bytes(), advice) };
     }
 
     /// Zeroed memory of this process.
@@ -85,11 +94,9 @@ impl Mapping {
     /// Brings all of its pages into memory, so that no event has to wait for one; takes milliseconds.
     /// Where the kernel can't (Linux before 5.14), they come as events need them.
     pub(crate) fn populate(&self) {
+        self.advise(mm::Advice::Normal);
         #[cfg(target_os = "linux")]
-        // SAFETY: the range lies in this mapping, and the advice changes nothing that it holds.
-        let _hint = unsafe {
-            mm::madvise(self.base.as_ptr().cast(), self.bytes(), mm::Advice::LinuxPopulateRead)
-        };
+        self.advise(mm::Advice::LinuxPopulateRead);
     }
 
     /// Waits until the first `bytes` are on the disk; does nothing for anonymous memory.

@@ -21,7 +21,7 @@ use crate::{
     reader::{Reader, torn_in},
     ring::Ring,
     stats::{Backing, BlackboxStats},
-    sync::{Arc, AtomicU64, Mutex, Ordering, thread},
+    sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, thread},
 };
 
 /// A flight recorder. Shared between threads by reference or in an `Arc`; each thread that records
@@ -31,16 +31,29 @@ pub struct Recorder {
     core: Arc<Core>,
     /// None for memory of this process. The lock in it goes with the recorder, not with its lanes.
     directory: Option<Directory>,
-    previous: Option<PathBuf>,
-    previous_torn: u64,
-    /// Brings the mapping's pages into memory while its owner goes on.
-    populating: Option<thread::JoinHandle<()>>,
+    previous: Option<Arc<Previous>>,
+    /// Does what an open need not wait for.
+    tending: Option<thread::JoinHandle<()>>,
+}
+
+/// The recording of the run before.
+#[derive(Debug)]
+struct Previous {
+    path: PathBuf,
+    torn: OnceLock<u64>,
+}
+
+impl Previous {
+    /// Slots in the middle of being written when that run ended; 0 if it cannot be read, and its reader will say why.
+    fn torn(&self) -> u64 {
+        *self.torn.get_or_init(|| torn_in(&self.path).unwrap_or(0))
+    }
 }
 
 impl Recorder {
     /// Makes `blackbox-current.ngbb` in `dir`, which must exist, with all its blocks. What is there
     /// from an earlier run becomes `blackbox-<n>.ngbb`; the oldest go beyond
-    /// [`keep_files`](RecorderConfig::keep_files).
+    /// [`keep_files`](RecorderConfig::keep_files), on a thread of its own.
     ///
     /// `kinds` are the owner's own, with names of 1 to 48 bytes, numbers from [`Kind::RESERVED`] on.
     ///
@@ -63,16 +76,19 @@ impl Recorder {
             OpenError::Map { bytes, source }
         })?;
         let core = Arc::new(Core::new(mapping, config.geometry(), &names));
-        let previous = directory.publish(config.keep_files).inspect_err(|_| directory.discard())?;
-        let populated = Arc::clone(&core);
-        let populating = thread::Builder::new()
-            .name("ng-blackbox-map".into())
-            .spawn(move || populated.mapping.populate())
-            .ok(); // without it, pages come as events need them
-        // Not readable is no reason not to fly: the file is kept, and its reader will say why.
-        let previous_torn = previous.as_ref().and_then(|path| torn_in(path).ok()).unwrap_or(0);
-        let directory = Some(directory);
-        Ok(Recorder { core, directory, previous, previous_torn, populating })
+        let published =
+            directory.publish(config.keep_files).inspect_err(|_| directory.discard())?;
+        let torn = OnceLock::new();
+        let previous = published.previous.clone().map(|path| Arc::new(Previous { path, torn }));
+        let (mapped, before) = (Arc::clone(&core), previous.clone());
+        let tend = move || {
+            mapped.mapping.populate();
+            published.remove_outdated();
+            before.map(|previous| previous.torn());
+        };
+        // Without it, pages come as events need them, and the rest at the next open or when it is asked for.
+        let tending = thread::Builder::new().name("ng-blackbox-map".into()).spawn(tend).ok();
+        Ok(Recorder { core, directory: Some(directory), previous, tending })
     }
 
     /// Records into memory of this process, for those without a directory: it does not survive a
@@ -87,8 +103,7 @@ impl Recorder {
         let mapping = Mapping::anonymous(bytes as usize)
             .map_err(|source| OpenError::Map { bytes, source })?;
         let core = Arc::new(Core::new(mapping, config.geometry(), &names));
-        let (previous, previous_torn, populating) = (None, 0, None);
-        Ok(Recorder { core, directory: None, previous, previous_torn, populating })
+        Ok(Recorder { core, directory: None, previous: None, tending: None })
     }
 
     /// A lane for the calling thread, whose name a reader will show: the one given back longest ago,
@@ -139,7 +154,7 @@ impl Recorder {
 
     /// Where the recording of the run before went, if there was one.
     pub fn previous(&self) -> Option<&Path> {
-        self.previous.as_deref()
+        self.previous.as_ref().map(|previous| previous.path.as_path())
     }
 
     /// Plain numbers, cheap enough to ask for at each scrape.
@@ -155,7 +170,7 @@ impl Recorder {
                 (Some(_), _) => Backing::CutFile,
             },
             lost_pages: core.mapping.lost_pages(),
-            previous_torn: self.previous_torn,
+            previous_torn: self.previous.as_ref().map_or(0, |previous| previous.torn()),
             ..BlackboxStats::default()
         };
         for number in format::PANIC_RING..core.geometry.rings() {
@@ -176,8 +191,8 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        if let Some(populating) = self.populating.take() {
-            let _ = populating.join(); // one call to the kernel: it has nothing to panic about
+        if let Some(tending) = self.tending.take() {
+            let _ = tending.join(); // calls to the kernel and a count: it has nothing to panic about
         }
         let stats = self.stats();
         let event = Event::numbers(Kind::STOPPED, Severity::INFO, [stats.events_total, 0, 0, 0]);

@@ -35,6 +35,6 @@ pub struct BlackboxStats {
     /// Pages that the file lost while it was mapped; see
     /// [`install_bus_guard`](crate::install_bus_guard).
     pub lost_pages: u64,
-    /// Torn events found in the file of the run before, when this recorder was opened.
+    /// Torn events found in the file of the run before. Counted soon after the open; who asks earlier waits a millisecond.
     pub previous_torn: u64,
 }

@@ -10,8 +10,7 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[cfg(all(unix, not(all(test, loom))))]
 pub(crate) use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
-/// For what is on once and for all, which no model is about.
-#[cfg(mutants)]
+/// For what is set once and for all, which no model is about.
 pub(crate) use std::sync::OnceLock;
 
 #[cfg(not(all(test, loom)))]
