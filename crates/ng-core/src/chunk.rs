@@ -87,7 +87,8 @@ impl Chunk {
     pub(crate) fn epoch_and_base(&self) -> (u64, u32) {
         let epoch = self.epoch.load(Acquire);
         let base = self.base.load(Acquire);
-        (if base & WIDE == 0 { epoch } else { u64::MAX }, base)
+        let narrow = base & WIDE == 0 || mutants::on("core-walk-trusts-a-wide-base");
+        (if narrow { epoch } else { u64::MAX }, base)
     }
 
     /// Generation above the chunk's base.
@@ -163,11 +164,15 @@ impl Chunk {
     /// The epoch rises last: who reads it, and then a base, has a base that holds for as long as the
     /// epoch is the same.
     pub(crate) fn rebase(&self, base: u32) {
+        let early = mutants::on("core-epoch-raised-before-the-base");
+        if early {
+            self.epoch.fetch_add(1, AcqRel);
+        }
         self.set_base(if mutants::on("core-base-not-raised") { self.base() } else { base });
         self.floor.fetch_max(base, SeqCst);
         self.high.fetch_max(base, SeqCst);
         self.clear_overruns();
-        if !mutants::on("core-epoch-not-raised-on-give-back") {
+        if !early && !mutants::on("core-epoch-not-raised-on-give-back") {
             self.epoch.fetch_add(1, AcqRel);
         }
     }
