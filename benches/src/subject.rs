@@ -1,6 +1,6 @@
 //! The arena as the groups use it: made, filled, thinned out, and what two figures of one run share.
 
-use std::{cell::Cell, rc::Rc, time::Instant};
+use std::{cell::Cell, rc::Rc, sync::Barrier, thread, time::Instant};
 
 use ng_core::{Arena, ArenaConfig, CHUNK_SLOTS, TokenId, Writer};
 
@@ -57,6 +57,37 @@ pub(crate) fn fill_plain(slots: &mut [Words], seed: u64, first: u64) {
 
 pub(crate) fn sample(begin: Instant, operations: u64) -> Sample {
     Sample { elapsed_ns: begin.elapsed().as_nanos() as u64, operations }
+}
+
+/// Runs `body` for each of `parts` on a thread of its own, all at once. Nanoseconds from when the first of them began until
+/// the last ended, and what they gave.
+///
+/// They look at the clock themselves: where there are as many cores as threads, who only waits for them may get a
+/// turn when they are done.
+pub(crate) fn at_once<T: Send, R: Send>(
+    parts: impl IntoIterator<Item = T>,
+    body: impl Fn(T) -> R + Sync,
+) -> Result<(u64, Vec<R>), Failure> {
+    let parts: Vec<T> = parts.into_iter().collect();
+    let ready = Barrier::new(parts.len());
+    let ran = thread::scope(|scope| {
+        let run = |part| {
+            let (ready, body) = (&ready, &body);
+            scope.spawn(move || {
+                ready.wait();
+                let begin = Instant::now();
+                let gave = body(part);
+                (begin, Instant::now(), gave)
+            })
+        };
+        let threads: Vec<_> = parts.into_iter().map(run).collect();
+        threads.into_iter().map(|thread| thread.join()).collect::<Result<Vec<_>, _>>()
+    });
+    let ran = ran.map_err(|_| Failure::Check("a thread died".into()))?;
+    let begin = ran.iter().map(|(begin, ..)| *begin).min();
+    let end = ran.iter().map(|(_, end, _)| *end).max();
+    let elapsed = begin.zip(end).map(|(begin, end)| end.duration_since(begin)).unwrap_or_default();
+    Ok((elapsed.as_nanos() as u64, ran.into_iter().map(|(.., gave)| gave).collect()))
 }
 
 /// Compares what `read` gives with what was to be written, where this round verifies.

@@ -2,11 +2,7 @@
 
 use std::{
     hint::black_box,
-    sync::{
-        Barrier,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
+    sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
 
@@ -15,7 +11,7 @@ use ng_metrics::Counter;
 use crate::{
     machine,
     row::{Bar, Failure, Group, Kind, On, Row, Sample, Side, Work},
-    subject::sample,
+    subject::{at_once, sample},
 };
 
 const THREADS: u64 = 2;
@@ -139,28 +135,10 @@ fn alone(work: &Work, make: Make) -> Result<Sample, Failure> {
 
 fn together(work: &Work, make: Make) -> Result<Sample, Failure> {
     let subject = make();
-    let ready = Barrier::new(THREADS as usize + 1);
-    let sample = thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS as usize)
-            .map(|thread| {
-                let (ready, subject) = (&ready, &subject);
-                scope.spawn(move || {
-                    subject.count(thread, 1);
-                    ready.wait();
-                    subject.count(thread, work.tokens);
-                })
-            })
-            .collect();
-        ready.wait();
-        let begin = Instant::now();
-        let died = threads.into_iter().filter_map(|thread| thread.join().err()).count();
-        match died {
-            0 => Ok(sample(begin, work.tokens)),
-            _ => Err(Failure::Check("a thread died".into())),
-        }
-    })?;
-    counted(&*subject, THREADS * (work.tokens + 1))?;
-    Ok(sample)
+    let (elapsed_ns, _) =
+        at_once(0..THREADS as usize, |thread| subject.count(thread, work.tokens))?;
+    counted(&*subject, THREADS * work.tokens)?;
+    Ok(Sample { elapsed_ns, operations: work.tokens })
 }
 
 fn counted(subject: &dyn Subject, expected: u64) -> Result<(), Failure> {

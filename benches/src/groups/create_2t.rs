@@ -1,10 +1,10 @@
 //! Group `create_2t`: the same bytes written by two threads at once, into memory that has been written before.
 
-use std::{hint::black_box, sync::Barrier, thread, time::Instant};
+use std::hint::black_box;
 
 use crate::{
     row::{Bar, Failure, Group, Kind, Row, Sample, Side, Work},
-    subject::{arena, check, fill, fill_plain, mapping, refused, sample, thin_out},
+    subject::{arena, at_once, check, fill, fill_plain, mapping, refused, thin_out},
     tokens,
 };
 
@@ -23,23 +23,9 @@ fn both_halves<T: Send>(
     halves: [T; 2],
     body: impl Fn(T) -> Result<u64, Failure> + Sync,
 ) -> Result<Sample, Failure> {
-    let ready = Barrier::new(3);
-    thread::scope(|scope| {
-        let threads = halves.map(|half| {
-            let (ready, body) = (&ready, &body);
-            scope.spawn(move || {
-                ready.wait();
-                body(half)
-            })
-        });
-        ready.wait();
-        let begin = Instant::now();
-        let mut operations = 0;
-        for thread in threads {
-            operations += thread.join().map_err(|_| Failure::Check("a thread died".into()))??;
-        }
-        Ok(sample(begin, operations))
-    })
+    let (elapsed_ns, done) = at_once(halves, body)?;
+    let operations = done.into_iter().sum::<Result<u64, Failure>>()?;
+    Ok(Sample { elapsed_ns, operations })
 }
 
 fn warm(work: &Work) -> Result<Sample, Failure> {

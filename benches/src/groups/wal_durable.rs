@@ -1,10 +1,7 @@
 //! Groups `wal_durable_1t` and `wal_durable_8t`: each append returns when its record is on stable storage. The floor
 //! writes a block of 4 KiB and syncs it, into a file that is full of zeroes: with eight threads each its own blocks.
 
-use std::{
-    fs::OpenOptions, io::Write, ops::Range, os::unix::fs::FileExt, sync::Barrier, thread,
-    time::Instant,
-};
+use std::{fs::OpenOptions, io::Write, ops::Range, os::unix::fs::FileExt};
 
 use ng_wal::{Durability, Wal};
 use tempfile::TempDir;
@@ -15,7 +12,7 @@ use crate::{
     payload::{self, ReadBack},
     peers_wal::log_peer_rows,
     row::{Bar, Failure, Group, Kind, Row, Sample, Side, Work},
-    subject::sample,
+    subject,
 };
 
 /// Each thread appends one record of this many: a sync costs as much as thousands of them.
@@ -70,24 +67,10 @@ fn at_once<const THREADS: u64>(
     body: impl Fn(u64, Range<u64>) -> Result<(), Failure> + Sync,
 ) -> Result<Sample, Failure> {
     let each = records(work);
-    let ready = Barrier::new(THREADS as usize + 1);
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|lane| {
-                let (ready, body) = (&ready, &body);
-                scope.spawn(move || {
-                    ready.wait();
-                    body(lane, lane * each..(lane + 1) * each)
-                })
-            })
-            .collect();
-        ready.wait();
-        let begin = Instant::now();
-        for thread in threads {
-            thread.join().map_err(|_| Failure::Check("a thread died".into()))??;
-        }
-        Ok(sample(begin, THREADS * each))
-    })
+    let (elapsed_ns, done) =
+        subject::at_once(0..THREADS, |lane| body(lane, lane * each..(lane + 1) * each))?;
+    done.into_iter().collect::<Result<(), Failure>>()?;
+    Ok(Sample { elapsed_ns, operations: THREADS * each })
 }
 
 /// In whatever order the threads came.
