@@ -94,36 +94,62 @@ fn loom_two_writers_of_one_token_take_turns() {
     });
 }
 
+/// Of one domain and weight: so that all tokens of a generation have the same head.
+fn without_weight(value: u64) -> [u64; 8] {
+    let mut words = words(value);
+    words[HEAD] = 0;
+    words
+}
+
+/// A slot with a token of generation 1, its chunk, and a thread that does `work` on both.
+fn beside(work: fn(&Slot, &Chunk)) -> (Arc<Slot>, Arc<Chunk>, thread::JoinHandle<()>) {
+    let (slot, chunk) = (Arc::new(Slot::default()), Arc::new(Chunk::new(0)));
+    slot.fill(Head::dead(0), &without_weight(1));
+    let of_thread = (Arc::clone(&slot), Arc::clone(&chunk));
+    let thread = thread::spawn(move || work(&of_thread.0, &of_thread.1));
+    (slot, chunk, thread)
+}
+
+/// The token deleted, its chunk empty, the memory back with the kernel, and the slot used again: by
+/// generation 5.
+fn give_back_and_use_again(slot: &Slot, chunk: &Chunk) {
+    let head = slot.head();
+    assert!(slot.begin(head));
+    slot.kill(2);
+    chunk.rebase(4);
+    slot.forget();
+    slot.fill(slot.head_relaxed(), &without_weight(2));
+}
+
+/// The token deleted at the last generation that the stamp has room for, and the slot used again.
+fn overrun(slot: &Slot, chunk: &Chunk) {
+    let head = slot.head();
+    assert!(slot.begin(head));
+    chunk.widen();
+    slot.kill(chunk.place(0, GENERATION_MASK + 1));
+    slot.fill(slot.head_relaxed(), &without_weight(2));
+}
+
+/// What a walk reads at its next slot, if not the slow way.
+fn step(slot: &Slot, chunk: &Chunk) -> Option<(u32, [u64; 8])> {
+    let (epoch, base) = chunk.epoch_and_base();
+    let look = Look::since(epoch, slot);
+    if !look.head.is_live_and_still() {
+        return None;
+    }
+    look.finish(slot, chunk).map(|words| (base + look.head.generation_bits(), words))
+}
+
 #[test]
 fn loom_a_reader_beside_a_give_back_sees_the_token_of_its_generation_or_none() {
     loom::model(|| {
-        let slot = Arc::new(Slot::default());
-        let chunk = Arc::new(Chunk::new(0));
-        // Of one domain and weight: so both tokens have the same head.
-        let words = |value| {
-            let mut words = words(value);
-            words[HEAD] = 0;
-            words
-        };
-        slot.fill(Head::dead(0), &words(1));
-        let giver = {
-            let (slot, chunk) = (Arc::clone(&slot), Arc::clone(&chunk));
-            thread::spawn(move || {
-                // Deleted, its chunk empty, the memory back with the kernel, and the slot used again.
-                let head = slot.head();
-                assert!(slot.begin(head));
-                slot.kill(2);
-                chunk.rebase(4);
-                slot.forget();
-                slot.fill(slot.head_relaxed(), &words(2));
-            })
-        };
+        let (slot, chunk, giver) = beside(give_back_and_use_again);
         // As `Shared::read` does it, once: the first token had generation 1.
         let look = Look::at(&slot, &chunk);
         if look.head.has(chunk.stamp_of(1))
             && let Some(seen) = look.finish(&slot, &chunk)
         {
-            assert_eq!([seen[0], seen[1]], [words(1)[0]; 2], "words of the token after it");
+            assert_eq!([seen[0], seen[1]], [1 << 28; 2], "words of the token after it");
         }
         giver.join().unwrap();
         // Under the base it has now the second token has generation 5, and no other.
@@ -132,41 +158,11 @@ fn loom_a_reader_beside_a_give_back_sees_the_token_of_its_generation_or_none() {
     });
 }
 
-/// What a walk reads at its next slot, if not the slow way.
-fn step(slot: &Slot, chunk: &Chunk, epoch: u64, base: u32) -> Option<(u32, [u64; 8])> {
-    let look = Look::since(epoch, slot);
-    if !look.head.is_live_and_still() {
-        return None;
-    }
-    look.finish(slot, chunk).map(|words| (base + look.head.generation_bits(), words))
-}
-
-/// Of one domain and weight: so that all tokens of a generation have the same head.
-fn without_weight(value: u64) -> [u64; 8] {
-    let mut words = words(value);
-    words[HEAD] = 0;
-    words
-}
-
 #[test]
 fn loom_a_walk_beside_a_give_back_sees_each_token_under_its_own_generation() {
     loom::model(|| {
-        let slot = Arc::new(Slot::default());
-        let chunk = Arc::new(Chunk::new(0));
-        slot.fill(Head::dead(0), &without_weight(1));
-        let giver = {
-            let (slot, chunk) = (Arc::clone(&slot), Arc::clone(&chunk));
-            thread::spawn(move || {
-                let head = slot.head();
-                assert!(slot.begin(head));
-                slot.kill(2);
-                chunk.rebase(4);
-                slot.forget();
-                slot.fill(slot.head_relaxed(), &without_weight(2));
-            })
-        };
-        let (epoch, base) = chunk.epoch_and_base();
-        if let Some((generation, seen)) = step(&slot, &chunk, epoch, base) {
+        let (slot, chunk, giver) = beside(give_back_and_use_again);
+        if let Some((generation, seen)) = step(&slot, &chunk) {
             let value = if generation == 1 { 1 } else { 2 };
             assert!(generation == 1 || generation == 5, "generation {generation}");
             assert_eq!([seen[0], seen[1]], [value << 28; 2], "words of another token");
@@ -178,30 +174,11 @@ fn loom_a_walk_beside_a_give_back_sees_each_token_under_its_own_generation() {
 #[test]
 fn loom_a_walk_beside_the_first_overrun_does_not_take_the_stamp_for_the_generation() {
     loom::model(|| {
-        let slot = Arc::new(Slot::default());
-        let chunk = Arc::new(Chunk::new(0));
-        slot.fill(Head::dead(0), &without_weight(1));
-        let writer = {
-            let (slot, chunk) = (Arc::clone(&slot), Arc::clone(&chunk));
-            thread::spawn(move || {
-                // Deleted at the last generation that the stamp has room for, and used again.
-                let head = slot.head();
-                assert!(slot.begin(head));
-                chunk.widen();
-                slot.kill(chunk.place(0, GENERATION_MASK + 1));
-                slot.fill(slot.head_relaxed(), &without_weight(2));
-            })
-        };
-        let (epoch, base) = chunk.epoch_and_base();
-        if let Some((generation, seen)) = step(&slot, &chunk, epoch, base) {
+        let (slot, chunk, writer) = beside(overrun);
+        if let Some((generation, seen)) = step(&slot, &chunk) {
             assert_eq!((generation, seen[0]), (1, 1 << 28), "a token of generation 2^20 + 1");
         }
         writer.join().unwrap();
-        let (epoch, base) = chunk.epoch_and_base();
-        assert_eq!(
-            step(&slot, &chunk, epoch, base),
-            None,
-            "with a side table it is never asked so"
-        );
+        assert_eq!(step(&slot, &chunk), None, "with a side table it is never asked so");
     });
 }
