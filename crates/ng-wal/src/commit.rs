@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crate::sync::OnceLock;
 use crate::sync::modelled::Mutex;
 use crate::sync::modelled::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::waiters::Waiters;
+use crate::sync_waiters::SyncWaiters;
 use crate::{Failure, Lsn, WaitError, mutants};
 
 /// Durable end, failure, and the waiters for either.
@@ -31,7 +31,7 @@ pub(crate) struct Commit {
     failed: OnceLock<Failure>,
     /// Held while the failure is latched.
     latch: Mutex<()>,
-    waiters: Waiters,
+    waiters: SyncWaiters,
     crowd: Crowd,
 }
 
@@ -90,7 +90,7 @@ impl Commit {
             soon: AtomicU64::new(0),
             failed: OnceLock::new(),
             latch: Mutex::new(()),
-            waiters: Waiters::new(),
+            waiters: SyncWaiters::new(),
             crowd: Crowd {
                 size: AtomicUsize::new(0),
                 patience_ns: AtomicU64::new(0),
@@ -121,21 +121,21 @@ impl Commit {
         }
     }
 
-    /// Wakes the waiters that the mark has reached, then one that it has not, to lead. Call it when
-    /// the work may be taken up again, after a sync that took so long.
+    /// A sync is in flight: call it when the work is taken.
+    pub(crate) fn sync_begins(&self) {
+        self.waiters.sync_begins();
+    }
+
+    /// Wakes the waiters that came before the sync began, and one of those who came later, to lead.
+    /// Call it when the work may be taken up again, after a sync that took so long.
     pub(crate) fn tell(&self, took: Duration) {
-        let durable = self.durable();
-        let woken = self.waiters.wake(|lsn| lsn <= durable);
-        self.crowd.after_sync(woken.waited, took);
         // Who enters from here on sees for itself that nobody is at work.
-        if woken.some_wait {
-            self.waiters.nudge();
-        }
+        self.waiters.sync_ended(|waited| self.crowd.after_sync(waited, took));
     }
 
     /// Somebody let go of the work without a sync: wakes one waiter, if there is any.
     pub(crate) fn call_leader(&self) {
-        self.waiters.nudge();
+        self.waiters.call_one();
     }
 
     /// Ends the log; `false` if it had failed before. `close` stops the appends: nobody can learn
@@ -145,7 +145,7 @@ impl Commit {
         close();
         let first = self.failed.set(failure).is_ok();
         drop(latch);
-        self.waiters.wake(|_| true);
+        self.waiters.call_all();
         first
     }
 
@@ -194,7 +194,7 @@ impl Commit {
         }
         self.ask(lsn);
         let begun = Instant::now();
-        let ticket = self.waiters.enter(lsn);
+        let mut ticket = self.waiters.enter();
         // Until when this thread waits for the crowd, from the wait's beginning on.
         let mut gathers: Option<Duration> = None;
         let outcome = loop {
@@ -224,14 +224,17 @@ impl Commit {
                 }
             }
             ticket.park(pause);
+            // Served, most of them: then it goes from where it waited.
+            if let Some(outcome) = self.outcome(lsn) {
+                break outcome;
+            }
+            ticket.renew();
         };
-        drop(ticket);
+        // Before the ticket goes, with which the call may go to another.
         if gathers.is_some() {
             self.crowd.gathering.store(false, Ordering::Relaxed);
         }
-        if matches!(outcome, Err(WaitError::TimedOut { .. })) {
-            self.call_leader(); // the call may have been for us
-        }
+        drop(ticket);
         outcome
     }
 }
@@ -262,6 +265,7 @@ mod tests {
         let wait = |lsn| {
             let lead = || {
                 leaders.lock().push(lsn);
+                commit.sync_begins();
                 commit.raise(2);
                 commit.tell(Duration::ZERO);
                 true

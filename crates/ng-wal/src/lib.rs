@@ -52,6 +52,7 @@ pub mod sim;
 mod stats;
 mod storage;
 mod sync;
+mod sync_waiters;
 mod table;
 mod verify;
 mod waiters;

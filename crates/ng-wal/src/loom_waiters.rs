@@ -112,6 +112,7 @@ impl Work {
         *written = self.appended.load(Ordering::Acquire);
         let lsn = *written;
         self.syncing.store(true, Ordering::SeqCst);
+        self.commit.sync_begins();
         drop(written);
         self.commit.raise(lsn);
         self.syncing.store(false, Ordering::SeqCst);
@@ -128,7 +129,10 @@ impl Work {
     }
 
     fn append_durable(&self) -> Result<(), WaitError> {
-        let lsn = self.appended.fetch_add(1, Ordering::AcqRel) + 1;
+        self.until_durable(self.appended.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    fn until_durable(&self, lsn: u64) -> Result<(), WaitError> {
         self.commit.wait(lsn, LONG, || !self.syncing.load(Ordering::SeqCst), || self.lead())
     }
 }
@@ -145,6 +149,28 @@ fn each_strict_append_becomes_durable_whoever_leads() {
         for appender in appenders {
             assert_eq!(appender.join().unwrap(), Ok(()));
         }
+        assert_eq!(work.commit.durable(), 2);
+    });
+}
+
+/// Two that come while a sync is in flight: it serves the one, and perhaps not the other. The call that its
+/// end has for one of them must reach the one whom it did not serve.
+#[test]
+fn who_comes_during_a_sync_is_called_or_served_by_it() {
+    model(2, || {
+        let work = Work::new();
+        work.appended.store(1, Ordering::Release);
+        let served = {
+            let work = work.clone();
+            thread::spawn(move || work.until_durable(1))
+        };
+        let late = {
+            let work = work.clone();
+            thread::spawn(move || work.append_durable())
+        };
+        work.lead();
+        assert_eq!(served.join().unwrap(), Ok(()));
+        assert_eq!(late.join().unwrap(), Ok(()));
         assert_eq!(work.commit.durable(), 2);
     });
 }

@@ -4,7 +4,7 @@
 //! [`modelled`]; the actor around it stays on real threads in every build.
 
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-pub(crate) use std::sync::{Arc, OnceLock, atomic, mpsc};
+pub(crate) use std::sync::{Arc, OnceLock, PoisonError, atomic, mpsc};
 pub(crate) use std::thread;
 
 /// Types that loom replaces in its own test build.
@@ -23,6 +23,13 @@ pub(crate) mod modelled {
 
     #[cfg(not(all(test, loom)))]
     pub(crate) use parking_lot::Mutex;
+
+    /// This condition variable wakes all who wait by one system call; parking_lot's would move them to
+    /// the lock's queue, where each wakes the next.
+    #[cfg(all(test, loom))]
+    pub(crate) use loom::sync::{Condvar, Mutex as StdMutex, MutexGuard as StdMutexGuard};
+    #[cfg(not(all(test, loom)))]
+    pub(crate) use std::sync::{Condvar, Mutex as StdMutex, MutexGuard as StdMutexGuard};
 
     /// No time passes in a model: a wake-up that is lost there is a deadlock, and found.
     #[cfg(all(test, loom))]

@@ -12,7 +12,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::modelled::{Mutex, Thread, current, park_timeout};
 
 struct Parked {
@@ -40,24 +39,14 @@ impl List {
     }
 }
 
-/// What a wake-up found.
-pub(crate) struct Woken {
-    /// Waiters there were, the woken ones included.
-    pub(crate) waited: usize,
-    /// Some wait on.
-    pub(crate) some_wait: bool,
-}
-
 /// A list of waiting threads.
 pub(crate) struct Waiters {
     list: Mutex<List>,
-    /// As many as are in the list; written under its lock. Outside a hint, and no part of the models.
-    count: AtomicUsize,
 }
 
 impl Waiters {
     pub(crate) fn new() -> Self {
-        Self { list: Mutex::new(List::default()), count: AtomicUsize::new(0) }
+        Self { list: Mutex::new(List::default()) }
     }
 
     /// Enters this thread, which waits for `need`. Look once more before parking.
@@ -66,33 +55,23 @@ impl Waiters {
         let number = list.next_ticket;
         list.next_ticket += 1;
         list.parked.push(Parked { ticket: number, need, thread: current() });
-        self.count.store(list.parked.len(), Ordering::Relaxed);
         Ticket { waiters: self, number }
-    }
-
-    /// How many are in the list, without waiting for its lock.
-    pub(crate) fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
     }
 
     /// Wakes those whose need `is_met` says is met, asked in the order of arrival; they are out of
     /// the list. Whoever calls is awake itself.
-    pub(crate) fn wake(&self, mut is_met: impl FnMut(u64) -> bool) -> Woken {
+    pub(crate) fn wake(&self, mut is_met: impl FnMut(u64) -> bool) {
         let mut list = self.list.lock();
-        let waited = list.parked.len();
-        if waited == 0 {
-            return Woken { waited, some_wait: false };
+        if list.parked.is_empty() {
+            return;
         }
         let own = current().id();
         let List { parked, calls, .. } = &mut *list;
         let met = parked.extract_if(.., |parked| is_met(parked.need)).map(|parked| parked.thread);
         calls.extend(met.filter(|thread| thread.id() != own));
-        let woken = Woken { waited, some_wait: !parked.is_empty() };
-        self.count.store(parked.len(), Ordering::Relaxed);
         let next = list.next_calls();
         drop(list);
         call(next);
-        woken
     }
 
     /// Wakes as many as there are slots for, in the order of arrival; a need of 0 is met by any slot,
@@ -106,14 +85,6 @@ impl Waiters {
                 true
             }
         });
-    }
-
-    /// Wakes the one that has waited longest, to look after itself. It stays in the list.
-    pub(crate) fn nudge(&self) {
-        let first = self.list.lock().parked.first().map(|parked| parked.thread.clone());
-        if let Some(thread) = first {
-            thread.unpark();
-        }
     }
 }
 
@@ -134,7 +105,6 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut list = self.waiters.list.lock();
         list.parked.retain(|parked| parked.ticket != self.number);
-        self.waiters.count.store(list.parked.len(), Ordering::Relaxed);
         let next = list.next_calls();
         drop(list);
         call(next);
@@ -158,14 +128,9 @@ mod tests {
         let needs = |waiters: &Waiters| -> Vec<u64> {
             waiters.list.lock().parked.iter().map(|parked| parked.need).collect()
         };
-        let woken = waiters.wake(|need| need <= 5);
-        assert_eq!((woken.waited, woken.some_wait), (2, true));
+        waiters.wake(|need| need <= 5);
         assert_eq!(needs(&waiters), [8]);
-        drop(low);
-        waiters.nudge();
-        assert_eq!(needs(&waiters), [8]);
-        high.park(Duration::from_secs(60)); // returns: this very thread was woken
-        drop(high);
+        drop((low, high));
         assert_eq!(needs(&waiters), []);
     }
 }

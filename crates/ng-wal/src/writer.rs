@@ -418,6 +418,7 @@ impl Writer {
     fn take_off(&self, point: SyncPoint) -> SyncPoint {
         self.shared.counters.oldest_syncing_at.store(point.oldest_at, Ordering::Relaxed);
         self.shared.syncing.store(true, Ordering::SeqCst);
+        self.shared.commit.sync_begins();
         point
     }
 
