@@ -4,18 +4,18 @@ use crate::error::ConfigError;
 use crate::sync::Arc;
 
 /// Slots of one chunk: the unit in which memory is taken and given back.
-#[cfg(not(all(test, shuttle)))]
+#[cfg(not(all(test, any(loom, shuttle))))]
 pub const CHUNK_SLOTS: u32 = 32_768;
-/// Slots of one chunk, in models of whole arenas.
-#[cfg(all(test, shuttle))]
+/// Slots of one chunk, in models.
+#[cfg(all(test, any(loom, shuttle)))]
 pub const CHUNK_SLOTS: u32 = 128;
 /// Bytes of one chunk: one huge page of x86-64 and of aarch64 with 4 KiB base pages.
 pub const CHUNK_BYTES: u64 = CHUNK_SLOTS as u64 * 64;
 /// Most slots that one writer holds ahead of its creates.
-#[cfg(not(all(test, shuttle)))]
+#[cfg(not(all(test, any(loom, shuttle))))]
 pub const LEASE_SLOTS_MAX: u32 = 1_024;
 /// Most slots that one writer holds ahead of its creates, in models of whole arenas.
-#[cfg(all(test, shuttle))]
+#[cfg(all(test, any(loom, shuttle)))]
 pub const LEASE_SLOTS_MAX: u32 = 64;
 
 /// Most memory that is taken ahead.
