@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, record_bytes};
 use crate::ring::INLINE_PAYLOAD_BYTES;
-use crate::{ConfigError, Lsn, WalObserver, sync::Arc};
+use crate::{ConfigError, Lsn, SegmentId, WalObserver, sync::Arc};
 
 /// When an append counts as safe, and from what.
 ///
@@ -25,14 +25,18 @@ pub enum Durability {
     Strict,
 }
 
-/// What the owner of a log needs of it at open, by its own durable checkpoint.
+/// What the owner of a log knows of it from a durable place of its own, and needs of it at open. A log
+/// that has less is refused as `Missing` or `Corrupt`, and nothing is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
-    /// First record that will be replayed: where the checkpoint began. From 1. Required.
+    /// First record that will be replayed: where the owner's checkpoint began; 1 without one. Required.
     pub from: Lsn,
-    /// First record whose effect is not in the checkpoint: where it ended. All before it must have
-    /// been durable when the checkpoint was published. At least `from`. Required.
+    /// The record after the last one that the owner knows to be durable: where its checkpoint ended, or
+    /// what the last open or close told it. At least `from`. Required.
     pub upto: Lsn,
+    /// The newest segment that the owner knows of, [`Recovery::active_segment`](crate::Recovery) of an
+    /// earlier open: it or a later one must be there. `SegmentId::default()`: none is known.
+    pub segment: SegmentId,
 }
 
 /// Settings of a log. Build with `WalConfig::default()` and assign fields.
@@ -81,8 +85,8 @@ pub struct WalConfig {
     /// Identity of the store this log belongs to, written into each segment; another store's
     /// segment is refused as `Foreign`. Default: none: the directory's own, random when it is new.
     pub store_uuid: Option<u128>,
-    /// What the owner's checkpoint leaves to the log. A log that begins later or ends earlier is
-    /// refused at open. Default: none: whatever is there is enough.
+    /// What the owner knows of the log. A log that begins later, ends earlier or lacks its newest
+    /// segment is refused at open. Default: none: whatever is there is enough.
     pub needs: Option<Needs>,
     /// Told of syncs, rotations and failures. Default: none.
     pub observer: Option<Arc<dyn WalObserver>>,
@@ -158,9 +162,10 @@ impl WalConfig {
         range("reserved_bytes", self.reserved_bytes, 0, self.log_bytes_max)?;
         let least = 4 * self.segment_bytes + self.reserved_bytes + self.slack_bytes();
         range("log_bytes_max", self.log_bytes_max, least, u64::MAX)?;
-        if let Some(Needs { from, upto }) = self.needs {
+        if let Some(Needs { from, upto, segment }) = self.needs {
             range("needs.from", from.get(), 1, 1 << 62)?;
             range("needs.upto", upto.get(), from.get(), 1 << 62)?;
+            range("needs.segment", segment.get(), 0, 1 << 62)?;
         }
         times("full_timeout", self.full_timeout, Duration::ZERO, Duration::from_secs(3600))?;
         times("sync_timeout", self.sync_timeout, ms, Duration::from_secs(3600))

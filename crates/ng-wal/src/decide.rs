@@ -93,6 +93,8 @@ pub(crate) enum Front {
     Unasked,
     Reached,
     TooLate,
+    /// The newest segment that the owner knows of is absent, and no later one is there.
+    NewestAbsent,
 }
 
 /// The segments before the last one that was started.
@@ -182,7 +184,7 @@ impl Facts {
     }
 
     fn reached(&self) -> bool {
-        self.headed() && self.front != Front::TooLate
+        self.headed() && !matches!(self.front, Front::TooLate | Front::NewestAbsent)
     }
 
     fn whole(&self) -> bool {
@@ -230,6 +232,7 @@ pub(crate) const TABLE: &[Case] = &[
     (Row::R13, |f| f.ours() && f.numbers == Numbers::Hole),
     (Row::R26, |f| f.dense() && f.headless),
     (Row::R16, |f| f.headed() && f.front == Front::TooLate),
+    (Row::R43, |f| f.headed() && f.front == Front::NewestAbsent),
     // A segment with a started successor can be read up to where that begins, or is damaged.
     (Row::R22, |f| f.reached() && f.older == Older::Short),
     (Row::R10, |f| f.reached() && f.older == Older::Damaged),
@@ -276,6 +279,7 @@ pub(crate) fn decide(scan: &Scan, asked: &Asked) -> Result<Plan, Refusal> {
         Row::R13 => refuse(view.hole()),
         Row::R26 => refuse(view.headless()),
         Row::R16 => refuse(view.begins_too_late()),
+        Row::R43 => refuse(view.newest_absent()),
         Row::R10 | Row::R22 => refuse(view.incomplete()),
         Row::R05 | Row::R23 if view.facts.older != Older::Complete => refuse(view.incomplete()),
         Row::R05 | Row::R09 | Row::R12 | Row::R17 => refuse(view.below_a_promise()),
@@ -362,7 +366,9 @@ impl<'a> View<'a> {
                     all if hole(all).is_some() => Numbers::Hole,
                     _ => Numbers::Dense,
                 },
-                needed: asked.needs.is_some_and(|needs| needs.upto.get() > 1),
+                needed: asked
+                    .needs
+                    .is_some_and(|needs| needs.upto.get() > 1 || needs.segment.get() > 0),
                 front: front(scan, asked),
                 headless: headless.is_some(),
                 older: incomplete.map_or(Older::Complete, |(a, b)| older(a, b)),
@@ -492,6 +498,17 @@ impl<'a> View<'a> {
         RefusalKind::Missing {
             seq: SegmentId::new(seq.saturating_sub(1)),
             found: format!("the log is needed from LSN {needed} on and begins at LSN {begin}"),
+        }
+    }
+
+    fn newest_absent(&self) -> RefusalKind {
+        let known = self.asked.needs.map_or(SegmentId::default(), |needs| needs.segment);
+        let newest = self.scan.segments.last().map_or(SegmentId::default(), |last| last.seq);
+        RefusalKind::Missing {
+            seq: known,
+            found: format!(
+                "segment {known} was in use when the log was last opened, the newest here is {newest}"
+            ),
         }
     }
 
@@ -679,9 +696,13 @@ fn hole(segments: &[SegmentScan]) -> Option<usize> {
 
 fn front(scan: &Scan, asked: &Asked) -> Front {
     let begin = scan.segments.first().and_then(|first| first.start);
+    let newest = scan.segments.last();
     match (asked.needs, begin) {
         (None, _) => Front::Unasked,
         (Some(needs), Some(begin)) if begin.prev_end_lsn > needs.from.get() => Front::TooLate,
+        (Some(needs), _) if newest.is_none_or(|last| last.seq < needs.segment) => {
+            Front::NewestAbsent
+        }
         (Some(_), _) => Front::Reached,
     }
 }

@@ -20,7 +20,7 @@ const IDENTITIES: [Identity; 7] = [
     Identity::OtherNumber,
 ];
 const NUMBERS: [Numbers; 3] = [Numbers::NoSegment, Numbers::Dense, Numbers::Hole];
-const FRONTS: [Front; 3] = [Front::Unasked, Front::Reached, Front::TooLate];
+const FRONTS: [Front; 4] = [Front::Unasked, Front::Reached, Front::TooLate, Front::NewestAbsent];
 const OLDER: [Older; 5] =
     [Older::Complete, Older::Short, Older::Cut, Older::Erased, Older::Damaged];
 const ENDS: [End; 9] = [
@@ -41,7 +41,7 @@ const SPARES: [Spare; 5] =
 
 /// Every combination, numbered.
 fn all() -> impl Iterator<Item = Facts> {
-    let sizes = [7, 3, 2, 3, 2, 5, 9, 4, 2, 2, 2, 5];
+    let sizes = [7, 3, 2, 4, 2, 5, 9, 4, 2, 2, 2, 5];
     let total: usize = sizes.iter().product();
     (0..total).map(move |mut index| {
         let mut digit = |size| {
@@ -53,7 +53,7 @@ fn all() -> impl Iterator<Item = Facts> {
             identity: IDENTITIES[digit(7)],
             numbers: NUMBERS[digit(3)],
             needed: digit(2) == 1,
-            front: FRONTS[digit(3)],
+            front: FRONTS[digit(4)],
             headless: digit(2) == 1,
             older: OLDER[digit(5)],
             end: ENDS[digit(9)],
@@ -77,7 +77,7 @@ fn may_open(f: &Facts) -> bool {
         Numbers::Dense => {
             let named_is_lost = f.rotated && !matches!(f.spare, Spare::Usable | Spare::Begun);
             !f.headless
-                && f.front != Front::TooLate
+                && !matches!(f.front, Front::TooLate | Front::NewestAbsent)
                 && f.older == Older::Complete
                 && f.attested == Attested::Nobody
                 && !f.far
@@ -160,8 +160,11 @@ impl State {
     }
 
     fn asked(self) -> Asked {
-        let needs =
-            self.needs.map(|upto| Needs { from: Lsn::new(upto.min(5)), upto: Lsn::new(upto) });
+        let needs = self.needs.map(|upto| Needs {
+            from: Lsn::new(upto.min(5)),
+            upto: Lsn::new(upto),
+            segment: SegmentId::default(),
+        });
         Asked { store_uuid: Some(7), needs, segment_bytes: None }
     }
 
@@ -289,7 +292,11 @@ fn the_end_of_a_checkpoint_is_exclusive_and_counts_as_a_promise() {
         needs: None,
     };
     let needs = |from, upto| Asked {
-        needs: Some(Needs { from: Lsn::new(from), upto: Lsn::new(upto) }),
+        needs: Some(Needs {
+            from: Lsn::new(from),
+            upto: Lsn::new(upto),
+            segment: SegmentId::default(),
+        }),
         ..Asked::default()
     };
     let plan = decide(&state.scan(), &needs(5, 10)).unwrap();
@@ -302,6 +309,19 @@ fn the_end_of_a_checkpoint_is_exclusive_and_counts_as_a_promise() {
     let refused = decide(&Scan::default(), &needs(8, 8)).unwrap_err();
     assert_eq!(refused.row, Row::R02);
     assert!(decide(&Scan::default(), &needs(1, 1)).is_ok());
+    // The segment that was in use at the last open, or a later one, must be there.
+    let with_segment = |scan: &Scan, segment| {
+        let needs = Needs { segment: SegmentId::new(segment), ..needs(1, 1).needs.unwrap() };
+        decide(scan, &Asked { needs: Some(needs), ..Asked::default() })
+    };
+    assert_eq!(with_segment(&Scan::default(), 1).unwrap_err().row, Row::R02);
+    let newer = Needs { from: Lsn::new(5), upto: Lsn::new(5), segment: SegmentId::new(5) };
+    let refused = decide(&state.scan(), &Asked { needs: Some(newer), ..Asked::default() });
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.row, Row::R43);
+    assert!(matches!(refused.kind, RefusalKind::Missing { seq, .. } if seq.get() == 5));
+    let same = Needs { segment: SegmentId::new(4), ..newer };
+    assert!(decide(&state.scan(), &Asked { needs: Some(same), ..Asked::default() }).is_ok());
 }
 
 #[test]

@@ -230,6 +230,12 @@ fn between_segments() -> Vec<Golden> {
              says = needed from LSN 2 on and begins at LSN 3\n",
         ),
         golden(
+            "row43-newest-absent",
+            log.files(),
+            "needs = 1 4 9\noutcome = missing\nrow = 43\nsays = segment 9 is absent\n\
+             says = was in use when the log was last opened\n",
+        ),
+        golden(
             "row19-another-number",
             put(log.files(), 3, log.files()[&name(2)].clone()),
             "outcome = corrupt\nrow = 19\nsays = wal-0000000003.seg at offset 0\n\

@@ -58,6 +58,9 @@ pub struct Recovery {
     pub dropped_frames: u64,
     /// Segment files found.
     pub segments: u64,
+    /// The segment that takes the next records; durable, so [`Needs::segment`](crate::Needs) of a later
+    /// open can ask for it.
+    pub active_segment: SegmentId,
     /// Whether the log had been closed cleanly.
     pub sealed: bool,
     /// What its end looked like.
@@ -256,6 +259,7 @@ pub(crate) fn recover(
         torn_bytes: plan.torn_bytes,
         dropped_frames: plan.dropped_frames,
         segments: scan.segments.iter().filter(|segment| segment.start.is_some()).count() as u64,
+        active_segment: plan.seq,
         sealed: plan.tail == Tail::Sealed,
         tail: plan.tail,
         row: plan.row,

@@ -651,7 +651,11 @@ fn records_that_no_promise_covers_are_written_again_and_others_are_not() {
     log.frame(3);
     let changes = |upto| {
         let dir = MemoryDir::from_snapshot(&log.files());
-        let needs = Some(crate::Needs { from: Lsn::new(1), upto: Lsn::new(upto) });
+        let needs = Some(crate::Needs {
+            from: Lsn::new(1),
+            upto: Lsn::new(upto),
+            segment: SegmentId::default(),
+        });
         recover(dir.clone(), &WalConfig { needs, ..config() }).unwrap();
         dir.faults.changes.load(Ordering::Relaxed)
     };

@@ -68,6 +68,7 @@ rows! {
     R38 = 38, "a successor without records, as an interrupted open leaves it";
     R41 = 41, "closed cleanly";
     R42 = 42, "a state that the table does not know";
+    R43 = 43, "the newest segment that the owner knows of is absent";
 }
 
 impl fmt::Display for Row {

@@ -6,7 +6,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ng_wal::{Lsn, Needs, OpenError, Reader, Recovery, Wal, WalConfig, inspect, verify_for};
+use ng_wal::{
+    Lsn, Needs, OpenError, Reader, Recovery, SegmentId, Wal, WalConfig, inspect, verify_for,
+};
 use support::{config, replay};
 
 fn payload(lsn: u64) -> Vec<u8> {
@@ -41,8 +43,9 @@ impl Expected {
 
     fn needs(&self) -> Option<Needs> {
         let numbers = self.numbers("needs");
-        let [from, upto] = numbers[..] else { return None };
-        Some(Needs { from: Lsn::new(from), upto: Lsn::new(upto) })
+        let [from, upto, ref segment @ ..] = numbers[..] else { return None };
+        let segment = SegmentId::new(segment.first().copied().unwrap_or(0));
+        Some(Needs { from: Lsn::new(from), upto: Lsn::new(upto), segment })
     }
 
     fn config(&self) -> WalConfig {
@@ -137,8 +140,11 @@ fn each_golden_log_has_the_outcome_of_its_row() {
         copy(&golden.join("log"), dir.path());
         let before = contents(dir.path());
         // What only looks, looks: the row is the same, and nothing changes.
-        let needs =
-            expected.needs().unwrap_or(Needs { from: Lsn::new(1 << 40), upto: Lsn::new(1) });
+        let needs = expected.needs().unwrap_or(Needs {
+            from: Lsn::new(1 << 40),
+            upto: Lsn::new(1),
+            segment: SegmentId::default(),
+        });
         let verified = verify_for(dir.path(), needs).unwrap();
         assert_eq!(expected.numbers("row"), [u64::from(verified.row.number())], "{context}");
         inspect(dir.path()).unwrap();
