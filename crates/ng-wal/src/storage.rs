@@ -119,7 +119,8 @@ const ZEROES_BYTES: u64 = 64 << 10;
 
 /// Zeroes in `bytes`.
 pub(crate) fn write_zeroes(file: &dyn LogFile, bytes: Range<u64>) -> io::Result<()> {
-    let zeroes = [0; ZEROES_BYTES as usize];
+    let most = bytes.end.saturating_sub(bytes.start).min(ZEROES_BYTES);
+    let zeroes = vec![0; most as usize];
     let mut at = bytes.start;
     while at < bytes.end {
         let to = (at + 1).next_multiple_of(ZEROES_BYTES).min(bytes.end);
