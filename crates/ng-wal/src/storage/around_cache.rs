@@ -11,7 +11,10 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use crate::format::BLOCK_BYTES;
 use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -83,13 +86,20 @@ impl Handle {
 }
 
 impl Around {
-    /// The very same file, whatever its name has become. `None` where the file system or the system's
-    /// settings do not have it, and where no `/proc` is mounted.
     fn of(file: &File) -> Option<Self> {
+        Self::through(Path::new("/proc/self/fd"), file)
+    }
+
+    /// The very same file, whatever its name has become. `None` where the file system or the system's
+    /// settings do not have it, and where no `/proc` is mounted, or something else in its place.
+    fn through(descriptors: &Path, file: &File) -> Option<Self> {
         let mut options = OpenOptions::new();
-        options.write(true).custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32);
-        let file = options.open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-        Some(Self { file, blocks: Mutex::new(Blocks::new()) })
+        let flags = OFlags::DIRECT | OFlags::NONBLOCK;
+        options.write(true).custom_flags(flags.bits() as i32);
+        let again = options.open(descriptors.join(file.as_raw_fd().to_string())).ok()?;
+        let (one, other) = (file.metadata().ok()?, again.metadata().ok()?);
+        let same = (one.dev(), one.ino()) == (other.dev(), other.ino());
+        same.then(|| Self { file: again, blocks: Mutex::new(Blocks::new()) })
     }
 }
 
@@ -142,6 +152,16 @@ mod tests {
         }
         assert!(blocks.hold(&long).is_none());
         assert!(align_of::<Handle>() <= 64 && size_of::<Handle>() <= 256);
+    }
+
+    #[test]
+    fn without_proc_or_with_something_else_there_the_cache_serves() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let file = File::create(dir.path().join("file")).unwrap();
+        assert!(Around::through(&dir.path().join("absent"), &file).is_none());
+        // Another file where the kernel would show this one.
+        std::fs::write(dir.path().join(file.as_raw_fd().to_string()), b"another").unwrap();
+        assert!(Around::through(dir.path(), &file).is_none());
     }
 
     #[test]
