@@ -21,7 +21,8 @@ use crate::{
 const EXAMPLE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Where `CI=true`, these may not be skipped for want of something.
-const NEVER_SKIPPED_IN_CI: &[&str] = &["tests", "loom", "shuttle", "tidy", "mutants", "torture"];
+const NEVER_SKIPPED_IN_CI: &[&str] =
+    &["tests", "loom", "shuttle", "tidy", "mutants", "torture", "profiles"];
 
 /// How a step ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ struct Run {
 }
 
 /// The command.
-pub(crate) fn run(skip_tests: bool, as_json: bool) -> Exit {
+pub(crate) fn run(full: bool, skip_tests: bool, as_json: bool) -> Exit {
     let workspace = match Workspace::load() {
         Ok(workspace) => workspace,
         Err(reason) => {
@@ -77,6 +78,7 @@ pub(crate) fn run(skip_tests: bool, as_json: bool) -> Exit {
     run.step("shuttle", |run| models(run, &workspace, "shuttle"));
     run.table("mutants", "mutants");
     run.table("torture", "torture --seconds 20");
+    run.table("profiles", if full { "profiles --full" } else { "profiles" });
     run.step("metrics checkers", |run| checkers(run, &workspace));
     run.step("examples", |run| examples(run, &workspace));
     let small = "--tokens 200000 --runs 5 --enforce";
@@ -307,7 +309,7 @@ fn within(limit: Duration, command: &mut Command) -> Outcome {
 }
 
 /// `None`: the limit passed, and the child was killed.
-fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
     let begin = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {

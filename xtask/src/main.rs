@@ -7,6 +7,7 @@ mod ci;
 mod exit;
 mod launch;
 mod mutants;
+mod profiles;
 mod tidy;
 mod torture;
 mod workspace;
@@ -86,8 +87,20 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
-    /// All that a merge needs: tests, format, clippy, docs, tidy, packages, loom, examples, a small stress run
+    /// Build and run programs outside the workspace under profiles that are not ours
+    Profiles {
+        /// The whole product under every profile, not under three
+        #[arg(long)]
+        full: bool,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// All that a merge needs: tests, format, clippy, docs, tidy, packages, loom, profiles, examples, a small stress run
     Ci {
+        /// The longer proofs too: the whole product under every profile
+        #[arg(long)]
+        full: bool,
         /// Leave out `cargo test --workspace`: the caller has just run it
         #[arg(long)]
         skip_tests: bool,
@@ -109,7 +122,8 @@ fn main() -> ExitCode {
         Some(Task::Torture { only, all, seconds, seed, json }) => {
             torture::run(&torture::Request { seconds, seed, all, only, as_json: json })
         }
-        Some(Task::Ci { skip_tests, json }) => ci::run(skip_tests, json),
+        Some(Task::Profiles { full, json }) => profiles::run(full, json),
+        Some(Task::Ci { full, skip_tests, json }) => ci::run(full, skip_tests, json),
     };
     exit.into()
 }

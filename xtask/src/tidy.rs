@@ -59,6 +59,7 @@ const RULES: &[Rule] = &[
     sources::sync_is_the_only_door_to_threads,
     sources::format_is_the_only_file_with_bytes,
     sources::config_fields_name_their_default,
+    sources::nothing_on_the_stack_is_aligned_to_a_page,
     sources::no_orphans,
     sources::nothing_unfinished,
     metrics::names_are_the_same_in_code_and_docs,

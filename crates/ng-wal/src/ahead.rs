@@ -4,6 +4,7 @@
 use std::io;
 
 use crate::ReadError;
+use crate::home::Home;
 use crate::reader::{Frame, Frames};
 use crate::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use crate::sync::{Arc, Mutex, thread};
@@ -31,6 +32,8 @@ pub(crate) struct Ahead {
     batches: Option<Receiver<Batch>>,
     current: Batch,
     thread: Option<thread::JoinHandle<()>>,
+    /// Where the thread is: in a forked child nobody reads ahead.
+    home: Home,
 }
 
 impl Ahead {
@@ -54,6 +57,7 @@ impl Ahead {
                 batches: Some(receiver),
                 current: Batch { frames: Vec::new().into_iter(), then: Then::More },
                 thread: Some(thread),
+                home: Home::here(),
             }),
             // Never started, so nobody took them.
             Err(_) => Err(handed.lock().take().unwrap_or_else(|| Box::new(Frames::ended(io)))),
@@ -70,19 +74,29 @@ impl Ahead {
                 Then::Failed(e) => return Err(e),
                 Then::More => {}
             }
+            if self.home.check().is_err() {
+                return Err(broken(
+                    "the reader was made by another process, which forked this one",
+                ));
+            }
             let batch = self.batches.as_ref().and_then(|batches| batches.recv().ok());
             // A thread that ends without a word has panicked: not the end of the log.
-            self.current = batch.ok_or_else(|| ReadError::Io {
-                operation: "reading ahead",
-                file: ".".into(),
-                source: io::Error::other("the reader's thread panicked"),
-            })?;
+            self.current = batch.ok_or_else(|| broken("the reader's thread panicked"))?;
         }
     }
 }
 
+fn broken(what: &'static str) -> ReadError {
+    ReadError::Io { operation: "reading ahead", file: ".".into(), source: io::Error::other(what) }
+}
+
 impl Drop for Ahead {
     fn drop(&mut self) {
+        if !self.home.is_here() {
+            // There is no thread to end, and it may have held the channel's lock at the fork.
+            std::mem::forget((self.batches.take(), self.thread.take()));
+            return;
+        }
         self.batches = None; // its next hand-over fails, and it ends
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // a panic was told to who read; who drops reads no more

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::actor::Shared;
 use crate::format::BLOCK_BYTES;
 use crate::segment::file_name;
-use crate::storage::RealDir;
+use crate::storage::Directory;
 use crate::{Lsn, SegmentId};
 
 /// Why a backup was not made. What was made of it may be deleted.
@@ -32,6 +32,12 @@ pub enum BackupError {
         #[source]
         source: io::Error,
     },
+    /// The calling process is a forked child of the one that opened the log.
+    #[error("this log was opened by process {opened_by}; a forked child can't use it")]
+    Forked {
+        /// That process.
+        opened_by: u32,
+    },
 }
 
 /// Where the last finished sync left the log.
@@ -52,9 +58,8 @@ pub(crate) fn backup(shared: &Shared, dest: &Path) -> Result<Lsn, BackupError> {
         let path = path.to_path_buf();
         move |source| BackupError::Io { operation, path, source }
     };
-    let target = RealDir::create(dest).map_err(failed("create", dest))?;
-    let mut entries = std::fs::read_dir(dest).map_err(failed("list", dest))?;
-    if entries.next().is_some() {
+    let target = Directory::create(dest).map_err(failed("create", dest))?;
+    if !target.list().map_err(failed("list", dest))?.is_empty() {
         return Err(BackupError::NotEmpty { path: dest.to_path_buf() });
     }
     // While this is held no segment loses its name.
@@ -62,17 +67,18 @@ pub(crate) fn backup(shared: &Shared, dest: &Path) -> Result<Lsn, BackupError> {
     let point = *shared.durable_point.lock();
     let io = &*shared.io;
     for seq in shared.table.completed_before(point.seq) {
-        let (name, to) = (file_name(seq), dest.join(file_name(seq)));
-        io.export(&name, &to, None).map_err(failed("link or copy", &to))?;
+        let name = file_name(seq);
+        io.export(&name, &target, None).map_err(failed("link or copy", &dest.join(&name)))?;
     }
-    let (name, to) = (file_name(point.seq), dest.join(file_name(point.seq)));
-    io.export(&name, &to, Some(point.end_offset)).map_err(failed("copy", &to))?;
+    let name = file_name(point.seq);
+    let copied = io.export(&name, &target, Some(point.end_offset));
+    copied.map_err(failed("copy", &dest.join(&name)))?;
     if point.rotated {
         // The successor as it was prepared, its header only: nothing in it is durable yet.
         let next = file_name(point.seq.next());
-        let to = dest.join(&next);
-        io.export(&next, &to, Some(BLOCK_BYTES)).map_err(failed("copy", &to))?;
+        let copied = io.export(&next, &target, Some(BLOCK_BYTES));
+        copied.map_err(failed("copy", &dest.join(&next)))?;
     }
-    crate::storage::LogIo::sync_dir(&target).map_err(failed("fsync of the directory", dest))?;
+    target.sync_dir().map_err(failed("fsync of the directory", dest))?;
     Ok(Lsn::new(point.lsn))
 }

@@ -467,15 +467,18 @@ impl<'a> View<'a> {
             Some(at) => (&self.scan.segments[at], &self.scan.segments[at + 1]),
             None => return self.headless(),
         };
-        let end = before.walk.as_ref().map_or(0, |walk| walk.end_lsn);
-        let begin = after.start.map_or(0, |start| start.prev_end_lsn);
-        RefusalKind::Missing {
-            seq: before.seq.next(),
-            found: format!(
-                "segment {} ends before LSN {end}, segment {} begins at LSN {begin}",
-                before.seq, after.seq
-            ),
-        }
+        let before_it = match &before.walk {
+            Some(walk) => format!("segment {} ends before LSN {}", before.seq, walk.end_lsn),
+            None => format!("segment {} holds no record", before.seq),
+        };
+        let behind_it = match &after.start {
+            Some(start) => format!("segment {} begins at LSN {}", after.seq, start.prev_end_lsn),
+            None if is_prepared(after) => {
+                format!("segment {} is prepared and holds no record yet", after.seq)
+            }
+            None => format!("segment {} has no start frame", after.seq),
+        };
+        RefusalKind::Missing { seq: before.seq.next(), found: format!("{before_it}, {behind_it}") }
     }
 
     /// A segment that must have been started and cannot be read as such.

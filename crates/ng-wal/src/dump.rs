@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::format::{FRAME_HEADER_BYTES, FrameKind, START_OFFSET, SegmentHeader, Start};
 use crate::reader::{Frame, Walk, open_segment, start_of, stray_frame};
 use crate::segment::{StepResult, file_name, parse_file_name};
-use crate::storage::{Access, LogIo, RealDir};
+use crate::storage::{Access, Directory, LogIo};
 use crate::{Lsn, OpenError, ReadError, Record, SegmentId, sync::Arc};
 
 /// One thing that stands in a segment file, in the order of places.
@@ -76,7 +76,7 @@ impl std::fmt::Debug for Dump {
 /// Lists the frames and records of the log in `dir`. Errors: the directory cannot be listed.
 pub fn dump(dir: impl AsRef<Path>) -> Result<Dump, OpenError> {
     let dir = dir.as_ref();
-    let io = RealDir::existing(dir).map_err(|e| OpenError::io("list", dir, e))?;
+    let io = Directory::open(dir).map_err(|e| OpenError::io("list", dir, e))?;
     dump_over(Arc::new(io))
 }
 

@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Lsn, Row, SegmentId};
+use crate::home::Forked;
+use crate::{BackupError, Lsn, Row, SegmentId};
 
 /// A setting outside its allowed range.
 #[non_exhaustive]
@@ -59,11 +60,11 @@ pub enum OpenError {
         row: Row,
     },
     /// Another handle, in this process or another, has the log open.
-    #[error("wal {}: locked: held by {holder}", dir.display())]
+    #[error("wal {0}: locked: {lock} is held by {holder}", dir.display(), lock = dir.join(crate::storage::LOCK).display())]
     Locked {
         /// Directory of the log.
         dir: PathBuf,
-        /// What the lock file says of its holder; informational.
+        /// What the lock file says of its holder, and whether that process is there; informational.
         holder: String,
     },
     /// Written in a format this build does not read.
@@ -223,6 +224,12 @@ pub enum AppendError {
         #[source]
         cause: WaitError,
     },
+    /// The calling process is a forked child of the one that opened the log.
+    #[error("this log was opened by process {opened_by}; a forked child can't use it")]
+    Forked {
+        /// That process.
+        opened_by: u32,
+    },
 }
 
 /// Why a wait for durability ended without it.
@@ -250,6 +257,12 @@ pub enum WaitError {
     /// The log failed, and this record had not been made durable before.
     #[error("log failed for good: {0}")]
     Failed(#[source] Failure),
+    /// The calling process is a forked child of the one that opened the log.
+    #[error("this log was opened by process {opened_by}; a forked child can't use it")]
+    Forked {
+        /// That process.
+        opened_by: u32,
+    },
 }
 
 /// Why a close was not clean. The next open recovers what was durable.
@@ -264,6 +277,12 @@ pub enum CloseError {
         /// The failure.
         #[source]
         failure: Failure,
+    },
+    /// The calling process is a forked child of the one that opened the log.
+    #[error("this log was opened by process {opened_by}; a forked child can't use it")]
+    Forked {
+        /// That process.
+        opened_by: u32,
     },
 }
 
@@ -282,7 +301,25 @@ pub enum RetireError {
         #[source]
         source: io::Error,
     },
+    /// The calling process is a forked child of the one that opened the log.
+    #[error("this log was opened by process {opened_by}; a forked child can't use it")]
+    Forked {
+        /// That process.
+        opened_by: u32,
+    },
 }
+
+/// The errors of calls in a forked child.
+macro_rules! from_forked {
+    ($($error:ty),*) => {$(
+        impl From<Forked> for $error {
+            fn from(Forked { opened_by }: Forked) -> Self {
+                Self::Forked { opened_by }
+            }
+        }
+    )*};
+}
+from_forked!(AppendError, WaitError, CloseError, RetireError, BackupError);
 
 /// Why replay stopped.
 #[non_exhaustive]

@@ -135,7 +135,9 @@ fn a_disk_that_stays_full_ends_a_close_in_an_error_and_not_in_a_hang() {
     wal.append_durable(1, b"kept", Durability::Strict).unwrap();
     dir.faults.full.store(true, Ordering::Relaxed);
     wal.append(1, b"nowhere to go").unwrap();
-    let CloseError::Failed { durable_lsn, failure } = wal.close().unwrap_err();
+    let CloseError::Failed { durable_lsn, failure } = wal.close().unwrap_err() else {
+        panic!("not as failed");
+    };
     assert_eq!(durable_lsn, Lsn::new(1));
     assert_eq!(failure.kind, std::io::ErrorKind::StorageFull);
     dir.faults.full.store(false, Ordering::Relaxed);

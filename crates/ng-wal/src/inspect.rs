@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::decide::describe_header;
 use crate::scan::{SegmentScan, scan};
 use crate::segment::file_name;
-use crate::storage::{LogIo, RealDir};
+use crate::storage::{Directory, LogIo};
 use crate::{Lsn, OpenError, SegmentId};
 
 /// A log's directory, file by file.
@@ -91,7 +91,7 @@ pub struct ContentsInspection {
 /// Looks at the log in `dir`. Errors: the directory or a file cannot be read. Reads every segment.
 pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection, OpenError> {
     let dir = dir.as_ref();
-    let io = RealDir::existing(dir).map_err(|e| OpenError::io("list", dir, e))?;
+    let io = Directory::open(dir).map_err(|e| OpenError::io("list", dir, e))?;
     inspect_over(&io)
 }
 

@@ -35,6 +35,7 @@ mod decide;
 mod dump;
 mod error;
 mod format;
+mod home;
 mod inspect;
 mod janitor;
 mod lsn;
@@ -90,6 +91,7 @@ pub use crate::recovery::{Recovery, Tail};
 pub use crate::row::Row;
 pub use crate::salvage::{DroppedRange, PrefixEnd, SalvageError, SalvageReport, salvage};
 pub use crate::stats::WalStats;
+pub use crate::storage::{Access, DirEntry, Directory, DirectoryLock, LockError};
 pub use crate::verify::{Readable, Verification, verify, verify_for};
 pub use crate::wal::{Health, Wal};
 

@@ -18,7 +18,7 @@ use crate::format::{
     SegmentHeader, Start,
 };
 use crate::segment::{file_name, parse_file_name};
-use crate::storage::{Access, LogFile, LogIo, RealDir, read_full};
+use crate::storage::{Access, Directory, LogFile, LogIo, read_full};
 use crate::{Lsn, OpenError, ReadError, SegmentId, mutants, sync::Arc};
 
 /// Unit of reading. Large enough to make the system call cheap, small enough for a second-level
@@ -734,7 +734,7 @@ impl Reader {
     /// on the disk.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
         let dir = dir.as_ref();
-        let io = RealDir::existing(dir).map_err(|e| OpenError::io("list", dir, e))?;
+        let io = Directory::open(dir).map_err(|e| OpenError::io("list", dir, e))?;
         Self::over(Arc::new(io))
     }
 

@@ -11,7 +11,7 @@ use crate::scan::scan;
 use crate::segment::{self, ActiveSegment, file_name};
 use crate::storage::LogIo;
 use crate::sync::Arc;
-use crate::{Lsn, OpenError, SegmentId, WalConfig};
+use crate::{Lsn, OpenError, Row, SegmentId, WalConfig};
 
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
@@ -157,6 +157,44 @@ fn refuse(files: &Files) -> OpenError {
     let error = recover(dir.clone(), &config()).map(|_| ()).unwrap_err();
     assert_eq!(&dir.snapshot(), files, "a refusal changed something");
     error
+}
+
+#[test]
+fn an_empty_file_whose_number_does_not_follow_is_left_alone_and_one_with_anything_in_it_is_not() {
+    let mut log = Log::new();
+    log.frame(2);
+    let mut files = log.files();
+    files.insert(name(4), Vec::new());
+    files.insert(name(9), Vec::new());
+    let (end, recovery) = check_open(&files);
+    assert_eq!(end, 3);
+    assert_eq!(recovery.unknown_files, [name(4), name(9)]);
+    assert!(recovery.notes.contains(&Row::R28));
+    files.insert(name(4), vec![0; 10]);
+    let error = refuse(&files);
+    assert_eq!(error.row(), Some(Row::R13), "{error}");
+    assert!(error.to_string().contains("segment 4 has no start frame"), "{error}");
+    // Its neighbour was in use: the segment before names it.
+    let mut log = Log::new();
+    log.frame(2);
+    log.rotate();
+    let mut files = log.files();
+    files.remove(&name(2));
+    files.insert(name(3), Vec::new());
+    assert_eq!(refuse(&files).row(), Some(Row::R14));
+}
+
+#[test]
+fn a_hole_before_a_prepared_segment_is_told_as_that_and_names_no_record_zero() {
+    let mut log = Log::new();
+    log.frame(2);
+    let dir = MemoryDir::from_snapshot(&log.files());
+    let header = segment::new_header(SegmentId::new(3), 7, 64 << 10, 1 << 20);
+    segment::prepare(&*dir, &header, None).unwrap();
+    let error = refuse(&dir.snapshot());
+    let told = error.to_string();
+    let expected = "segment 1 ends before LSN 3, segment 3 is prepared and holds no record yet";
+    assert!(told.contains(expected), "{told}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::format::{FIRST_FRAME_OFFSET, START_OFFSET, SegmentHeader, Start};
 use crate::reader::{Frame, Stop, Walk, open_segment};
 use crate::scan::io_error;
 use crate::segment::{self, ActiveSegment, StepResult, file_name, parse_file_name};
-use crate::storage::{Access, LogIo, RealDir};
+use crate::storage::{Access, Directory, LogIo};
 use crate::{Lsn, OpenError, SegmentId, sync::Arc};
 
 /// Written to the new files in one go, about.
@@ -86,8 +86,8 @@ pub fn salvage(
     dest: impl AsRef<Path>,
 ) -> Result<SalvageReport, SalvageError> {
     let (dir, dest) = (dir.as_ref(), dest.as_ref());
-    let source = RealDir::existing(dir).map_err(|e| OpenError::io("list", dir, e))?;
-    let target = RealDir::create(dest).map_err(|e| OpenError::io("create", dest, e))?;
+    let source = Directory::open(dir).map_err(|e| OpenError::io("list", dir, e))?;
+    let target = Directory::create(dest).map_err(|e| OpenError::io("create", dest, e))?;
     salvage_over(&source, Arc::new(target))
 }
 

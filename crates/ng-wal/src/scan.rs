@@ -126,18 +126,34 @@ fn look_at_all(io: &dyn LogIo) -> Result<Scan, OpenError> {
     for entry in io.list().map_err(|e| OpenError::io("list", io.path(), e))? {
         match parse_file_name(&entry.name) {
             Some(seq) => found.push((seq, entry.regular)),
-            None if entry.name == "LOCK" || entry.name.ends_with(".seg.tmp") => {}
+            None if entry.name == crate::storage::LOCK || entry.name.ends_with(".seg.tmp") => {}
             None => scan.unknown_files.push(entry.name),
         }
     }
     found.sort_unstable();
-    scan.unknown_files.sort_unstable();
     for (seq, regular) in found {
         let segment =
             look(io, seq, regular).map_err(|failed| io_error(io, &file_name(seq), failed))?;
         scan.segments.push(segment);
     }
+    leave_out_empty_strangers(&mut scan);
+    scan.unknown_files.sort_unstable();
     Ok(scan)
+}
+
+/// An empty file whose number does not follow is no segment that is missing its neighbours: a segment
+/// gets its name with its header in it. A segment that was in use and is gone with its neighbours is
+/// named by the one before.
+fn leave_out_empty_strangers(scan: &mut Scan) {
+    while let [.., before, last] = scan.segments.as_slice()
+        && last.seq != before.seq.next()
+        && last.regular
+        && last.bytes == 0
+    {
+        let name = file_name(last.seq);
+        scan.unknown_files.push(name);
+        scan.segments.pop();
+    }
 }
 
 /// Header and start frame of one segment file.

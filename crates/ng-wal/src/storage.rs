@@ -1,17 +1,23 @@
 //! What the log asks of a disk: one directory of flat files, written at offsets and synced. The
 //! trait is all the log knows, so a simulated disk can stand in (`sim`, where the traits are
-//! public behind the feature of that name); only real files stand here.
+//! public behind the feature of that name); of the rest only real files stand here.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::mutants;
 use crate::sync::Arc;
 
 #[cfg(target_os = "linux")]
 mod around_cache;
+mod directory;
+mod lock;
+
+pub use directory::Directory;
+pub(crate) use lock::LOCK;
+pub use lock::{DirectoryLock, LockError};
 
 /// One directory. Names are file names without a path.
 pub trait LogIo: Send + Sync {
@@ -32,9 +38,9 @@ pub trait LogIo: Send + Sync {
     fn is_linked_elsewhere(&self, _name: &str) -> io::Result<bool> {
         Ok(false)
     }
-    /// The file under another path: a hard link, or a durable copy where that cannot be; a copy of
-    /// its first `bytes` bytes, if they are given.
-    fn export(&self, _name: &str, _to: &Path, _bytes: Option<u64>) -> io::Result<()> {
+    /// The file under the same name in another directory: a hard link, or a durable copy where that
+    /// cannot be; a copy of its first `bytes` bytes, if they are given.
+    fn export(&self, _name: &str, _to: &Directory, _bytes: Option<u64>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
     /// For messages only.
@@ -119,7 +125,8 @@ const ZEROES_BYTES: u64 = 64 << 10;
 
 /// Zeroes in `bytes`.
 pub(crate) fn write_zeroes(file: &dyn LogFile, bytes: Range<u64>) -> io::Result<()> {
-    let zeroes = [0; ZEROES_BYTES as usize];
+    let most = bytes.end.saturating_sub(bytes.start).min(ZEROES_BYTES);
+    let zeroes = vec![0; most as usize];
     let mut at = bytes.start;
     while at < bytes.end {
         let to = (at + 1).next_multiple_of(ZEROES_BYTES).min(bytes.end);
@@ -138,161 +145,6 @@ pub(crate) fn is_retryable_write(error: &io::Error) -> bool {
             | io::ErrorKind::WouldBlock
             | io::ErrorKind::OutOfMemory
     )
-}
-
-/// Files of a real directory.
-pub(crate) struct RealDir {
-    path: PathBuf,
-}
-
-const LOCK: &str = "LOCK";
-
-impl RealDir {
-    /// The directory, made if it is absent (mode 0700), its name durable in its parent.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        if !path.is_dir() {
-            let mut builder = std::fs::DirBuilder::new();
-            builder.recursive(true);
-            #[cfg(unix)]
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            builder.create(path)?;
-            let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-            sync_directory(parent.unwrap_or(Path::new(".")))?;
-        }
-        Ok(Self { path: path.to_path_buf() })
-    }
-
-    /// An existing directory.
-    pub(crate) fn existing(path: &Path) -> io::Result<Self> {
-        std::fs::read_dir(path)?;
-        Ok(Self { path: path.to_path_buf() })
-    }
-
-    /// Takes the directory's lock. `Ok(Err(holder))` when somebody else has it.
-    pub(crate) fn lock(&self) -> io::Result<Result<DirLock, String>> {
-        let path = self.path.join(LOCK);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        owner_only(&mut options);
-        let mut file = options.open(&path)?;
-        let skipped = crate::mutants::on("wal-m28-lock-skipped");
-        match file.try_lock() {
-            _ if skipped => {}
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => {
-                let text = std::fs::read_to_string(&path).unwrap_or_default();
-                let text = text.trim();
-                return Ok(Err(if text.is_empty() { "another handle" } else { text }.into()));
-            }
-            Err(std::fs::TryLockError::Error(e)) => return Err(e),
-        }
-        // Informational: the lock decides, so a full disk is no reason to refuse.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| file.write_all(format!("pid {}\n", std::process::id()).as_bytes()));
-        Ok(Ok(DirLock { file }))
-    }
-}
-
-/// Held while a log is open for writing; the operating system lets go of it with the process.
-pub(crate) struct DirLock {
-    file: File,
-}
-
-impl Drop for DirLock {
-    fn drop(&mut self) {
-        // Closing alone would not do: a child that another thread has just forked has the file open
-        // until it runs its program. If this fails, the closing that follows still gives it back.
-        let _ = self.file.unlock();
-    }
-}
-
-fn owner_only(options: &mut OpenOptions) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-        // A link with a segment's name must not lead us out of the directory.
-        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
-    }
-    #[cfg(not(unix))]
-    let _ = options;
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    // Windows has no handle to sync for a directory; its file system journals names.
-    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
-}
-
-impl LogIo for RealDir {
-    fn list(&self) -> io::Result<Vec<DirEntry>> {
-        std::fs::read_dir(&self.path)?
-            .map(|entry| {
-                let entry = entry?;
-                let name = entry.file_name().to_string_lossy().into_owned();
-                Ok(DirEntry { name, regular: entry.file_type()?.is_file() })
-            })
-            .collect()
-    }
-
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn LogFile>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(access == Access::ReadWrite);
-        owner_only(&mut options);
-        Ok(Arc::new(RealFile::new(options.open(self.path.join(name))?)))
-    }
-
-    fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
-        owner_only(&mut options);
-        Ok(Arc::new(RealFile::new(options.open(self.path.join(name))?)))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.path.join(from), self.path.join(to))
-    }
-
-    fn unlink(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.path.join(name))
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        sync_directory(&self.path)
-    }
-
-    fn export(&self, name: &str, to: &Path, bytes: Option<u64>) -> io::Result<()> {
-        let from = self.path.join(name);
-        // Where nobody can tell how many names a file has, a link could not be told from a spare.
-        if bytes.is_none() && cfg!(unix) && std::fs::hard_link(&from, to).is_ok() {
-            return Ok(());
-        }
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        owner_only(&mut options);
-        let mut copy = options.open(to)?;
-        let from = File::open(from)?;
-        let copied = io::copy(&mut io::Read::take(from, bytes.unwrap_or(u64::MAX)), &mut copy)?;
-        if bytes.is_some_and(|bytes| copied < bytes) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        copy.sync_all()
-    }
-
-    #[cfg(unix)]
-    fn is_linked_elsewhere(&self, name: &str) -> io::Result<bool> {
-        let found = std::fs::symlink_metadata(self.path.join(name))?;
-        Ok(std::os::unix::fs::MetadataExt::nlink(&found) > 1)
-    }
-
-    #[cfg(not(unix))]
-    fn is_linked_elsewhere(&self, _name: &str) -> io::Result<bool> {
-        Ok(true) // std does not tell: so no file is written again
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 struct RealFile {
@@ -346,23 +198,5 @@ impl LogFile for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_is_given_back_though_a_child_about_to_start_has_its_file_open() {
-        let path = tempfile::tempdir().unwrap();
-        let dir = RealDir::existing(path.path()).unwrap();
-        let held = dir.lock().unwrap().ok().unwrap();
-        // As fork does, this shares what is open, and the lock with it.
-        let inherited = held.file.try_clone().unwrap();
-        assert!(dir.lock().unwrap().is_err());
-        drop(held);
-        assert!(dir.lock().unwrap().is_ok());
-        drop(inherited);
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::decide::{Asked, decide};
 use crate::recovery::{Tail, first_lsn, refusal_error};
 use crate::scan::scan;
-use crate::storage::{LogIo, RealDir};
+use crate::storage::{Directory, LogIo};
 use crate::{Lsn, Needs, OpenError, Row};
 
 /// What [`verify`] found.
@@ -58,7 +58,7 @@ pub fn verify_for(dir: impl AsRef<Path>, needs: Needs) -> Result<Verification, O
 }
 
 fn verify_asked(dir: &Path, needs: Option<Needs>) -> Result<Verification, OpenError> {
-    let io = RealDir::existing(dir).map_err(|e| OpenError::io("list", dir, e))?;
+    let io = Directory::open(dir).map_err(|e| OpenError::io("list", dir, e))?;
     verify_over(&io, needs)
 }
 

@@ -1,6 +1,7 @@
 //! The handle: what an owner of a log calls. Every method takes `&self`; share it by reference or
 //! `Arc`.
 
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,11 +10,12 @@ use bytes::Bytes;
 use crate::actor::{Actor, Event, Shared};
 use crate::backup::backup;
 use crate::format::{FRAME_PAYLOAD_BYTES_MAX, record_bytes};
+use crate::home::Home;
 use crate::observer::RecoveredEvent;
 use crate::reader::Records;
 use crate::recovery::{Recovered, Visit, recover};
 use crate::ring::{Class, Entry, INLINE_PAYLOAD_BYTES, Refused};
-use crate::storage::{DirLock, LogIo, RealDir};
+use crate::storage::{Directory, DirectoryLock, LockError, LogIo};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::{
@@ -35,11 +37,24 @@ pub enum Health {
 
 /// An open log.
 ///
-/// Dropping it closes it as [`Wal::close`] does, without a report.
+/// Dropping it closes it as [`Wal::close`] does, without a report. A forked child has a copy that can't
+/// be used: its calls are `Forked`, or `Full` no more than the ring holds before that, and dropping it
+/// does nothing, so the parent goes on undisturbed.
 pub struct Wal {
-    actor: Actor,
+    /// In a forked child it is left as it is: its threads are not there, and its locks may be taken for ever.
+    actor: ManuallyDrop<Actor>,
+    home: Home,
     /// Declared last: let go of only when the threads have ended.
-    _lock: Option<DirLock>,
+    _lock: Option<DirectoryLock>,
+}
+
+impl Drop for Wal {
+    fn drop(&mut self) {
+        if self.home.is_here() {
+            // SAFETY: nobody uses the actor after this: the handle is being dropped.
+            unsafe { ManuallyDrop::drop(&mut self.actor) };
+        }
+    }
 }
 
 impl std::fmt::Debug for Wal {
@@ -49,6 +64,13 @@ impl std::fmt::Debug for Wal {
             .field("durable_lsn", &self.durable_lsn())
             .finish_non_exhaustive()
     }
+}
+
+/// The directory, made if it is absent; not for settings that are wrong.
+fn made(path: &Path, config: &WalConfig) -> Result<Arc<Directory>, OpenError> {
+    config.validate()?;
+    let dir = Directory::create(path).map_err(|e| OpenError::io("create", path, e))?;
+    Ok(Arc::new(dir))
 }
 
 impl Wal {
@@ -64,9 +86,16 @@ impl Wal {
     ///
     /// Errors: see [`OpenError`]; a log that lost durable records is refused and left as it is.
     /// Blocks on the disk: it reads the whole log. Not for directories on NFS, nor for copies of
-    /// a directory that was in use; a handle must not be used across `fork`.
+    /// a directory that was in use. In a forked child the handle does nothing, and says so.
+    ///
+    /// The path is resolved once: the log stays in the directory that it led to, if that is moved.
     pub fn open(dir: impl AsRef<Path>, config: WalConfig) -> Result<(Wal, Recovery), OpenError> {
-        Self::open_dir(dir.as_ref(), config, None)
+        Self::open_dir(made(dir.as_ref(), &config)?, config, None)
+    }
+
+    /// [`Wal::open`] in a directory that is open already.
+    pub fn open_in(dir: Arc<Directory>, config: WalConfig) -> Result<(Wal, Recovery), OpenError> {
+        Self::open_dir(dir, config, None)
     }
 
     /// [`Wal::open`] that shows the records to `visit` as they are checked, a frame's at a time, the
@@ -79,21 +108,31 @@ impl Wal {
         config: WalConfig,
         mut visit: impl FnMut(Records<'_>),
     ) -> Result<(Wal, Recovery), OpenError> {
-        Self::open_dir(dir.as_ref(), config, Some(&mut visit))
+        Self::open_dir(made(dir.as_ref(), &config)?, config, Some(&mut visit))
+    }
+
+    /// [`Wal::open_replaying`] in a directory that is open already.
+    pub fn open_in_replaying(
+        dir: Arc<Directory>,
+        config: WalConfig,
+        mut visit: impl FnMut(Records<'_>),
+    ) -> Result<(Wal, Recovery), OpenError> {
+        Self::open_dir(dir, config, Some(&mut visit))
     }
 
     fn open_dir(
-        dir: &Path,
+        dir: Arc<Directory>,
         config: WalConfig,
         visit: Option<Visit<'_>>,
     ) -> Result<(Wal, Recovery), OpenError> {
         config.validate()?;
-        let io = RealDir::create(dir).map_err(|e| OpenError::io("create", dir, e))?;
-        let lock = match io.lock().map_err(|e| OpenError::io("lock", dir, e))? {
-            Ok(lock) => lock,
-            Err(holder) => return Err(OpenError::Locked { dir: dir.to_path_buf(), holder }),
-        };
-        Self::open_over(Arc::new(io), Some(lock), config, visit)
+        let lock = dir.lock().map_err(|refused| match refused {
+            LockError::Held { holder, .. } => {
+                OpenError::Locked { dir: dir.path().to_path_buf(), holder }
+            }
+            LockError::Io { operation, file, source } => OpenError::io(operation, &file, source),
+        })?;
+        Self::open_over(dir, Some(lock), config, visit)
     }
 
     /// [`Wal::open`] over another directory than the operating system's: [`sim`](crate::sim). The
@@ -107,7 +146,7 @@ impl Wal {
     /// The same over any storage.
     pub(crate) fn open_over(
         io: Arc<dyn LogIo>,
-        lock: Option<DirLock>,
+        lock: Option<DirectoryLock>,
         config: WalConfig,
         visit: Option<Visit<'_>>,
     ) -> Result<(Wal, Recovery), OpenError> {
@@ -125,7 +164,8 @@ impl Wal {
             })
         });
         actor.shared.deliver();
-        Ok((Wal { actor, _lock: lock }, recovery))
+        let wal = Wal { actor: ManuallyDrop::new(actor), home: Home::here(), _lock: lock };
+        Ok((wal, recovery))
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -147,6 +187,7 @@ impl Wal {
         payload: &[u8],
         level: Durability,
     ) -> Result<Lsn, AppendError> {
+        self.home.check()?;
         let need = u64::from(payload.len() <= INLINE_PAYLOAD_BYTES);
         let lsn = self.until_room(need, || self.push(kind, payload, Class::Ordinary))?;
         self.reach(lsn, level)
@@ -156,6 +197,7 @@ impl Wal {
     ///
     /// Returns the LSN of the last one; they are numbered in a row. Blocks as [`Wal::append`].
     pub fn append_batch(&self, records: &[(u8, &[u8])]) -> Result<Lsn, AppendError> {
+        self.home.check()?;
         let is_large = |(_, payload): &(u8, &[u8])| payload.len() > INLINE_PAYLOAD_BYTES;
         let need = if records.iter().any(is_large) { 0 } else { records.len() as u64 };
         let lsn = self.until_room(need, || self.push_batch(records))?;
@@ -163,7 +205,8 @@ impl Wal {
     }
 
     /// Appends a record if there is room now. Never blocks, at any level: it does not wait for
-    /// durability ([`Wal::wait_durable`] does).
+    /// durability ([`Wal::wait_durable`] does). In a forked child it is `Forked` when the child's copy of
+    /// the ring is full, at the latest.
     ///
     /// With a payload up to [`Wal::INLINE_PAYLOAD_BYTES`] it also takes no lock and allocates
     /// nothing; one call in two thousand wakes the writer thread.
@@ -206,6 +249,7 @@ impl Wal {
     /// Waits until `lsn` is durable, at most `timeout`. Asks for a sync now, whatever the level; if
     /// nobody is at it, this thread writes and syncs itself (then `timeout` does not cut that short).
     pub fn wait_durable(&self, lsn: Lsn, timeout: Duration) -> Result<(), WaitError> {
+        self.home.check()?;
         if lsn > self.last_lsn() {
             return Err(WaitError::NotAppended { lsn, last_lsn: self.last_lsn() });
         }
@@ -236,6 +280,7 @@ impl Wal {
     /// and the one before it only when a sync has covered its successor's start. Numbers are not
     /// used again, even if every record is retired. Blocks on the directory's sync.
     pub fn retire_before(&self, lsn: Lsn) -> Result<u64, RetireError> {
+        self.home.check()?;
         self.shared().retire_before(lsn).map_err(|(file, operation, source)| RetireError::Io {
             operation,
             file,
@@ -252,6 +297,7 @@ impl Wal {
     /// process: it recovers exactly the records up to the returned one, from [`Wal::oldest_lsn`] on.
     /// Blocks on the disk, and holds up `retire_before`.
     pub fn backup(&self, dest: impl AsRef<Path>) -> Result<Lsn, BackupError> {
+        self.home.check()?;
         backup(self.shared(), dest.as_ref())
     }
 
@@ -307,6 +353,7 @@ impl Wal {
     /// [`Wal::close`] for a log that others still hold: their appends are `Closed` from now on.
     /// A second call returns what the first did.
     pub fn shut(&self) -> Result<(), CloseError> {
+        self.home.check()?;
         self.actor.stop();
         match self.shared().commit.failure() {
             None => Ok(()),
@@ -320,7 +367,9 @@ impl Wal {
     /// Waits until there may be room after a `Full`, or `at_most` that long: for callers of
     /// [`Wal::try_append`] who would rather wait.
     pub fn wait_for_room(&self, at_most: Duration) {
-        self.shared().wait_for_room(at_most);
+        if self.home.is_here() {
+            self.shared().wait_for_room(at_most);
+        }
     }
 
     #[inline]
@@ -430,6 +479,10 @@ impl Wal {
 
     #[cold]
     fn refusal(&self, refused: Refused) -> AppendError {
+        // In a child the ring fills up, since nobody takes from it.
+        if let Err(forked) = self.home.check() {
+            return forked.into();
+        }
         let shared = self.shared();
         match (refused, shared.commit.settled_failure()) {
             (_, Some(failure)) => AppendError::Failed(failure.clone()),
@@ -489,9 +542,12 @@ impl Wal {
                     shared.commit.ask_soon(lsn.get());
                 }
             }
-            Durability::Strict => self
-                .wait_durable(lsn, shared.config.sync_timeout)
-                .map_err(|cause| AppendError::DurabilityUnknown { lsn, cause })?,
+            Durability::Strict => {
+                self.wait_durable(lsn, shared.config.sync_timeout).map_err(|cause| match cause {
+                    WaitError::Forked { opened_by } => AppendError::Forked { opened_by },
+                    cause => AppendError::DurabilityUnknown { lsn, cause },
+                })?
+            }
         }
         Ok(lsn)
     }

@@ -140,6 +140,30 @@ fn bytes_named(path: &str, text: &str, is_door: bool) -> Vec<Finding> {
     findings
 }
 
+/// A frame on the stack that is aligned to more than this takes a prologue of its own, and under some profiles it
+/// gets none: the program dies. Unit: bytes; two cache lines.
+const ALIGNMENT_MAX: u64 = 128;
+
+pub(super) fn nothing_on_the_stack_is_aligned_to_a_page(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, text) in tree.rust() {
+        for (number, line) in code(text) {
+            if let Some(bytes) = alignment(line).filter(|bytes| *bytes > ALIGNMENT_MAX) {
+                let what = format!("a type aligned to {bytes} bytes");
+                let instead = "allocate, and align within the allocation";
+                findings.push(Finding::new(path, number, "alignment", what, instead));
+            }
+        }
+    }
+    findings
+}
+
+/// The number in `#[repr(…align(n)…)]`; one that is no plain number counts as too large.
+fn alignment(line: &str) -> Option<u64> {
+    let (_, rest) = line.trim().strip_prefix("#[repr(")?.split_once("align(")?;
+    Some(rest.split_once(')')?.0.trim().parse().unwrap_or(u64::MAX))
+}
+
 pub(super) fn config_fields_name_their_default(tree: &Tree) -> Vec<Finding> {
     tree.sources()
         .filter(|(_, path, _)| path.ends_with("/config.rs"))
@@ -281,6 +305,17 @@ mod tests {
         assert_eq!(format_is_the_only_file_with_bytes(&tree(&[(format, little)])), []);
         assert_eq!(format_is_the_only_file_with_bytes(&tree(&[(FILE, little)])).len(), 1);
         assert_eq!(format_is_the_only_file_with_bytes(&tree(&[(format, native)])).len(), 1);
+    }
+
+    #[test]
+    fn a_type_aligned_to_a_page_is_found_wherever_it_stands() {
+        let good = "#[repr(C, align(64))]\nstruct A;\n#[repr(align(128))]\nstruct B;\n// repr(align(4096))\n";
+        assert_eq!(nothing_on_the_stack_is_aligned_to_a_page(&tree(&[(FILE, good)])), []);
+        for alignment in ["align(4096)", "C, align( 256 )", "align(1_024)"] {
+            let bad = format!("\n#[repr({alignment})]\nstruct A;\n");
+            let findings = nothing_on_the_stack_is_aligned_to_a_page(&tree(&[(FILE, &bad)]));
+            assert_eq!(places(&findings), [format!("{FILE}:2")]);
+        }
     }
 
     #[test]
