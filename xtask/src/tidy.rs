@@ -7,6 +7,7 @@ mod hashes;
 mod metrics;
 mod mutants;
 mod notes;
+mod packages;
 mod sources;
 mod tree;
 
@@ -53,6 +54,7 @@ const RULES: &[Rule] = &[
     floors::arrows_point_down,
     floors::floor_0_stays_plain,
     floors::members_inherit,
+    packages::packages_stand_alone,
     docs::architecture_names_each_member,
     sources::files_begin_with_a_head,
     sources::no_drawers,

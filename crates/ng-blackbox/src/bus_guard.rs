@@ -81,7 +81,8 @@ impl Drop for Place {
 /// process ends. A SIGBUS elsewhere goes to the handler that was there before, or ends the process as
 /// it would have. A handler that somebody sets later, and that does not call ours, silences it.
 ///
-/// A second call does nothing. Errors: the system refused the handler.
+/// A second call does nothing. To do without, don't call this: such a fault then ends the process.
+/// Errors: the system refused the handler.
 pub fn install_bus_guard() -> io::Result<()> {
     let _alone = INSTALLING.lock();
     if !PREVIOUS.load(Ordering::Acquire).is_null() {

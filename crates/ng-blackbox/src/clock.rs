@@ -60,16 +60,21 @@ fn system_monotonic_ns() -> u64 {
     0
 }
 
+thread_local!(static NUMBER: Cell<u32> = const { Cell::new(0) });
+
 /// The kernel's number of this thread on Linux; asked for once a thread, so recording makes no system call.
 #[inline]
 pub(crate) fn thread_number() -> u32 {
-    thread_local!(static NUMBER: Cell<u32> = const { Cell::new(0) });
-    NUMBER.with(|number| {
-        if number.get() == 0 {
-            number.set(next_thread_number());
-        }
-        number.get()
-    })
+    if NUMBER.get() == 0 {
+        NUMBER.set(next_thread_number());
+    }
+    NUMBER.get()
+}
+
+/// In a child that `fork` made: its one thread has another number than the one that it is a copy of.
+#[cfg(unix)]
+pub(crate) fn forget_thread_number() {
+    NUMBER.set(0);
 }
 
 #[cfg(target_os = "linux")]

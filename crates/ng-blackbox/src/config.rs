@@ -15,7 +15,10 @@ pub struct RecorderConfig {
     /// Unit: events of 64 bytes. Range: 64 to 1048576, a power of two; the whole file must stay
     /// within 1 GiB. Default: 4096.
     pub events_per_lane: u32,
-    /// How many files of earlier runs stay in the directory beside the current one.
+    /// How many files of earlier runs stay in the directory beside the current one: the newest ones. Up to
+    /// two more stay beyond them, so that a program that crashes at each start cannot push out what came
+    /// first: of the latest row of runs that were not closed in good order, the first, and of the latest
+    /// row of runs in which a thread panicked, the first.
     /// Unit: files. Range: 1 to 1000. Default: 3.
     pub keep_files: u32,
 }

@@ -52,6 +52,13 @@ pub enum OpenError {
         /// Its answer.
         source: io::Error,
     },
+    /// The system cannot tell this process's children that they are some, and they would record into the
+    /// rings of their parent.
+    #[error("cannot register for forks of this process")]
+    Fork {
+        /// The operating system's answer.
+        source: io::Error,
+    },
     /// Memory for the ring could not be mapped.
     #[error("cannot map {bytes} bytes for the ring")]
     Map {

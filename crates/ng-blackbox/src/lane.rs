@@ -1,9 +1,10 @@
 //! A lane: one thread's own ring, so that recording shares nothing with other threads.
 
-use crate::{clock, event::Event, format::Stamped, recorder::Core, ring::Ring, sync::Arc};
+use crate::{clock, event::Event, format::Stamped, mutants, recorder::Core, ring::Ring, sync::Arc};
 
 /// Where one thread records. Made by [`Recorder::lane`](crate::Recorder::lane), given back when
-/// dropped; its events stay until another thread gets the lane and writes over them.
+/// dropped; its events stay until another thread gets the lane and writes over them. It may be handed to
+/// another thread: a reader shows the name of the one that recorded last.
 ///
 /// It may outlive its recorder: it then records into what has become the last run's file.
 #[derive(Debug)]
@@ -17,11 +18,14 @@ pub struct Lane {
 struct Own {
     ring: Ring,
     next_seq: u64,
+    /// The thread that a reader takes for the lane's own.
+    thread: u32,
 }
 
 impl Lane {
     pub(crate) fn owned(core: Arc<Core>, ring: Ring, next_seq: u64) -> Lane {
-        Lane { core, own: Some(Own { ring, next_seq }) }
+        let thread = core.name_lane(&ring);
+        Lane { core, own: Some(Own { ring, next_seq, thread }) }
     }
 
     pub(crate) fn shared(core: Arc<Core>) -> Lane {
@@ -47,7 +51,13 @@ impl Lane {
     #[inline]
     fn record_then(&mut self, event: Event, time_ns: u64) {
         let Some(own) = &mut self.own else { return self.core.record_shared(event, time_ns) };
+        if self.core.is_inherited() {
+            return self.core.throw_away(1);
+        }
         let thread = clock::thread_number();
+        if thread != own.thread && !mutants::on("blackbox-lane-keeps-its-first-name") {
+            own.thread = self.core.name_lane(&own.ring);
+        }
         let stamped = Stamped { seq: own.next_seq, time_ns, thread, event };
         own.ring.write_owned(self.core.words(), &stamped);
         own.next_seq += 1;

@@ -37,6 +37,10 @@ mod directory;
 mod dump;
 mod error;
 mod event;
+#[cfg(all(unix, not(all(test, loom))))]
+mod folder;
+#[cfg(not(unix))]
+mod folder_path;
 mod format;
 #[cfg(not(all(test, loom)))]
 mod lane;
@@ -50,17 +54,18 @@ mod mutants;
 #[cfg(not(all(test, loom)))]
 mod panic_hook;
 mod perfetto;
+#[cfg(not(all(test, loom)))]
+mod process;
 mod reader;
 #[cfg(not(all(test, loom)))]
 mod recorder;
+mod retention;
 mod ring;
 mod stats;
 mod sync;
 
 #[cfg(all(unix, not(all(test, loom))))]
 pub use crate::bus_guard::install_bus_guard;
-#[cfg(not(unix))]
-use crate::mapping_heap as mapping;
 #[cfg(not(unix))]
 pub use crate::mapping_heap::install_bus_guard;
 pub use crate::{
@@ -70,6 +75,8 @@ pub use crate::{
     reader::{LaneSummary, Reader, Recorded, Summary},
     stats::{Backing, BlackboxStats},
 };
+#[cfg(not(unix))]
+use crate::{folder_path as folder, mapping_heap as mapping};
 #[cfg(not(all(test, loom)))]
 pub use crate::{
     lane::Lane,

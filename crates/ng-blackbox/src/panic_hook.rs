@@ -5,14 +5,16 @@
 
 use std::{
     any::Any,
-    fs::{self, File},
     io, panic,
-    path::{Path, PathBuf},
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
     event::{Event, Kind, Severity, Text},
+    folder::Folder,
     mutants,
+    process::Birth,
     recorder::{Core, Recorder},
     sync::{Arc, AtomicBool, AtomicU64, Once, Ordering, RwLock, Weak, thread},
 };
@@ -27,9 +29,10 @@ struct Hooked {
     dump: Option<Dump>,
 }
 
-/// A file to be made at the first panic; all that it needs is there before.
+/// A file to be made at the first panic; all that it needs is there before, so that nothing is allocated then.
 struct Dump {
-    place: DumpPlace,
+    folder: Folder,
+    name: String,
     begun: AtomicBool,
 }
 
@@ -42,15 +45,25 @@ const TRIES: u32 = 10_000;
 #[must_use = "dropping it ends the recording of panics"]
 pub struct PanicHookGuard {
     id: u64,
+    birth: Birth,
 }
 
 /// From now on, each panic in this process leaves three events in the recorder's panic lane: the
 /// message ([`Kind::PANICKED`]), the place and the thread; they are flushed to the disk, best effort.
 ///
-/// The hook does not keep the recorder alive. Several recorders may be hooked; each gets every panic.
+/// The first call in a process takes the hook that is there and sets one that records and then calls it, so
+/// its message stays. It stays set until the process ends; without a guard it only calls the one before.
+/// A hook that somebody sets later, and that does not call ours, silences it. To do without, don't call
+/// this: a hook of one's own may call [`Recorder::record`].
+///
+/// The hook does not keep the recorder alive. Several recorders may be hooked; each gets every panic. In a
+/// child of this process that `fork` made, it only calls the one before for recorders of the parent.
 pub fn install_panic_hook(recorder: &Recorder) -> PanicHookGuard {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-    install(Hooked { id, core: Arc::downgrade(recorder.core()), dump: None })
+    install(
+        Hooked { id, core: Arc::downgrade(recorder.core()), dump: None },
+        recorder.core().birth(),
+    )
 }
 
 /// Where [`install_panic_hook_with_dump`] puts its files, and how many.
@@ -59,8 +72,9 @@ pub fn install_panic_hook(recorder: &Recorder) -> PanicHookGuard {
 pub struct PanicDump {
     /// A directory that exists.
     pub dir: PathBuf,
-    /// How many dumps of earlier processes stay beside the new one; the oldest go when the hook is
-    /// installed. Unit: files. Default: 3.
+    /// How many dumps of earlier processes stay beside the new one, not counting the oldest: that one
+    /// stays until somebody takes it away, so that a program that panics at each start cannot push out
+    /// what came first. Others go when the hook is installed. Unit: files. Default: 3.
     pub keep_files: u32,
 }
 
@@ -72,45 +86,47 @@ impl PanicDump {
 }
 
 /// As [`install_panic_hook`], and the first panic also writes the whole recording as it is then to
-/// `blackbox-panic-<process>-<n>.ngbb`: what led to it is kept, however long the process goes on. It
+/// `blackbox-panic-<process>-<time>-<n>.ngbb`: what led to it is kept, however long the process goes on. It
 /// is the way to have a file at all from [`Recorder::in_memory`].
 ///
-/// The panicking thread waits for that file, best effort; nothing is allocated. Errors: the directory
-/// cannot be opened or written to.
+/// The panicking thread waits for that file, best effort; nothing is allocated. The directory is resolved
+/// once, here. Errors: it cannot be opened or written to.
 pub fn install_panic_hook_with_dump(
     recorder: &Recorder,
     dump: &PanicDump,
 ) -> io::Result<PanicHookGuard> {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-    let name = format!("{DUMP_START}{}-{id}{DUMP_END}", std::process::id());
-    let place = DumpPlace::new(&dump.dir, name)?;
-    forget_old_dumps(&dump.dir, dump.keep_files)?;
-    let dump = Some(Dump { place, begun: AtomicBool::new(false) });
-    Ok(install(Hooked { id, core: Arc::downgrade(recorder.core()), dump }))
+    let folder = Folder::open(&dump.dir)?;
+    folder.check_writable()?;
+    forget_old_dumps(&folder, dump.keep_files as usize)?;
+    // In a container each process has the same number: the time tells them apart.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let name = format!("{DUMP_START}{}-{since}-{id}{DUMP_END}", std::process::id());
+    let dump = Some(Dump { folder, name, begun: AtomicBool::new(false) });
+    Ok(install(Hooked { id, core: Arc::downgrade(recorder.core()), dump }, recorder.core().birth()))
 }
 
 const DUMP_START: &str = "blackbox-panic-";
 const DUMP_END: &str = ".ngbb";
 
-fn forget_old_dumps(dir: &Path, keep: u32) -> io::Result<()> {
+fn forget_old_dumps(folder: &Folder, keep: usize) -> io::Result<()> {
     let mut dumps = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let ours = |name: &str| name.starts_with(DUMP_START) && name.ends_with(DUMP_END);
-        if name.to_str().is_some_and(ours) {
-            dumps.push((entry.metadata()?.modified()?, entry.path()));
+    for name in folder.names()? {
+        if name.starts_with(DUMP_START) && name.ends_with(DUMP_END) {
+            dumps.push((folder.read(&name)?.metadata()?.modified()?, name));
         }
     }
     dumps.sort();
-    for (_, path) in &dumps[..dumps.len().saturating_sub(keep as usize)] {
+    let first = usize::from(!mutants::on("blackbox-first-dump-goes"));
+    let old = dumps.len().saturating_sub(keep);
+    for (_, name) in dumps.iter().take(old).skip(first) {
         // Best effort: what stays is tried again by the next process.
-        let _ = fs::remove_file(path);
+        let _ = folder.remove(name);
     }
     Ok(())
 }
 
-fn install(hooked: Hooked) -> PanicHookGuard {
+fn install(hooked: Hooked, birth: Birth) -> PanicHookGuard {
     let id = hooked.id;
     HOOKED.write().push(hooked);
     INSTALLED.call_once(|| {
@@ -122,51 +138,7 @@ fn install(hooked: Hooked) -> PanicHookGuard {
             }
         }));
     });
-    PanicHookGuard { id }
-}
-
-/// Where a dump goes: the directory is open before, so that nothing is allocated in a panic.
-#[cfg(unix)]
-struct DumpPlace {
-    dir: std::os::fd::OwnedFd,
-    name: std::ffi::CString,
-}
-
-#[cfg(unix)]
-impl DumpPlace {
-    /// Errors: the directory cannot be opened or written to.
-    fn new(dir: &Path, name: String) -> io::Result<DumpPlace> {
-        use rustix::fs::{Access, AtFlags, Mode, OFlags};
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(dir, flags, Mode::empty())?;
-        let access = Access::WRITE_OK | Access::EXEC_OK;
-        rustix::fs::accessat(&dir, ".", access, AtFlags::EACCESS)?;
-        Ok(DumpPlace { dir, name: std::ffi::CString::new(name)? })
-    }
-
-    fn create(&self) -> io::Result<File> {
-        use rustix::fs::{Mode, OFlags};
-        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        Ok(rustix::fs::openat(&self.dir, self.name.as_c_str(), flags, mode)?.into())
-    }
-}
-
-/// The same by its path, which the standard library translates, with an allocation.
-#[cfg(not(unix))]
-struct DumpPlace(PathBuf);
-
-#[cfg(not(unix))]
-impl DumpPlace {
-    /// Errors: there is no such directory.
-    fn new(dir: &Path, name: String) -> io::Result<DumpPlace> {
-        fs::read_dir(dir)?;
-        Ok(DumpPlace(dir.join(name)))
-    }
-
-    fn create(&self) -> io::Result<File> {
-        File::create(&self.0)
-    }
+    PanicHookGuard { id, birth }
 }
 
 impl Dump {
@@ -175,18 +147,28 @@ impl Dump {
         if self.begun.swap(true, Ordering::Relaxed) {
             return;
         }
-        let Ok(file) = self.place.create() else {
-            return; // nobody can be told in the middle of a panic
-        };
-        // Nor here; what was written is synced even if not all of it could be.
-        let _ = core.write_to(&file);
-        // Nor here; the bytes are in the page cache, and outlive the process.
-        let _ = file.sync_all();
+        // Nobody can be told in the middle of a panic, so it is counted.
+        if self.try_write(core).is_err() {
+            core.faults.dump_errors.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn try_write(&self, core: &Core) -> io::Result<()> {
+        let file = self.folder.create_new(&self.name)?;
+        let written = core.write_to(&file);
+        // What was written is synced even if not all of it could be.
+        file.sync_all()?;
+        written
     }
 }
 
 impl Drop for PanicHookGuard {
     fn drop(&mut self) {
+        if self.birth.is_elsewhere_by_the_kernel() {
+            // The list may be locked for good, by a thread that this process does not have; and what it
+            // has of the parent's does nothing here.
+            return;
+        }
         HOOKED.write().retain(|hooked| hooked.id != self.id);
     }
 }
@@ -215,7 +197,9 @@ fn record(info: &panic::PanicHookInfo<'_>) {
     for (at, Hooked { core, dump, .. }) in hooked.iter().enumerate() {
         // A recorder that was hooked twice has each panic once.
         let first = !hooked[..at].iter().any(|earlier| earlier.core.ptr_eq(core));
-        let Some(core) = core.upgrade() else { continue };
+        // Of a parent that forked this process, neither lanes nor the dump's name are ours.
+        let ours = |core: &Arc<Core>| !core.birth().is_elsewhere_by_the_kernel();
+        let Some(core) = core.upgrade().filter(ours) else { continue };
         if first {
             core.record_panic(events);
         }
@@ -293,6 +277,24 @@ mod tests {
         drop((first, second));
         catch_unwind(|| panic!("for the one still hooked")).unwrap_err();
         assert_eq!([&one, &two, &three].map(own_panics), [2, 1, 0]);
+    }
+
+    #[test]
+    fn a_dump_never_goes_over_another_and_one_that_fails_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = recorder();
+        let dump = || Dump {
+            folder: Folder::open(dir.path()).unwrap(),
+            name: "blackbox-panic-1-2-3.ngbb".to_owned(),
+            begun: AtomicBool::new(false),
+        };
+        dump().write(recorder.core());
+        let first = std::fs::metadata(dir.path().join(dump().name)).unwrap();
+        assert_eq!((first.len(), recorder.stats().dump_errors_total), (recorder.bytes(), 0));
+        std::fs::write(dir.path().join(dump().name), "evidence").unwrap();
+        dump().write(recorder.core());
+        assert_eq!(std::fs::read(dir.path().join(dump().name)).unwrap(), b"evidence");
+        assert_eq!(recorder.stats().dump_errors_total, 1);
     }
 
     #[test]

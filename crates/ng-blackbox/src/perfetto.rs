@@ -3,10 +3,7 @@
 //! Written by hand, since a trace is a few dozen kinds of fields. Source: perfetto's `trace_packet.proto`,
 //! `track_event.proto`, `track_descriptor.proto`, `clock_snapshot.proto`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-};
+use std::{collections::BTreeMap, io};
 
 use crate::{
     event::{Fields, Kind, Phase},
@@ -50,6 +47,25 @@ impl Reader {
     }
 }
 
+/// Who recorded anything, with what is known of their names: a lane has that of the thread that recorded in
+/// it last, and a panic tells its thread's.
+fn threads(reader: &Reader) -> BTreeMap<u32, Option<String>> {
+    let mut threads = BTreeMap::new();
+    for event in reader.events() {
+        let name: &mut Option<String> = threads.entry(event.thread).or_default();
+        if let (Kind::PANIC_THREAD, Fields::Text(told)) = (event.kind, event.fields) {
+            name.get_or_insert_with(|| told.as_str().to_owned());
+        }
+    }
+    for lane in &reader.summary().lanes {
+        let named = lane.thread.and_then(|thread| threads.get_mut(&thread));
+        if let (Some(name), Some(told)) = (named, &lane.thread_name) {
+            *name = Some(told.clone());
+        }
+    }
+    threads
+}
+
 struct Writer<'w, W> {
     out: &'w mut W,
     tracks: BTreeMap<u32, Track>,
@@ -78,11 +94,7 @@ impl<W: io::Write> Writer<'_, W> {
                 });
             });
         })?;
-        let threads: BTreeSet<u32> = reader.events().map(|event| event.thread).collect();
-        for thread in threads {
-            // A lane's name is its last owner's.
-            let lane = summary.lanes.iter().rev().find(|lane| lane.thread == Some(thread));
-            let name = lane.and_then(|lane| lane.thread_name.as_deref());
+        for (thread, name) in threads(reader) {
             self.packet(None, |packet| {
                 message(packet, 60, |track| {
                     number(track, 1, track_of(thread));
@@ -90,7 +102,7 @@ impl<W: io::Write> Writer<'_, W> {
                     message(track, 4, |descriptor| {
                         number(descriptor, 1, pid);
                         number(descriptor, 2, thread.into());
-                        if let Some(name) = name {
+                        if let Some(name) = &name {
                             text(descriptor, 5, name);
                         }
                     });

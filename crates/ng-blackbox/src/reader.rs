@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom},
     path::Path,
 };
 
@@ -15,6 +15,7 @@ use crate::{
     event::{Fields, Kind, Phase, Severity},
     format::{self, EVENT_BYTES, Geometry, Header, Slot, Stamped},
     mutants,
+    retention::Ending,
 };
 
 /// What is read at once where slots are only counted.
@@ -100,7 +101,7 @@ pub struct Summary {
 pub struct LaneSummary {
     /// Its number: 0 control, 1 panics, 2 shared, from 3 on the threads' own.
     pub lane: u32,
-    /// The kernel's number of the thread that took it last.
+    /// The kernel's number of the thread that recorded in it last, or took it and has not recorded.
     pub thread: Option<u32>,
     /// That thread's name, up to 32 bytes.
     pub thread_name: Option<String>,
@@ -188,25 +189,48 @@ impl Reader {
     }
 }
 
+/// How the run of a recording ended, by the two rings that tell, without reading the others.
+pub(crate) fn ending_of(mut file: File) -> io::Result<Ending> {
+    let geometry = geometry_of(&mut file)?;
+    let mut ending = Ending::default();
+    for number in [format::CONTROL_RING, format::PANIC_RING] {
+        let (start, end) = (geometry.ring_at(number), geometry.ring_at(number + 1));
+        file.seek(SeekFrom::Start(start as u64))?;
+        let mut bytes = Vec::new();
+        file.by_ref().take((end - start) as u64).read_to_end(&mut bytes)?;
+        let capacity = geometry.ring_events(number);
+        for (index, slot) in (0..).zip(bytes.as_chunks::<EVENT_BYTES>().0) {
+            if let Slot::Whole(stamped) = format::decode_slot(number, capacity, index, slot) {
+                ending.stopped |= stamped.event.kind() == Kind::STOPPED;
+                ending.panicked |= stamped.event.kind() == Kind::PANICKED;
+            }
+        }
+    }
+    Ok(ending)
+}
+
+/// Of a file from its start.
+fn geometry_of(file: &mut File) -> io::Result<Geometry> {
+    let mut bytes = Vec::new();
+    file.by_ref().take(format::HEADER_BYTES as u64).read_to_end(&mut bytes)?;
+    Ok(format::decode_header(&bytes).map_err(io::Error::other)?.geometry)
+}
+
 /// How many slots of a recording are torn, as its [`Summary`] has it, without keeping what they hold:
 /// an open asks no more of the recording before.
-pub(crate) fn torn_in(path: &Path) -> Result<u64, ReadError> {
-    let failed = |source| ReadError::Io { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.by_ref().take(format::HEADER_BYTES as u64).read_to_end(&mut bytes).map_err(failed)?;
-    let geometry = format::decode_header(&bytes)?.geometry;
+pub(crate) fn torn_in(mut file: File) -> io::Result<u64> {
+    let geometry = geometry_of(&mut file)?;
     let mut torn = 0;
     let mut part = vec![0; COUNT_BYTES];
     for number in 0..geometry.rings() {
         let capacity = geometry.ring_events(number);
-        file.seek(SeekFrom::Start(geometry.ring_at(number) as u64)).map_err(failed)?;
+        file.seek(SeekFrom::Start(geometry.ring_at(number) as u64))?;
         let mut index = 0;
         while index < capacity {
             let left = (capacity - index) as usize * EVENT_BYTES;
             part.clear();
-            let read = file.by_ref().take(left.min(COUNT_BYTES) as u64).read_to_end(&mut part);
-            if read.map_err(failed)? < EVENT_BYTES {
+            let read = file.by_ref().take(left.min(COUNT_BYTES) as u64).read_to_end(&mut part)?;
+            if read < EVENT_BYTES {
                 return Ok(torn); // cut off
             }
             // Most of a recording is empty, and seen to be that in large pieces.

@@ -4,20 +4,22 @@
 use std::{
     collections::VecDeque,
     fs::File,
-    io,
+    io, mem,
     path::{Path, PathBuf},
 };
 
 use crate::{
     clock::{self, Clock},
     config::RecorderConfig,
-    directory::Directory,
+    directory::{self, Directory},
     error::{OpenError, ReadError},
     event::{Event, Kind, Severity},
+    folder::Folder,
     format::{self, Geometry, Header, Stamped},
     lane::Lane,
     mapping::Mapping,
     mutants,
+    process::Birth,
     reader::{Reader, torn_in},
     ring::Ring,
     stats::{Backing, BlackboxStats},
@@ -39,6 +41,8 @@ pub struct Recorder {
 /// The recording of the run before.
 #[derive(Debug)]
 struct Previous {
+    folder: Arc<Folder>,
+    name: String,
     path: PathBuf,
     torn: OnceLock<u64>,
 }
@@ -46,44 +50,82 @@ struct Previous {
 impl Previous {
     /// Slots in the middle of being written when that run ended; 0 if it cannot be read, and its reader will say why.
     fn torn(&self) -> u64 {
-        *self.torn.get_or_init(|| torn_in(&self.path).unwrap_or(0))
+        *self.torn.get_or_init(|| self.folder.read(&self.name).and_then(torn_in).unwrap_or(0))
     }
 }
 
 impl Recorder {
     /// Makes `blackbox-current.ngbb` in `dir`, which must exist, with all its blocks. What is there
-    /// from an earlier run becomes `blackbox-<n>.ngbb`; the oldest go beyond
-    /// [`keep_files`](RecorderConfig::keep_files), on a thread of its own.
+    /// from an earlier run becomes `blackbox-<n>.ngbb`. Only when the new file has its place, and on a
+    /// thread of its own, older ones go as [`keep_files`](RecorderConfig::keep_files) has it.
+    ///
+    /// `dir` is resolved once: a directory that is renamed afterwards keeps its recorder, and what takes its
+    /// place is left alone.
     ///
     /// `kinds` are the owner's own, with names of 1 to 48 bytes, numbers from [`Kind::RESERVED`] on.
     ///
     /// Blocks for file operations, and once in a process for up to 200 ms to measure the cycle
     /// counter. Errors: a bad setting or name, the directory locked by another recorder, or a step
-    /// that the system refused; the files of earlier runs are then unharmed, and
+    /// that the system refused; the files of earlier runs are then where they were, and
     /// [`Recorder::in_memory`] is the way to go on.
+    ///
+    /// A child of this process that `fork` made inherits the recorder, and can do no harm with it: what it
+    /// records is thrown away and counted, and its drop closes nothing. It keeps the directory locked as
+    /// long as it lives, should its parent be killed.
     pub fn open(
         dir: impl AsRef<Path>,
         config: RecorderConfig,
         kinds: &[(Kind, &'static str)],
     ) -> Result<Recorder, OpenError> {
+        let folder = || {
+            let dir = dir.as_ref();
+            Folder::open(dir).map_err(directory::failed("open", dir))
+        };
+        Recorder::in_folder(folder, config, kinds)
+    }
+
+    /// As [`Recorder::open`], in a directory that is open already: no path is resolved at all. `dir` may be
+    /// any descriptor of it, and may be closed afterwards; `shown` is what messages and
+    /// [`Recorder::path`] call it.
+    #[cfg(unix)]
+    pub fn create_in(
+        dir: impl std::os::fd::AsFd,
+        shown: impl AsRef<Path>,
+        config: RecorderConfig,
+        kinds: &[(Kind, &'static str)],
+    ) -> Result<Recorder, OpenError> {
+        let shown = shown.as_ref();
+        let folder = || Folder::of(dir, shown).map_err(directory::failed("open", shown));
+        Recorder::in_folder(folder, config, kinds)
+    }
+
+    fn in_folder(
+        folder: impl FnOnce() -> Result<Folder, OpenError>,
+        config: RecorderConfig,
+        kinds: &[(Kind, &'static str)],
+    ) -> Result<Recorder, OpenError> {
         config.validate()?;
         let names = names(kinds)?;
-        let directory = Directory::lock(dir.as_ref())?;
+        let birth = birth()?;
+        let directory = Directory::lock(folder()?, birth)?;
         let bytes = config.geometry().file_bytes();
         let file = directory.prepare(bytes)?;
         let mapping = Mapping::of_file(&file, bytes as usize).map_err(|source| {
             directory.discard();
             OpenError::Map { bytes, source }
         })?;
-        let core = Arc::new(Core::new(mapping, config.geometry(), &names));
-        let published =
-            directory.publish(config.keep_files).inspect_err(|_| directory.discard())?;
-        let torn = OnceLock::new();
-        let previous = published.previous.clone().map(|path| Arc::new(Previous { path, torn }));
+        let core = Arc::new(Core::new(mapping, config.geometry(), &names, birth));
+        let published = directory.publish().inspect_err(|_| directory.discard())?;
+        let previous = published.previous.clone().map(|name| {
+            let (folder, path) = (Arc::clone(directory.folder()), directory.path(&name));
+            Arc::new(Previous { folder, name, path, torn: OnceLock::new() })
+        });
         let (mapped, before) = (Arc::clone(&core), previous.clone());
         let tend = move || {
             mapped.mapping.populate();
-            published.remove_outdated();
+            if published.remove_outdated(config.keep_files).is_err() {
+                mapped.faults.retention_errors.fetch_add(1, Ordering::Relaxed);
+            }
             before.map(|previous| previous.torn());
         };
         // Without it, pages come as events need them, and the rest at the next open or when it is asked for.
@@ -102,19 +144,21 @@ impl Recorder {
         let bytes = config.geometry().file_bytes();
         let mapping = Mapping::anonymous(bytes as usize)
             .map_err(|source| OpenError::Map { bytes, source })?;
-        let core = Arc::new(Core::new(mapping, config.geometry(), &names));
+        let core = Arc::new(Core::new(mapping, config.geometry(), &names, birth()?));
         Ok(Recorder { core, directory: None, previous: None, tending: None })
     }
 
     /// A lane for the calling thread, whose name a reader will show: the one given back longest ago,
     /// or, if all are taken, one that writes to the shared lane. Takes a lock for a moment.
     pub fn lane(&self) -> Lane {
+        if self.core.is_inherited() {
+            // The list may be locked for good, by a thread that this process does not have.
+            return Lane::shared(Arc::clone(&self.core));
+        }
         let Some(free) = self.core.free.lock().pop_front() else {
             self.core.shared_lanes.fetch_add(1, Ordering::Relaxed);
             return Lane::shared(Arc::clone(&self.core));
         };
-        let name = thread::current();
-        self.core.write_owner(&free.ring, name.name().unwrap_or_default());
         Lane::owned(Arc::clone(&self.core), free.ring, free.next_seq)
     }
 
@@ -131,8 +175,17 @@ impl Recorder {
 
     /// Waits until all recorded so far is on the disk, so that it survives even a power failure.
     /// For what a kill must not take, this is not needed.
+    ///
+    /// Errors: the system's, or [`Unsupported`](io::ErrorKind::Unsupported) in a child of the process that
+    /// opened the recorder. Both are counted.
     pub fn flush(&self) -> io::Result<()> {
-        self.core.mapping.flush_start(self.core.mapping.bytes())
+        if self.core.birth.is_elsewhere_by_the_kernel() {
+            let what = "this recording belongs to the process that forked this one";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+        }
+        self.core.flush_start(self.core.mapping.bytes())?;
+        let named = self.directory.as_ref().map_or(Ok(()), |directory| directory.folder().sync());
+        self.core.count_flush(named)
     }
 
     /// What is in the rings now, while others go on recording: an event in the middle of being
@@ -147,12 +200,13 @@ impl Recorder {
         self.core.mapping.bytes() as u64
     }
 
-    /// The file being written, None for memory.
+    /// The file being written, in its directory as that was called at the open; None for memory.
     pub fn path(&self) -> Option<PathBuf> {
         self.directory.as_ref().map(Directory::current)
     }
 
-    /// Where the recording of the run before went, if there was one.
+    /// Where the recording of the run before went, if there was one; as [`Recorder::path`] in what its
+    /// directory was called.
     pub fn previous(&self) -> Option<&Path> {
         self.previous.as_ref().map(|previous| previous.path.as_path())
     }
@@ -160,11 +214,20 @@ impl Recorder {
     /// Plain numbers, cheap enough to ask for at each scrape.
     pub fn stats(&self) -> BlackboxStats {
         let core = &self.core;
+        let inherited = core.is_inherited();
+        let told = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        // In a child its lock may be held for good, by a thread that this process does not have.
+        let free = if inherited { core.geometry.lanes } else { core.free.lock().len() as u32 };
         let mut stats = BlackboxStats {
-            dropped_total: core.dropped.load(Ordering::Relaxed),
-            shared_lanes_total: core.shared_lanes.load(Ordering::Relaxed),
-            lanes_in_use: u64::from(core.geometry.lanes) - core.free.lock().len() as u64,
+            dropped_total: told(&core.dropped),
+            shared_lanes_total: told(&core.shared_lanes),
+            lanes_in_use: u64::from(core.geometry.lanes - free),
+            flush_errors_total: told(&core.faults.flush_errors),
+            dump_errors_total: told(&core.faults.dump_errors),
+            retention_errors_total: told(&core.faults.retention_errors),
+            inherited_events_total: told(&core.faults.inherited_events),
             backing: match (&self.directory, core.mapping.lost_pages()) {
+                _ if inherited => Backing::Inherited,
                 (None, _) => Backing::Anonymous,
                 (Some(_), 0) => Backing::File,
                 (Some(_), _) => Backing::CutFile,
@@ -191,6 +254,11 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
+        if self.core.birth.is_elsewhere_by_the_kernel() {
+            // A thread of the parent's: nothing here can wait for it, nor let it go.
+            mem::forget(self.tending.take());
+            return;
+        }
         if let Some(tending) = self.tending.take() {
             // Its panic, told by the hook, would leave nothing undone: the next open removes, `stats` counts.
             let _ = tending.join();
@@ -211,6 +279,17 @@ pub(crate) struct Core {
     free: Mutex<VecDeque<FreeLane>>,
     dropped: AtomicU64,
     shared_lanes: AtomicU64,
+    birth: Birth,
+    pub(crate) faults: Faults,
+}
+
+/// What went wrong where nobody could be told, or was left out, counted for [`Recorder::stats`].
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    flush_errors: AtomicU64,
+    pub(crate) dump_errors: AtomicU64,
+    retention_errors: AtomicU64,
+    inherited_events: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -220,7 +299,7 @@ struct FreeLane {
 }
 
 impl Core {
-    fn new(mapping: Mapping, geometry: Geometry, names: &[(Kind, &str)]) -> Core {
+    fn new(mapping: Mapping, geometry: Geometry, names: &[(Kind, &str)], birth: Birth) -> Core {
         let clock = Clock::start();
         let anchor = clock.anchor();
         let header = Header {
@@ -245,6 +324,8 @@ impl Core {
             free: Mutex::new(free),
             dropped: AtomicU64::new(0),
             shared_lanes: AtomicU64::new(0),
+            birth,
+            faults: Faults::default(),
         };
         let Geometry { lanes, events_per_lane } = geometry;
         let about = [header.pid.into(), lanes.into(), events_per_lane.into(), format::MAJOR.into()];
@@ -257,6 +338,21 @@ impl Core {
     #[inline]
     pub(crate) fn words(&self) -> &[AtomicU64] {
         self.mapping.words()
+    }
+
+    /// Is this the recorder of the process that forked this one? Then it is left alone.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.birth.is_elsewhere()
+    }
+
+    pub(crate) fn birth(&self) -> Birth {
+        self.birth
+    }
+
+    #[cold]
+    pub(crate) fn throw_away(&self, events: u64) {
+        self.faults.inherited_events.fetch_add(events, Ordering::Relaxed);
     }
 
     #[inline]
@@ -277,7 +373,18 @@ impl Core {
     /// the disk, best effort, with all that stands before the shared ring in the file.
     pub(crate) fn record_panic<const N: usize>(&self, events: [Event; N]) {
         self.record_many(format::PANIC_RING, events);
-        let _ = self.mapping.flush_start(self.geometry.ring_at(format::SHARED_RING));
+        let _counted = self.flush_start(self.geometry.ring_at(format::SHARED_RING));
+    }
+
+    fn flush_start(&self, bytes: usize) -> io::Result<()> {
+        self.count_flush(self.mapping.flush_start(bytes))
+    }
+
+    fn count_flush(&self, flushed: io::Result<()>) -> io::Result<()> {
+        if flushed.is_err() {
+            self.faults.flush_errors.fetch_add(1, Ordering::Relaxed);
+        }
+        flushed
     }
 
     /// The whole recording as it is now, without an allocation.
@@ -301,6 +408,9 @@ impl Core {
 
     /// Into a ring with many writers: no lock anywhere, so a panic in here cannot hang its hook.
     fn record_at<const N: usize>(&self, ring: u32, time_ns: u64, events: [Event; N]) {
+        if self.is_inherited() {
+            return self.throw_away(N as u64);
+        }
         let ring = Ring::new(&self.geometry, ring);
         let first = ring.claim(self.words(), N as u64);
         for (offset, event) in (0..).zip(events) {
@@ -310,6 +420,13 @@ impl Core {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Gives a lane the name of the calling thread, whose number is returned.
+    #[cold]
+    pub(crate) fn name_lane(&self, ring: &Ring) -> u32 {
+        self.write_owner(ring, thread::current().name().unwrap_or_default());
+        clock::thread_number()
     }
 
     fn write_owner(&self, ring: &Ring, name: &str) {
@@ -335,9 +452,16 @@ impl Core {
     }
 
     pub(crate) fn give_back(&self, ring: Ring, next_seq: u64) {
+        if self.is_inherited() {
+            return; // as in `Recorder::lane`
+        }
         let next_seq = if mutants::on("blackbox-lane-starts-over") { 1 } else { next_seq };
         self.free.lock().push_back(FreeLane { ring, next_seq });
     }
+}
+
+fn birth() -> Result<Birth, OpenError> {
+    Birth::here().map_err(|source| OpenError::Fork { source })
 }
 
 /// This crate's names and the owner's, checked.

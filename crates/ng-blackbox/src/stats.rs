@@ -12,6 +12,9 @@ pub enum Backing {
     /// A mapped file that lost pages: somebody cut it, or a copy-on-write filesystem was full. What
     /// is recorded into these is memory of this process only.
     CutFile,
+    /// The recording of the process that forked this one: it stays as its parent makes it, and what is
+    /// recorded here is thrown away and counted in [`BlackboxStats::inherited_events_total`].
+    Inherited,
 }
 
 /// Read field by field: sums may miss events in flight. `_total` only grows, the others are levels.
@@ -32,6 +35,17 @@ pub struct BlackboxStats {
     pub lanes_in_use: u64,
     /// Where the ring lives.
     pub backing: Backing,
+    /// Recordings that could not be brought to the disk, as [`Recorder::flush`](crate::Recorder::flush)
+    /// and a panic want it. A kill alone takes nothing of them.
+    pub flush_errors_total: u64,
+    /// Dumps at a panic that could not be written whole; see
+    /// [`install_panic_hook_with_dump`](crate::install_panic_hook_with_dump).
+    pub dump_errors_total: u64,
+    /// Opens, 0 or 1, at which recordings beyond those to be kept could not be removed, so that they take
+    /// room until the next open.
+    pub retention_errors_total: u64,
+    /// Events that were thrown away since this process is a child of the one that opened the recorder.
+    pub inherited_events_total: u64,
     /// Pages that the file lost while it was mapped; see
     /// [`install_bus_guard`](crate::install_bus_guard).
     pub lost_pages: u64,

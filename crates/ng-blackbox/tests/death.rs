@@ -92,6 +92,7 @@ fn child() {
             assert!(thread::spawn(|| panic!("second")).join().is_err());
             std::process::abort();
         }
+        "close" => {}
         "hold the lock" => {
             say("locked");
             // Until the parent kills this process, or dies and closes the pipe.
@@ -203,20 +204,23 @@ fn a_panic_in_a_thread_leaves_message_place_and_name_and_the_previous_hook_is_ca
 }
 
 #[test]
-fn the_first_panic_dumps_a_recording_that_has_no_file_and_only_the_last_dumps_are_kept() {
+fn the_first_panic_dumps_a_recording_that_has_no_file_and_the_first_and_the_last_dumps_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let dumps = || -> Vec<PathBuf> {
         let paths = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
         paths.filter(|path| path.to_string_lossy().contains("blackbox-panic-")).collect()
     };
     let mut seen: Vec<PathBuf> = Vec::new();
-    for run in 1..=3 {
+    let mut first = None;
+    for run in 1..=4 {
         let mut command = rig::child("panic without a file", dir.path());
         let child = command.spawn().unwrap();
         let pid = child.id();
         assert!(!child.wait_with_output().unwrap().status.success());
         let new: Vec<_> = dumps().into_iter().filter(|dump| !seen.contains(dump)).collect();
-        assert_eq!((new.len(), dumps().len()), (1, run.min(2)), "{:?}", dumps());
+        // The first, the one that is kept beside the new one, and that.
+        assert_eq!((new.len(), dumps().len()), (1, run.min(3)), "{:?}", dumps());
+        assert!(dumps().contains(first.get_or_insert_with(|| new[0].clone())));
         let reader = Reader::open(&new[0]).unwrap();
         assert_eq!((reader.summary().pid, reader.summary().panics), (pid, 1));
         let numbers = reader.events().filter(|e| e.kind == COUNT).map(|e| e.seq);
@@ -245,4 +249,25 @@ fn a_second_process_is_refused_and_told_who_holds_the_directory_until_that_one_d
     let recorder = Recorder::open(dir.path(), rig::config(1, 64), &[]).unwrap();
     let previous = Reader::open(recorder.previous().unwrap()).unwrap();
     assert_eq!(previous.summary().pid, pid);
+}
+
+/// A crash, then a program that is started again and again and dies at once, or is refused something and closes.
+#[test]
+fn a_row_of_short_runs_does_not_push_out_the_recording_of_the_first_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |role: &str| rig::child(role, dir.path()).output().unwrap();
+    run("close");
+    assert!(!run("panic").status.success());
+    for _ in 0..6 {
+        assert!(!run("abort").status.success());
+    }
+    let crash = dir.path().join("blackbox-2.ngbb");
+    assert_eq!(Reader::open(&crash).unwrap().summary().panics, 1, "after kills");
+    for _ in 0..5 {
+        assert!(run("close").status.success());
+    }
+    assert_eq!(Reader::open(&crash).unwrap().summary().panics, 1, "after clean runs");
+    let left = std::fs::read_dir(&dir).unwrap().count();
+    // The lock, the current one, three earlier ones, the crash.
+    assert_eq!(left, 6, "no more than a bounded number stays");
 }

@@ -128,3 +128,26 @@ fn an_end_without_a_begin_is_a_moment_and_a_begin_without_an_end_is_closed() {
     // Start, anchor and the lost end are moments.
     assert_eq!([1, 2, 3].map(count), [2, 2, 3]);
 }
+
+/// A lane is often made by one thread and used by another.
+#[test]
+fn a_lane_that_moved_gives_its_name_to_the_thread_that_records() {
+    let recorder = Recorder::in_memory(rig::config(2, 64), &[]).unwrap();
+    let mut lane = recorder.lane();
+    let other = recorder.lane();
+    let work = move || {
+        lane.record(Event::text(Kind::CUSTOM, Severity::INFO, "from where it is used"));
+        lane
+    };
+    let name = "the-one-that-flies";
+    let lane = thread::Builder::new().name(name.into()).spawn(work).unwrap().join().unwrap();
+    drop((lane, other));
+    let reader = recorder.snapshot().unwrap();
+    let event = reader.events().find(|event| event.kind == Kind::CUSTOM).unwrap();
+    let lanes = &reader.summary().lanes;
+    let owner = lanes.iter().find(|lane| lane.lane == event.lane).unwrap();
+    assert_eq!((owner.thread, owner.thread_name.as_deref()), (Some(event.thread), Some(name)));
+    let mut trace = Vec::new();
+    reader.write_perfetto(&mut trace).unwrap();
+    assert!(trace.windows(name.len()).any(|bytes| bytes == name.as_bytes()));
+}

@@ -1,6 +1,6 @@
 //! A number that only rises, counted by many threads without contention.
 //!
-//! Wraps at 2^64, as any `u64`; at a billion a second that takes 584 years.
+//! It never falls, not even at the end of its range: there it stays at `u64::MAX`.
 
 use std::fmt;
 
@@ -39,23 +39,24 @@ impl Counter {
         self.column.add(1);
     }
 
-    /// Adds `n`. Never blocks.
+    /// Adds `n`. Never blocks. A count that would come near the end of its range, 3 × 2^62 by one thread,
+    /// or 2^64 − 1 by all, is `u64::MAX` from then on.
     #[inline]
     pub fn add(&self, n: u64) {
-        self.column.add(n);
+        self.column.raise(n);
     }
 
     /// Adds `n`, and keeps `trace` as the exemplar of it: for sampled operations, since it reads a
     /// clock and takes a lock. Where that is taken the exemplar is left out; it never waits.
     pub fn add_traced(&self, n: u64, trace: TraceRef) {
-        self.column.add(n);
+        self.column.raise(n);
         self.column.keep(n, trace);
     }
 
     /// The sum over all threads. Includes everything that happened before the call; of what is
     /// counted meanwhile, some. Never lower than what the same thread read before.
     pub fn get(&self) -> u64 {
-        self.column.sum()
+        self.column.total()
     }
 
     /// The newest exemplar, if there is one.

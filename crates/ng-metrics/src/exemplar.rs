@@ -28,9 +28,10 @@ pub struct Exemplar {
     pub at: SystemTime,
 }
 
-/// Room for `N` exemplars, made at the first one: most metrics never have any.
+/// Room for `N` exemplars, made at the first one: most metrics never have any. It may be kilobytes, and so is
+/// nowhere on a stack.
 pub(crate) struct Exemplars<const N: usize> {
-    kept: OnceLock<Box<Mutex<[Option<Exemplar>; N]>>>,
+    kept: OnceLock<Mutex<Box<[Option<Exemplar>]>>>,
 }
 
 impl<const N: usize> Exemplars<N> {
@@ -44,15 +45,20 @@ impl<const N: usize> Exemplars<N> {
             return;
         }
         let exemplar = Exemplar { value, trace, at: SystemTime::now() };
-        if let Some(mut kept) = self.kept.get_or_init(|| Box::new(Mutex::new([None; N]))).try_lock()
-        {
+        let kept = self.kept.get_or_init(|| Mutex::new(vec![None; N].into_boxed_slice()));
+        if let Some(mut kept) = kept.try_lock() {
             kept[place] = Some(exemplar);
         }
     }
 
     /// All that are kept now; `None` if there never was one.
-    pub(crate) fn read(&self) -> Option<[Option<Exemplar>; N]> {
-        self.kept.get().map(|kept| *kept.lock())
+    pub(crate) fn read(&self) -> Option<Box<[Option<Exemplar>]>> {
+        self.kept.get().map(|kept| kept.lock().clone())
+    }
+
+    /// The one at `place`.
+    pub(crate) fn read_one(&self, place: usize) -> Option<Exemplar> {
+        self.kept.get().and_then(|kept| kept.lock()[place])
     }
 }
 

@@ -11,8 +11,6 @@
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
-use crossbeam_utils::CachePadded;
-
 use crate::exemplar::Exemplars;
 use crate::shard::{self, ROWS, SHARED_SLOT};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +26,8 @@ const _: () = {
     assert!(BUCKETS == 497);
     assert!(bucket_index(0) == 0);
     assert!(bucket_index(u64::MAX) == BUCKETS - 1);
+    // Made on a stack, before it goes to its place.
+    assert!(size_of::<Cells>() <= 2048 && align_of::<Cells>() <= 64);
     // A power of two closes its bucket; pages rely on it.
     assert!(bucket_index(1 << 20) + 1 == bucket_index((1 << 20) + 1));
 };
@@ -67,16 +67,37 @@ fn bucket_bounds(index: usize) -> RangeInclusive<u64> {
     below + 1..=below.saturating_add(1 << shift)
 }
 
+/// Unused cells on both sides, so that no line pair has cells of two shards: as far apart as in `shard.rs`.
+/// An aligned type would do it too, and be 4 KiB on somebody's stack while it is made.
+const MARGIN: usize = 128 / size_of::<u64>();
+/// A margin, the counts, their sum, a margin.
+const CELLS: usize = MARGIN + BUCKETS + 1 + MARGIN;
+
 /// One thread slot's cells.
 pub(crate) struct Shard {
-    counts: [AtomicU64; BUCKETS],
-    /// Saturates, so that it never falls.
-    sum: AtomicU64,
+    cells: Box<[AtomicU64; CELLS]>,
 }
 
 impl Shard {
     pub(crate) fn new() -> Self {
-        Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), sum: AtomicU64::new(0) }
+        let cells: Box<[AtomicU64]> = (0..CELLS).map(|_| AtomicU64::new(0)).collect();
+        let Ok(cells) = cells.try_into() else { unreachable!("as many cells as were asked for") };
+        Self { cells }
+    }
+
+    #[inline(always)]
+    fn count(&self, value: u64) -> &AtomicU64 {
+        &self.cells[MARGIN + bucket_index(value)]
+    }
+
+    fn counts(&self) -> &[AtomicU64] {
+        &self.cells[MARGIN..MARGIN + BUCKETS]
+    }
+
+    /// Saturates, so that it never falls.
+    #[inline(always)]
+    fn sum(&self) -> &AtomicU64 {
+        &self.cells[MARGIN + BUCKETS]
     }
 
     // Both ways of recording: the sum before the count, and the count with Release, so that a
@@ -85,12 +106,12 @@ impl Shard {
     /// For the thread that owns this shard's slot.
     #[inline(always)]
     pub(crate) fn record_owned(&self, value: u64) {
-        let count = &self.counts[bucket_index(value)];
+        let count = self.count(value);
         if mutants::on("metrics-count-before-sum") {
             count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         }
-        let sum = self.sum.load(Ordering::Relaxed).saturating_add(value);
-        self.sum.store(sum, Ordering::Relaxed);
+        let sum = self.sum().load(Ordering::Relaxed).saturating_add(value);
+        self.sum().store(sum, Ordering::Relaxed);
         if !mutants::on("metrics-count-before-sum") {
             count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         }
@@ -101,8 +122,8 @@ impl Shard {
         if mutants::on("metrics-shared-shard-as-owned") {
             return self.record_owned(value);
         }
-        let mut sum = self.sum.load(Ordering::Relaxed);
-        while let Err(seen) = self.sum.compare_exchange_weak(
+        let mut sum = self.sum().load(Ordering::Relaxed);
+        while let Err(seen) = self.sum().compare_exchange_weak(
             sum,
             sum.saturating_add(value),
             Ordering::Relaxed,
@@ -110,15 +131,15 @@ impl Shard {
         ) {
             sum = seen;
         }
-        self.counts[bucket_index(value)].fetch_add(1, Ordering::Release);
+        self.count(value).fetch_add(1, Ordering::Release);
     }
 
     /// Adds what this shard holds: the counts before the sum, the reverse of recording.
     pub(crate) fn add_to(&self, snapshot: &mut HistogramSnapshot) {
-        for (total, count) in snapshot.counts.iter_mut().zip(&self.counts) {
+        for (total, count) in snapshot.counts.iter_mut().zip(self.counts()) {
             *total = total.saturating_add(count.load(Ordering::Acquire));
         }
-        snapshot.sum += u128::from(self.sum.load(Ordering::Relaxed));
+        snapshot.sum += u128::from(self.sum().load(Ordering::Relaxed));
     }
 }
 
@@ -144,7 +165,7 @@ pub struct Histogram {
 
 struct Cells {
     /// Made at a slot's first value: most slots never record.
-    shards: [OnceLock<Box<CachePadded<Shard>>>; ROWS],
+    shards: [OnceLock<Shard>; ROWS],
     exemplars: Exemplars<POWERS>,
 }
 
@@ -168,8 +189,7 @@ impl Histogram {
     #[inline(never)]
     fn record_cold(&self, value: u64) {
         let slot = shard::claim();
-        let shard =
-            self.cells.shards[slot].get_or_init(|| Box::new(CachePadded::new(Shard::new())));
+        let shard = self.cells.shards[slot].get_or_init(Shard::new);
         match slot {
             SHARED_SLOT => shard.record_shared(value),
             _ => shard.record_owned(value),
@@ -198,7 +218,7 @@ impl Histogram {
             shard.add_to(&mut snapshot);
         }
         // Last, so that what an exemplar tells of is counted.
-        snapshot.exemplars = self.cells.exemplars.read().map(Box::new);
+        snapshot.exemplars = self.cells.exemplars.read();
         snapshot
     }
 }
@@ -224,7 +244,7 @@ impl fmt::Debug for Histogram {
 pub struct HistogramSnapshot {
     counts: Box<[u64; BUCKETS]>,
     sum: u128,
-    exemplars: Option<Box<[Option<Exemplar>; POWERS]>>,
+    exemplars: Option<Box<[Option<Exemplar>]>>,
 }
 
 impl HistogramSnapshot {
@@ -270,7 +290,8 @@ impl HistogramSnapshot {
         }
         let theirs = other.exemplars.iter().flat_map(|places| places.iter().enumerate());
         for (place, exemplar) in theirs.filter_map(|(place, kept)| Some((place, (*kept)?))) {
-            let ours = &mut self.exemplars.get_or_insert_with(|| Box::new([None; POWERS]))[place];
+            let none = || vec![None; POWERS].into_boxed_slice();
+            let ours = &mut self.exemplars.get_or_insert_with(none)[place];
             if ours.is_none_or(|ours| ours.at < exemplar.at) {
                 *ours = Some(exemplar);
             }

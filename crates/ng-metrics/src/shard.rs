@@ -12,8 +12,6 @@
 
 use std::cell::Cell;
 
-use crossbeam_utils::CachePadded;
-
 use crate::exemplar::Exemplars;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -165,6 +163,22 @@ pub(crate) fn add_shared(cell: &AtomicU64, n: u64) {
     cell.fetch_add(n, Ordering::Relaxed);
 }
 
+/// A cell beyond this makes its counter full: `u64::MAX`, for good. So far below 2^64 that an increment
+/// needs no check: to get from here to there one by one takes a thread 146 years at a nanosecond each.
+const FULL: u64 = u64::MAX - (1 << 62);
+
+/// The next value of a counter's cell: what it was plus `n`, or, from `FULL` on, full. Never lower.
+#[inline(always)]
+fn raised(cell: u64, n: u64) -> u64 {
+    if mutants::on("metrics-counter-wraps") {
+        return cell.wrapping_add(n);
+    }
+    match cell.checked_add(n) {
+        Some(sum) if sum <= FULL => sum,
+        _ => cell.max(FULL),
+    }
+}
+
 /// Counters in one block: as many cells as fill a row of 128 bytes. x86 prefetches lines in pairs, and
 /// aarch64 has lines of that size; so two threads never write to one such pair.
 const COLUMNS: usize = 16;
@@ -174,21 +188,28 @@ const OWNED_BYTES: usize = EXCLUSIVE_SLOTS * ROW_BYTES;
 
 const _: () = {
     assert!(ROW_BYTES == 128);
-    assert!(align_of::<Block>() >= 64);
+    // Made on a stack, before it goes to its place.
+    assert!(size_of::<Block>() <= 256 && align_of::<Block>() <= 64);
     assert!(EXCLUSIVE_SLOTS == u64::BITS as usize);
 };
 
 /// Cells of up to 16 counters, a row for each slot: 8 KiB together instead of 8 KiB each. The rows lie
 /// in one array, so that one compare tells whether a thread's cell is its own.
 struct Block {
-    cells: CachePadded<[AtomicU64; ROWS * COLUMNS]>,
+    /// Rows behind as many cells as it takes to begin them at a multiple of 128 bytes. An aligned type
+    /// would do it too, and be 8 KiB on somebody's stack while it is made.
+    cells: Box<[AtomicU64]>,
+    first: usize,
     exemplars: Exemplars<COLUMNS>,
 }
 
 impl Block {
     fn new() -> Self {
-        let cells = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { cells: CachePadded::new(cells), exemplars: Exemplars::new() }
+        let cells: Box<[AtomicU64]> =
+            (0..(ROWS + 1) * COLUMNS).map(|_| AtomicU64::new(0)).collect();
+        let at = cells.as_ptr().addr();
+        let first = (at.next_multiple_of(ROW_BYTES) - at) / size_of::<AtomicU64>();
+        Self { cells, first, exemplars: Exemplars::new() }
     }
 }
 
@@ -216,7 +237,7 @@ impl Column {
 
     fn of(block: Arc<Block>, column: usize) -> Self {
         assert!(column < COLUMNS);
-        let top = block.cells.as_ptr().wrapping_add(column);
+        let top = block.cells[block.first..].as_ptr().wrapping_add(column);
         Self { block, column, top }
     }
 
@@ -251,6 +272,31 @@ impl Column {
         unsafe { &*cell }
     }
 
+    /// As [`Column::add`], for what only rises: it never wraps.
+    #[inline(always)]
+    pub(crate) fn raise(&self, n: u64) {
+        let row = ROW.get();
+        if row < OWNED_BYTES {
+            let cell = self.owned_cell(row);
+            cell.store(raised(cell.load(Ordering::Relaxed), n), Ordering::Relaxed);
+        } else {
+            self.raise_cold(n);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn raise_cold(&self, n: u64) {
+        let slot = claim();
+        let cell = self.cell(slot);
+        let mut now = cell.load(Ordering::Relaxed);
+        let ordering = Ordering::Relaxed;
+        // Of a row that only this thread writes, at once.
+        while let Err(seen) = cell.compare_exchange_weak(now, raised(now, n), ordering, ordering) {
+            now = seen;
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn add_cold(&self, n: u64) {
@@ -260,14 +306,28 @@ impl Column {
         }
     }
 
-    /// Sum of all cells. Each cell only rises, so a later sum of the same reader is never lower.
-    pub(crate) fn sum(&self) -> u64 {
+    /// Sum of all cells, `u64::MAX` if it is higher or a cell is full. Each cell only rises, so a later sum
+    /// of the same reader is never lower.
+    pub(crate) fn total(&self) -> u64 {
+        self.values().fold(0, |sum, value| match value {
+            _ if mutants::on("metrics-counter-wraps") => sum.wrapping_add(value),
+            ..FULL => sum.saturating_add(value),
+            FULL.. => u64::MAX,
+        })
+    }
+
+    /// Sum of all cells, wrapped.
+    pub(crate) fn level(&self) -> i64 {
+        self.values().fold(0, u64::wrapping_add).cast_signed()
+    }
+
+    fn values(&self) -> impl Iterator<Item = u64> {
         (0..ROWS)
             .filter(|row| {
                 let ended = || !SLOTS.is_taken(*row);
                 !(mutants::on("metrics-ended-threads-are-forgotten") && ended())
             })
-            .fold(0, |sum, row| sum.wrapping_add(self.cell(row).load(Ordering::Relaxed)))
+            .map(|row| self.cell(row).load(Ordering::Relaxed))
     }
 
     /// Keeps the exemplar of an addition of `n`.
@@ -277,11 +337,11 @@ impl Column {
 
     pub(crate) fn exemplar(&self) -> Option<Exemplar> {
         let place = if mutants::on("metrics-exemplar-on-every-counter") { 0 } else { self.column };
-        self.block.exemplars.read()?[place]
+        self.block.exemplars.read_one(place)
     }
 
     fn cell(&self, row: usize) -> &AtomicU64 {
-        &self.block.cells[row * COLUMNS + self.column]
+        &self.block.cells[self.block.first + row * COLUMNS + self.column]
     }
 }
 
@@ -361,7 +421,30 @@ mod tests {
             column.add(1 << i);
         }
         for (i, column) in columns.iter().enumerate() {
-            assert_eq!(column.sum(), 1 << i);
+            assert_eq!(column.total(), 1 << i);
         }
+    }
+
+    #[test]
+    fn rows_begin_at_pairs_of_lines_of_their_own() {
+        for column in [Column::new(), Column::new(), Column::new()] {
+            let top = std::ptr::from_ref(column.cell(0));
+            assert!(top.addr().is_multiple_of(ROW_BYTES));
+            assert_eq!(top, column.top);
+            let end = std::ptr::from_ref(column.block.cells.last().unwrap());
+            let last = std::ptr::from_ref(column.cell(SHARED_SLOT)).wrapping_add(COLUMNS - 1);
+            assert!(last.addr() <= end.addr());
+        }
+    }
+
+    #[test]
+    fn a_cell_rises_to_its_end_and_stays_there() {
+        assert_eq!(raised(5, 6), 11);
+        assert_eq!(raised(0, FULL), FULL);
+        assert_eq!(raised(1, FULL), FULL);
+        assert_eq!(raised(u64::MAX, u64::MAX), u64::MAX);
+        assert_eq!(raised(FULL, u64::MAX), FULL);
+        // One by one it goes on, where only the sum tells that it is full.
+        assert_eq!(raised(FULL + 7, 1), FULL + 7);
     }
 }

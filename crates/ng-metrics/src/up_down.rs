@@ -54,7 +54,7 @@ impl UpDownCounter {
     /// Not a snapshot: while one thread raises and another lowers, either half may be missing, so
     /// that a level which is never below 0 may be read as slightly less. At rest it is exact.
     pub fn get(&self) -> i64 {
-        self.column.sum().cast_signed()
+        self.column.level()
     }
 }
 

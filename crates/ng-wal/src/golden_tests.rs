@@ -405,6 +405,9 @@ fn write(golden: &Golden) -> std::io::Result<()> {
 
 #[test]
 fn each_row_of_the_table_has_a_golden_log() {
+    if !place().parent().is_some_and(Path::exists) {
+        return; // a package comes without `tests`
+    }
     let all: Vec<_> =
         [at_the_end(), between_segments(), strangers()].into_iter().flatten().collect();
     if std::env::var("NG_BLESS").is_ok_and(|value| value == "1") {
