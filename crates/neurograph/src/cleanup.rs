@@ -1,6 +1,7 @@
 //! Cleanup: the guardian's algorithm over the arena's tokens. An eviction is an ordinary delete, logged where the token is.
 
 use crate::inner::{Inner, Progress};
+use crate::log::Logged;
 use crate::observe::{AGGRESSIVE_CLEANUP, note};
 use crate::session::Session;
 use ng_blackbox::Severity;
@@ -50,7 +51,7 @@ impl Drop for LastStep<'_> {
     }
 }
 
-fn candidate(policy: CleanupPolicy, token: &Token) -> Candidate {
+fn candidate(policy: CleanupPolicy, logged: Logged, token: &Token) -> Candidate {
     let key = match policy {
         CleanupPolicy::Lightest => CleanupKey::from_f32(token.weight()),
         CleanupPolicy::Weakest => CleanupKey::from_u32(u32::from(token.raw_strength())),
@@ -58,8 +59,8 @@ fn candidate(policy: CleanupPolicy, token: &Token) -> Candidate {
     };
     Candidate {
         key,
-        persistent: token.flags().contains(Flags::PERSISTENT),
-        locked: token.flags().contains(Flags::LOCKED),
+        durable: logged.is(token),
+        pinned: token.flags().bits() & Flags::PERSISTENT.with(Flags::LOCKED).bits() != 0,
     }
 }
 
@@ -70,7 +71,7 @@ impl Population for Tokens<'_> {
 
     fn scan(&self, policy: CleanupPolicy, visit: &mut dyn FnMut(Candidate) -> ControlFlow<()>) {
         for (_, token) in self.inner.arena.iter() {
-            if visit(candidate(policy, &token)).is_break() {
+            if visit(candidate(policy, self.inner.logged, &token)).is_break() {
                 return;
             }
         }
@@ -81,7 +82,7 @@ impl Population for Tokens<'_> {
         let mut session = self.session.borrow_mut();
         let Some(session) = session.as_mut() else { return evicted };
         let start = u32::try_from(from.0).unwrap_or(u32::MAX);
-        let takes = |token: &Token| cut.takes(&candidate(cut.policy, token));
+        let takes = |token: &Token| cut.takes(&candidate(cut.policy, self.inner.logged, token));
         for (id, token) in self.inner.arena.iter_from(start) {
             if evicted.count == u64::from(max) {
                 evicted.next = Some(Position(u64::from(id.slot())));

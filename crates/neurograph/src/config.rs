@@ -330,7 +330,7 @@ struct GuardianFile {
     cleanup_policy: Option<Policy>,
     low_water: Option<f64>,
     cleanup_batch: Option<u32>,
-    evict_persistent: Option<bool>,
+    evict: Option<EvictWord>,
     pressure: Option<Pressure>,
 }
 
@@ -366,6 +366,13 @@ enum Policy {
     Oldest,
     Lightest,
     Weakest,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum EvictWord {
+    Unlogged,
+    All,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -452,7 +459,11 @@ impl File {
         set(&mut guardian.cleanup_policy, policy);
         set(&mut guardian.low_water, self.guardian.low_water);
         set(&mut guardian.cleanup_batch, self.guardian.cleanup_batch);
-        set(&mut guardian.evict_persistent, self.guardian.evict_persistent);
+        let evict = self.guardian.evict.map(|evict| match evict {
+            EvictWord::Unlogged => ng_guardian::Evict::Unlogged,
+            EvictWord::All => ng_guardian::Evict::All,
+        });
+        set(&mut guardian.evict, evict);
         let pressure = self.guardian.pressure.map(|pressure| match pressure {
             Pressure::Signal => ng_guardian::PressureMode::Signal,
             Pressure::Process => ng_guardian::PressureMode::Process,
@@ -522,10 +533,10 @@ mod tests {
 
     #[test]
     fn a_file_says_how_far_a_cleanup_goes_and_what_the_kernel_may_do() {
-        let text = "[guardian]\nlow_water = 0.5\ncleanup_batch = 64\nevict_persistent = true\npressure = \"process\"";
+        let text = "[guardian]\nlow_water = 0.5\ncleanup_batch = 64\nevict = \"all\"\npressure = \"process\"";
         let guardian = Config::from_toml(text).unwrap().guardian;
         assert_eq!((guardian.low_water, guardian.cleanup_batch), (0.5, 64));
-        assert!(guardian.evict_persistent);
+        assert_eq!(guardian.evict, ng_guardian::Evict::All);
         assert_eq!(guardian.pressure, ng_guardian::PressureMode::Process);
     }
 

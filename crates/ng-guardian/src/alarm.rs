@@ -165,12 +165,12 @@ mod imp {
 
     use super::Woken;
     use crate::pressure::Source;
-    use crate::sync::{BellMutex, Condvar};
+    use crate::sync::{BellCondvar, BellMutex};
 
     #[derive(Debug, Default)]
     pub(super) struct Alarm {
         stopped: BellMutex<bool>,
-        bell: Condvar,
+        bell: BellCondvar,
     }
 
     impl Alarm {

@@ -5,13 +5,13 @@
 //! cut falls is needed only in part, a second pass splits it by the lower half. So the cut is one
 //! exact key, found in 512 KiB whatever the population's size. Then everything *below* the cut is
 //! evicted, and after that as many *at* the cut as are still needed: lowest keys first, without
-//! sorting. Eviction goes in bounded batches, between which the need is looked at again, so it
+//! sorting. Members that may not go are not counted, so they move no cut. Eviction goes in bounded batches, between which the need is looked at again, so it
 //! stops early when others free enough.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use crate::config::CleanupPolicy;
+use crate::config::{CleanupPolicy, Evict};
 use crate::mutants;
 
 /// What members are ranked by: the lowest goes first.
@@ -42,13 +42,23 @@ impl CleanupKey {
 pub struct Candidate {
     /// Its key under the policy of the scan.
     pub key: CleanupKey,
-    /// To be kept unless the policy says otherwise.
-    pub persistent: bool,
+    /// Whether it would survive a restart of its owner, as a logged one does. Evicted only with
+    /// [`Evict::All`].
+    pub durable: bool,
     /// Never to be evicted.
-    pub locked: bool,
+    pub pinned: bool,
 }
 
-/// Which members to evict: those whose key is at most `key_max`, of one class, not locked.
+impl Candidate {
+    /// Whether a cleanup with this setting may evict it.
+    pub fn is_evictable(&self, evict: Evict) -> bool {
+        let pinned = self.pinned && !mutants::on("guardian-pinned-evicted");
+        let kept = self.durable && evict != Evict::All && !mutants::on("guardian-durable-evicted");
+        !pinned && !kept
+    }
+}
+
+/// Which members to evict: those that may go and whose key is at most `key_max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cut {
@@ -56,17 +66,15 @@ pub struct Cut {
     pub policy: CleanupPolicy,
     /// The highest key that goes.
     pub key_max: CleanupKey,
-    /// `false`: only members that are not persistent. `true`: only persistent ones.
-    pub persistent: bool,
+    /// Which members may go at all.
+    pub evict: Evict,
 }
 
 impl Cut {
     /// Whether this cut takes `candidate`. For a population to ask again right before it evicts,
     /// because the member may have changed since it was met.
     pub fn takes(&self, candidate: &Candidate) -> bool {
-        (!candidate.locked || mutants::on("guardian-locked-evicted"))
-            && candidate.persistent == self.persistent
-            && candidate.key <= self.key_max
+        candidate.is_evictable(self.evict) && candidate.key <= self.key_max
     }
 }
 
@@ -95,8 +103,16 @@ pub trait Population {
     /// of members. Unit: bytes; 0 counts as 1.
     fn member_bytes(&self) -> u64;
 
-    /// Shows each member to `visit`, until that says `Break`. Members that come or go meanwhile
-    /// may be met or not.
+    /// Whether any member could be evicted under this setting, as far as is known without a look
+    /// at them. A population that says `false` is not scanned: one all of whose members are durable
+    /// may say so to [`Evict::Unlogged`]. `true` unless implemented.
+    fn has_evictable(&self, evict: Evict) -> bool {
+        let _any = evict;
+        true
+    }
+
+    /// Shows each member to `visit`, those that may not be evicted too, until that says `Break`.
+    /// Members that come or go meanwhile may be met or not.
     fn scan(&self, policy: CleanupPolicy, visit: &mut dyn FnMut(Candidate) -> ControlFlow<()>);
 
     /// Evicts up to `max` members that `cut` takes, from `from` on in the population's own order.
@@ -139,8 +155,13 @@ pub struct CleanupReport {
     pub evicted: u64,
     /// Memory that really went back, as the population reports it. Unit: bytes.
     pub bytes_freed: u64,
+    /// Passes over the population; 0 if there was nothing to do, or nothing that would have helped.
+    pub scans: u64,
     /// Calls into the population that evicted something.
     pub batches: u64,
+    /// Members had to go, but none was looked for: an earlier cleanup found none that may go and
+    /// nothing has changed since, or the population says that there is none.
+    pub skipped: bool,
     /// How long it took, waiting for another cleanup included.
     pub elapsed: Duration,
     /// Stopped by the caller before it was done.
@@ -165,18 +186,20 @@ impl Amounts {
 pub(crate) struct Rules {
     pub(crate) policy: CleanupPolicy,
     pub(crate) batch: u32,
-    pub(crate) evict_persistent: bool,
+    pub(crate) evict: Evict,
 }
 
-/// One cleanup under way.
+/// One cleanup under way, or done.
 pub(crate) struct Cleanup<'a> {
-    pub(crate) population: &'a dyn Population,
-    pub(crate) rules: Rules,
-    pub(crate) goal: Amounts,
+    population: &'a dyn Population,
+    rules: Rules,
+    goal: Amounts,
     /// Credits that still must go, whatever has been evicted here: falls when others delete.
-    pub(crate) credits_over: &'a dyn Fn() -> u64,
-    pub(crate) stop: &'a dyn Fn() -> bool,
+    credits_over: &'a dyn Fn() -> u64,
+    stop: &'a dyn Fn() -> bool,
     pub(crate) report: CleanupReport,
+    /// Members that the first pass met, whether or not they may go.
+    pub(crate) met: u64,
 }
 
 /// Where the cut falls.
@@ -192,13 +215,42 @@ const SCAN_STRIDE: u64 = 1 << 16;
 
 const BINS: usize = 1 << 16;
 
-impl Cleanup<'_> {
-    pub(crate) fn run(mut self) -> CleanupReport {
-        self.evict_class(false);
-        if self.rules.evict_persistent {
-            self.evict_class(true);
+impl<'a> Cleanup<'a> {
+    pub(crate) fn new(
+        population: &'a dyn Population,
+        rules: Rules,
+        goal: Amounts,
+        credits_over: &'a dyn Fn() -> u64,
+        stop: &'a dyn Fn() -> bool,
+    ) -> Self {
+        let report = CleanupReport::default();
+        Self { population, rules, goal, credits_over, stop, report, met: 0 }
+    }
+
+    pub(crate) fn run(mut self) -> Self {
+        let need = self.need();
+        if need == 0 || self.stopped() {
+            return self;
         }
-        self.report
+        match self.find_threshold(need) {
+            None => {}
+            Some(Threshold::UpTo(key)) => self.sweep(key),
+            Some(Threshold::PartOf(key)) => {
+                if let Some(below) = key.get().checked_sub(1)
+                    && !mutants::on("guardian-cut-takes-any")
+                {
+                    self.sweep(CleanupKey(below));
+                }
+                self.sweep(key);
+            }
+        }
+        self
+    }
+
+    /// Looked for members to evict, needed some, and evicted none.
+    pub(crate) fn was_vain(&self) -> bool {
+        let CleanupReport { scans, evicted, cancelled, .. } = self.report;
+        scans > 0 && evicted == 0 && !cancelled && self.need() > 0
     }
 
     /// Members that still must go.
@@ -216,28 +268,10 @@ impl Cleanup<'_> {
         credits.max(members.saturating_sub(report.evicted))
     }
 
-    fn evict_class(&mut self, persistent: bool) {
-        let need = self.need();
-        if need == 0 || self.stopped() {
-            return;
-        }
-        match self.find_threshold(persistent, need) {
-            None => {}
-            Some(Threshold::UpTo(key)) => self.sweep(key, persistent),
-            Some(Threshold::PartOf(key)) => {
-                if let Some(below) = key.get().checked_sub(1)
-                    && !mutants::on("guardian-cut-takes-any")
-                {
-                    self.sweep(CleanupKey(below), persistent);
-                }
-                self.sweep(key, persistent);
-            }
-        }
-    }
-
     /// Where to cut so that `need` members go; `None` if there are no members, or if stopped.
-    fn find_threshold(&mut self, persistent: bool, need: u64) -> Option<Threshold> {
-        let upper = self.histogram(persistent, |key| Some(key >> 16))?;
+    fn find_threshold(&mut self, need: u64) -> Option<Threshold> {
+        let (upper, met) = self.histogram(|key| Some(key >> 16))?;
+        self.met = met;
         let members: u64 = upper.iter().sum();
         self.report.considered += members;
         if members <= need {
@@ -248,20 +282,17 @@ impl Cleanup<'_> {
         if upper[high as usize] == need {
             return Some(Threshold::UpTo(key(0xffff)));
         }
-        let lower =
-            self.histogram(persistent, |key| (key >> 16 == high).then_some(key & 0xffff))?;
+        let (lower, _) = self.histogram(|key| (key >> 16 == high).then_some(key & 0xffff))?;
         Some(match locate(&lower, need) {
             Some((low, _)) => Threshold::PartOf(key(low)),
             None => Threshold::UpTo(key(0xffff)), // members left this bin since the first pass
         })
     }
 
-    /// Counts the members of a class by `bin`; `None` if stopped.
-    fn histogram(
-        &mut self,
-        persistent: bool,
-        bin: impl Fn(u32) -> Option<u32>,
-    ) -> Option<Vec<u64>> {
+    /// Counts the members that may go by `bin`, and how many it met in all; `None` if stopped.
+    fn histogram(&mut self, bin: impl Fn(u32) -> Option<u32>) -> Option<(Vec<u64>, u64)> {
+        let evict = self.rules.evict;
+        self.report.scans += 1;
         let mut counts = vec![0; BINS];
         let (mut met, mut stopped) = (0_u64, false);
         self.population.scan(self.rules.policy, &mut |candidate| {
@@ -270,8 +301,7 @@ impl Cleanup<'_> {
                 stopped = true;
                 return ControlFlow::Break(());
             }
-            if !candidate.locked
-                && candidate.persistent == persistent
+            if candidate.is_evictable(evict)
                 && let Some(bin) = bin(candidate.key.get())
             {
                 counts[bin as usize] += 1;
@@ -279,11 +309,12 @@ impl Cleanup<'_> {
             ControlFlow::Continue(())
         });
         self.report.cancelled |= stopped;
-        (!stopped).then_some(counts)
+        (!stopped).then_some((counts, met))
     }
 
-    fn sweep(&mut self, key_max: CleanupKey, persistent: bool) {
-        let cut = Cut { policy: self.rules.policy, key_max, persistent };
+    fn sweep(&mut self, key_max: CleanupKey) {
+        let Rules { policy, evict, .. } = self.rules;
+        let cut = Cut { policy, key_max, evict };
         let mut from = Position::default();
         loop {
             let max = self.need().min(u64::from(self.rules.batch)) as u32;
@@ -326,7 +357,7 @@ mod tests {
     use super::*;
     use std::cell::RefCell;
 
-    /// Members with a key and a class; evicted ones are taken out and noted in order.
+    /// Members with a key, durable or pinned; evicted ones are taken out and noted in order.
     struct Cache {
         members: RefCell<Vec<Option<Candidate>>>,
         evicted: RefCell<Vec<u32>>,
@@ -334,9 +365,8 @@ mod tests {
 
     impl Cache {
         fn new(members: impl IntoIterator<Item = (u32, bool, bool)>) -> Self {
-            let member = |(key, persistent, locked)| {
-                Some(Candidate { key: CleanupKey(key), persistent, locked })
-            };
+            let member =
+                |(key, durable, pinned)| Some(Candidate { key: CleanupKey(key), durable, pinned });
             let members = members.into_iter().map(member).collect();
             Self { members: RefCell::new(members), evicted: RefCell::default() }
         }
@@ -382,17 +412,15 @@ mod tests {
         }
     }
 
-    fn run(cache: &Cache, credits: u64, evict_persistent: bool) -> CleanupReport {
-        let rules = Rules { policy: CleanupPolicy::Oldest, batch: 10, evict_persistent };
-        Cleanup {
-            population: cache,
-            rules,
-            goal: Amounts { credits, bytes: 0 },
-            credits_over: &|| u64::MAX,
-            stop: &|| false,
-            report: CleanupReport::default(),
-        }
-        .run()
+    const RULES: Rules = Rules { policy: CleanupPolicy::Oldest, batch: 10, evict: Evict::Unlogged };
+
+    fn credits(credits: u64) -> Amounts {
+        Amounts { credits, bytes: 0 }
+    }
+
+    fn run(cache: &Cache, goal: Amounts, evict: Evict) -> CleanupReport {
+        let rules = Rules { evict, ..RULES };
+        Cleanup::new(cache, rules, goal, &|| u64::MAX, &|| false).run().report
     }
 
     #[test]
@@ -405,51 +433,63 @@ mod tests {
         for spread in [1, 3, 100, 70_000, u32::MAX].repeat(20) {
             let base = random.u32(..=u32::MAX - (spread - 1));
             let keys: Vec<u32> = (0..500).map(|_| base + random.u32(..spread)).collect();
-            let credits = random.usize(1..=500);
+            let goes = random.usize(1..=500);
             let cache = Cache::new(keys.iter().map(|&key| (key, false, false)));
-            let report = run(&cache, credits as u64, false);
+            let report = run(&cache, credits(goes as u64), Evict::Unlogged);
             let mut expected = keys;
             expected.sort_unstable();
-            expected.truncate(credits);
-            assert_eq!(cache.evicted_sorted(), expected, "spread {spread}, credits {credits}");
-            assert_eq!((report.considered, report.evicted), (500, credits as u64));
-            assert!(report.batches >= (credits as u64).div_ceil(10));
+            expected.truncate(goes);
+            assert_eq!(cache.evicted_sorted(), expected, "spread {spread}, credits {goes}");
+            assert_eq!((report.considered, report.evicted), (500, goes as u64));
+            assert!(report.batches >= (goes as u64).div_ceil(10));
         }
     }
 
     #[test]
-    fn locked_members_never_go_and_persistent_ones_only_when_allowed_and_last() {
-        // Keys rise; every third is persistent, every fifth locked: the protected are oldest.
+    fn pinned_members_never_go_and_durable_ones_only_if_all_may() {
+        // Keys rise; every third is durable, every fifth pinned: the protected are oldest.
         let members = || (0..90).map(|key| (key, key % 3 == 0, key % 5 == 0));
         let plain: Vec<u32> = (0..90).filter(|key| key % 3 != 0 && key % 5 != 0).collect();
 
         let cache = Cache::new(members());
-        let report = run(&cache, 1_000, false);
+        let report = run(&cache, credits(1_000), Evict::Unlogged);
         assert_eq!(cache.evicted_sorted(), plain);
         assert_eq!(report.considered, plain.len() as u64);
 
         let cache = Cache::new(members());
-        run(&cache, plain.len() as u64 + 2, true);
-        let evicted = cache.evicted.borrow();
-        let (first, last) = evicted.split_at(plain.len());
-        assert!(first.iter().all(|key| plain.contains(key)));
-        assert_eq!(last, [3, 6]);
+        run(&cache, credits(5), Evict::All);
+        assert_eq!(*cache.evicted.borrow(), [1, 2, 3, 4, 6]);
+        run(&cache, credits(1_000), Evict::All);
+        let unpinned: Vec<u32> = (0..90).filter(|key| key % 5 != 0).collect();
+        assert_eq!(cache.evicted_sorted(), unpinned);
+    }
+
+    #[test]
+    fn a_cut_takes_what_is_at_or_below_its_key_and_may_go() {
+        for (durable, pinned, evict, goes) in [
+            (false, false, Evict::Unlogged, true),
+            (true, false, Evict::Unlogged, false),
+            (false, true, Evict::Unlogged, false),
+            (true, true, Evict::Unlogged, false),
+            (false, false, Evict::All, true),
+            (true, false, Evict::All, true),
+            (false, true, Evict::All, false),
+            (true, true, Evict::All, false),
+        ] {
+            let cut = Cut { policy: CleanupPolicy::Oldest, key_max: CleanupKey(7), evict };
+            let at = |key| Candidate { key: CleanupKey(key), durable, pinned };
+            assert_eq!(cut.takes(&at(7)), goes, "durable {durable}, pinned {pinned}, {evict:?}");
+            assert!(!cut.takes(&at(8)));
+        }
     }
 
     #[test]
     fn eviction_stops_when_others_freed_enough_meanwhile() {
         let cache = Cache::new((0..100).map(|key| (key, false, false)));
         let over = RefCell::new(vec![0, 7, 7, 50]); // each look finds fewer left to do
-        let report = Cleanup {
-            population: &cache,
-            rules: Rules { policy: CleanupPolicy::Oldest, batch: 10, evict_persistent: false },
-            goal: Amounts { credits: 50, bytes: 0 },
-            credits_over: &|| over.borrow_mut().pop().unwrap_or(0),
-            stop: &|| false,
-            report: CleanupReport::default(),
-        }
-        .run();
-        assert_eq!((report.evicted, report.cancelled), (14, false));
+        let left = || over.borrow_mut().pop().unwrap_or(0);
+        let run = Cleanup::new(&cache, RULES, credits(50), &left, &|| false).run();
+        assert_eq!((run.report.evicted, run.report.cancelled), (14, false));
     }
 
     #[test]
@@ -460,32 +500,32 @@ mod tests {
             *looks.borrow_mut() += 1;
             *looks.borrow() > 3
         };
-        let report = Cleanup {
-            population: &cache,
-            rules: Rules { policy: CleanupPolicy::Oldest, batch: 10, evict_persistent: true },
-            goal: Amounts { credits: 100, bytes: 0 },
-            credits_over: &|| u64::MAX,
-            stop: &stop,
-            report: CleanupReport::default(),
-        }
-        .run();
-        assert!(report.cancelled);
-        assert_eq!(report.evicted, 20);
+        let run = Cleanup::new(&cache, RULES, credits(100), &|| u64::MAX, &stop).run();
+        assert!(run.report.cancelled);
+        assert_eq!(run.report.evicted, 20);
     }
 
     #[test]
     fn a_goal_in_bytes_evicts_as_many_as_occupy_them_and_believes_only_what_was_freed() {
         let cache = Cache::new((0..100).map(|key| (key, false, false)));
-        let report = Cleanup {
-            population: &cache,
-            rules: Rules { policy: CleanupPolicy::Oldest, batch: 10, evict_persistent: false },
-            goal: Amounts { credits: 0, bytes: 64 * 30 - 1 },
-            credits_over: &|| 0,
-            stop: &|| false,
-            report: CleanupReport::default(),
-        }
-        .run();
-        assert_eq!((report.evicted, report.bytes_freed), (30, 0));
+        let goal = Amounts { credits: 0, bytes: 64 * 30 - 1 };
+        let run = Cleanup::new(&cache, RULES, goal, &|| 0, &|| false).run();
+        assert_eq!((run.report.evicted, run.report.bytes_freed), (30, 0));
+    }
+
+    #[test]
+    fn vain_is_what_found_nobody_although_somebody_had_to_go() {
+        let pinned = Cache::new((0..10).map(|key| (key, false, true)));
+        let run = Cleanup::new(&pinned, RULES, credits(5), &|| u64::MAX, &|| false).run();
+        assert!(run.was_vain());
+        assert_eq!((run.met, run.report.considered, run.report.scans), (10, 0, 1));
+        let nobody_had_to = Cleanup::new(&pinned, RULES, credits(5), &|| 0, &|| false).run();
+        assert!(!nobody_had_to.was_vain());
+        let stopped = Cleanup::new(&pinned, RULES, credits(5), &|| u64::MAX, &|| true).run();
+        assert!(!stopped.was_vain());
+        let plain = Cache::new((0..10).map(|key| (key, false, false)));
+        let run = Cleanup::new(&plain, RULES, credits(5), &|| u64::MAX, &|| false).run();
+        assert!(!run.was_vain());
     }
 
     #[test]
@@ -500,16 +540,10 @@ mod tests {
                 Evicted { next: Some(from), ..Evicted::default() }
             }
         }
-        let report = Cleanup {
-            population: &Stuck,
-            rules: Rules { policy: CleanupPolicy::Weakest, batch: 1, evict_persistent: true },
-            goal: Amounts { credits: 9, bytes: 9 },
-            credits_over: &|| u64::MAX,
-            stop: &|| false,
-            report: CleanupReport::default(),
-        }
-        .run();
-        assert_eq!(report, CleanupReport::default());
+        let rules = Rules { policy: CleanupPolicy::Weakest, batch: 1, evict: Evict::All };
+        let goal = Amounts { credits: 9, bytes: 9 };
+        let run = Cleanup::new(&Stuck, rules, goal, &|| u64::MAX, &|| false).run();
+        assert_eq!(run.report, CleanupReport { scans: 1, ..CleanupReport::default() });
     }
 
     #[test]

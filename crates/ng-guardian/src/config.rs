@@ -17,6 +17,20 @@ pub enum CleanupPolicy {
     Weakest,
 }
 
+/// Which members a cleanup may evict. Pinned members are never evicted, whatever stands here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Evict {
+    /// Only members that would not survive a restart of their owner anyway. Where all members would,
+    /// nothing is evicted, and what does not fit into a limit is refused.
+    #[default]
+    Unlogged,
+    /// Durable members too: **what was stored durably is deleted for good** when a limit is near,
+    /// lowest key first, whether or not a member is durable. For owners who use durable members
+    /// as a cache.
+    All,
+}
+
 /// What the kernel's figures may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -85,7 +99,7 @@ pub struct GuardianConfig {
     /// The soft threshold: share of either limit at which the level leaves normal and cleanup is
     /// due; nothing is refused there. Unit: share. Range: 0.1 to 1. Default: 0.8.
     pub memory_threshold: f64,
-    /// Whether a cleanup is ever due. Default: `true`.
+    /// Whether a cleanup is ever due; what it may evict says `evict`. Default: `true`.
     pub enable_aggressive_cleanup: bool,
     /// Which members a cleanup evicts first. Default: `CleanupPolicy::Oldest`.
     pub cleanup_policy: CleanupPolicy,
@@ -95,9 +109,10 @@ pub struct GuardianConfig {
     /// Most members evicted by one call into the population. Unit: members. Range: 1 to
     /// 1,048,576. Default: 1,024.
     pub cleanup_batch: u32,
-    /// Whether a cleanup may evict persistent members once the others are not enough. Locked
-    /// members are never evicted. Default: `false`.
-    pub evict_persistent: bool,
+    /// Which members a cleanup may evict; pinned ones never. With the default, members that would
+    /// survive a restart are never evicted, also not under a lowered limit: then the limit refuses
+    /// until there is room. Default: `Evict::Unlogged`.
+    pub evict: Evict,
     /// Most credits that one reservation hands out. Unit: credits. Range: 1 to 1,048,576.
     /// Default: 1,024.
     pub lease_credits_max: u32,
@@ -120,7 +135,7 @@ impl Default for GuardianConfig {
             cleanup_policy: CleanupPolicy::Oldest,
             low_water: 0.7,
             cleanup_batch: 1024,
-            evict_persistent: false,
+            evict: Evict::Unlogged,
             lease_credits_max: 1024,
             pressure: PressureMode::Signal,
             pressure_sources: PressureSources::default(),
@@ -172,7 +187,7 @@ mod tests {
         assert_eq!(config.max_memory_bytes, Some(1_024_000_000));
         assert_eq!(config.memory_threshold, 0.8);
         assert!(config.enable_aggressive_cleanup);
-        assert!(!config.evict_persistent);
+        assert_eq!(config.evict, Evict::Unlogged);
     }
 
     type Spoil = fn(&mut GuardianConfig);

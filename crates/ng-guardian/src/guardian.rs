@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
+use crate::balance::Balance;
 use crate::cleanup::{Amounts, Cleanup, CleanupGoal, CleanupReport, Population, Rules};
 use crate::config::{GuardianConfig, Limits, PressureMode};
 use crate::error::{ConfigError, Refusal};
@@ -20,6 +21,7 @@ use crate::sync::atomic::{
     Ordering::{AcqRel, Relaxed},
 };
 use crate::sync::{Arc, Mutex};
+use crate::vain::{Until, Vain, VainMemory};
 
 /// Decides who may use how much: exact quotas of credits and of bytes, a level that says how near
 /// they are, and a cleanup that makes room.
@@ -34,12 +36,19 @@ pub struct Guardian {
 struct Inner {
     ledger: Arc<Ledger>,
     memory: CachePadded<Quota>,
+    /// Bytes committed and given back, the fixed ones included.
+    memory_balance: Balance,
+    /// Bytes that no eviction frees.
+    fixed: Balance,
     /// Bytes that may still be committed until the next reading; only in process mode.
     budget: AtomicI64,
     fragmented_bytes: AtomicU64,
+    /// What a member occupies, as the population said last.
+    member_bytes: AtomicU64,
     level: AtomicU8,
     /// A cleanup has ended since the last pulse: what it could not free, another would not either.
     cleaned: AtomicBool,
+    vain: VainMemory,
     counts: Counts,
     /// Serializes changes of the settings; outermost of the locks.
     changing: Mutex<()>,
@@ -64,6 +73,8 @@ struct Counts {
     level_changes: AtomicU64,
     pulses: AtomicU64,
     cleanups: AtomicU64,
+    cleanups_vain: AtomicU64,
+    cleanups_skipped: AtomicU64,
     evicted: AtomicU64,
     cleanup_freed_bytes: AtomicU64,
     cleanup_ns: AtomicU64,
@@ -99,10 +110,14 @@ impl Guardian {
         let inner = Inner {
             ledger: Arc::new(Ledger::new(config.max_tokens, config.lease_credits_max)),
             memory: CachePadded::new(Quota::new(config.max_memory_bytes)),
+            memory_balance: Balance::default(),
+            fixed: Balance::default(),
             budget: AtomicI64::new(NO_BUDGET),
             fragmented_bytes: AtomicU64::new(0),
+            member_bytes: AtomicU64::new(0),
             level: AtomicU8::new(Level::Normal as u8),
             cleaned: AtomicBool::new(false),
+            vain: VainMemory::default(),
             counts: Counts::default(),
             changing: Mutex::new(()),
             config: Mutex::new(config.clone()),
@@ -133,10 +148,19 @@ impl Guardian {
         self.inner.ledger.try_reserve(want)
     }
 
-    /// Gives credits back to the pool at once, with one atomic addition. Giving back what was not
-    /// granted lets as many too many in.
+    /// Gives credits back to the pool at once, and wakes those who wait for some.
+    ///
+    /// More than are out are a bug of the caller: a debug build panics, any other gives back as
+    /// many as are out and counts the rest in [`GuardianStats::over_released_total`]. So the limit
+    /// holds whatever is released; but credits that somebody else still uses may be among them.
     pub fn release(&self, credits: u64) {
         self.inner.ledger.release(credits);
+    }
+
+    /// As [`release`](Self::release), for credits that were never used: no member was made with
+    /// them. They are then no reason to look again for members that can be evicted.
+    pub fn release_unused(&self, credits: u64) {
+        self.inner.ledger.release_unused(credits);
     }
 
     /// A cell through which one holder session gives credits back at no cost to others.
@@ -194,17 +218,48 @@ impl Guardian {
         self.inner.commit(bytes)
     }
 
-    /// Counts `bytes` as no longer in use.
+    /// Counts `bytes` as no longer in use. More than are in use are a bug of the caller, as for
+    /// [`release`](Self::release); see [`GuardianStats::over_uncommitted_bytes_total`].
     pub fn uncommit(&self, bytes: u64) {
-        self.inner.memory.give(bytes);
+        self.inner.uncommit(bytes);
     }
 
     /// Counts what exists already, as after a recovery: `credits` and `bytes` in use whether or
     /// not they fit. Above a limit, everything is refused until the use is under it. For the time
-    /// before the first reservation.
+    /// before the first reservation. The bytes are those that evicting members frees; for others
+    /// see [`adopt_fixed`](Self::adopt_fixed).
     pub fn adopt(&self, credits: u64, bytes: u64) {
         self.inner.ledger.adopt(credits);
-        self.inner.memory.adopt(bytes);
+        self.inner.adopt_bytes(bytes);
+    }
+
+    /// As [`commit`](Self::commit), for memory that no eviction frees: a buffer, a log, a ring.
+    ///
+    /// It counts as memory in use like any other, and is refused where it does not fit beside the
+    /// rest. A cleanup works only on what is left: down to the low-water mark together with the
+    /// fixed share, and not at all for memory's sake while the fixed share alone is above the mark.
+    pub fn hold_fixed(&self, bytes: u64) -> Result<(), Refusal> {
+        self.inner.take_bytes(bytes)?;
+        self.inner.fixed.hand_out(bytes);
+        Ok(())
+    }
+
+    /// Gives back what [`hold_fixed`](Self::hold_fixed) or [`adopt_fixed`](Self::adopt_fixed)
+    /// counted. More than that is a bug of the caller, as for [`uncommit`](Self::uncommit).
+    pub fn release_fixed(&self, bytes: u64) {
+        self.inner.uncommit(self.inner.fixed.take_back(bytes, "fixed bytes"));
+    }
+
+    /// As [`hold_fixed`](Self::hold_fixed), for what exists already: in use whether or not it fits.
+    pub fn adopt_fixed(&self, bytes: u64) {
+        self.inner.fixed.hand_out(self.inner.adopt_bytes(bytes));
+    }
+
+    /// Says that a member which could not be evicted has become one that can, by an update. A
+    /// cleanup that found nothing to evict is not tried again before that, a grant, or a change
+    /// of the settings. One atomic addition.
+    pub fn note_evictable(&self) {
+        self.inner.vain.note_change();
     }
 
     /// The level as of the last pulse: one relaxed load.
@@ -230,9 +285,14 @@ impl Guardian {
     /// each batch and now and then in a scan. One cleanup runs at a time, others wait for it.
     /// Writers are not stopped.
     ///
-    /// Members are evicted lowest key first; persistent ones only if the settings allow it, and
-    /// after all others; locked ones never. The report's bytes are what the population says it
-    /// gave back, never an estimate.
+    /// Members are evicted lowest key first: pinned ones never, durable ones only with
+    /// [`Evict::All`](crate::Evict::All). The report's bytes are what the population says it gave
+    /// back, never an estimate. Idle credits are recalled first, because they count as use.
+    ///
+    /// A cleanup that found nothing to evict is remembered, and another is skipped without a look
+    /// at the population until a credit was granted, the settings changed, or
+    /// [`note_evictable`](Self::note_evictable) was called; where credits were on their way while
+    /// it looked, until the next pulse.
     pub fn cleanup(
         &self,
         population: &dyn Population,
@@ -245,6 +305,10 @@ impl Guardian {
     /// The figures as they stand; harvests the cells first.
     pub fn stats(&self) -> GuardianStats {
         self.inner.stats()
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.inner.ledger
     }
 
     /// Where stall time can be watched, if it is among the sources.
@@ -266,11 +330,24 @@ impl Inner {
         self.ledger.set_lease_credits_max(config.lease_credits_max);
         self.memory.set_limit(config.max_memory_bytes);
         self.ledger.set_limit(config.max_tokens);
+        self.vain.note_change();
         let kernel = self.kernel.lock();
         self.take_in(kernel.reader.read(config.pressure_sources), &config);
     }
 
     fn commit(&self, bytes: u64) -> Result<(), Refusal> {
+        let taken = self.take_bytes(bytes);
+        // Whoever asks for more has used up what cleanups left free, also where it is refused:
+        // else a cleanup would go on counting on it, and never make room again.
+        if self.fragmented_bytes.load(Relaxed) != 0
+            && (taken.is_ok() || !mutants::on("guardian-refused-commit-keeps-fragments"))
+        {
+            self.fragmented_bytes.store(0, Relaxed);
+        }
+        taken
+    }
+
+    fn take_bytes(&self, bytes: u64) -> Result<(), Refusal> {
         // The budget first: what it has handed out for a moment in vain makes pressure refuse too
         // early, which is no promise broken; the quota stays exact.
         let budgeted = self.take_budget(bytes).map_err(|left| self.pressure(left, bytes))?;
@@ -286,10 +363,28 @@ impl Inner {
                 requested_bytes: bytes,
             });
         }
-        if self.fragmented_bytes.load(Relaxed) != 0 {
-            self.fragmented_bytes.store(0, Relaxed); // what cleanups left free has been used up
-        }
+        self.memory_balance.hand_out(bytes);
         Ok(())
+    }
+
+    fn adopt_bytes(&self, bytes: u64) -> u64 {
+        let counted = self.memory.adopt(bytes);
+        self.memory_balance.hand_out(counted);
+        counted
+    }
+
+    fn uncommit(&self, bytes: u64) {
+        self.memory.give(self.memory_balance.take_back(bytes, "bytes"));
+    }
+
+    fn fixed_bytes(&self) -> u64 {
+        let back = self.fixed.back_total(); // first: what went out meanwhile only adds to the rest
+        self.fixed.out_total() - back
+    }
+
+    /// Memory in use that evicting members frees.
+    fn evictable_bytes(&self) -> u64 {
+        self.memory.used().saturating_sub(self.fixed_bytes())
     }
 
     /// Whether the bytes were taken from a budget; what was left if they did not fit.
@@ -381,12 +476,13 @@ impl Inner {
         self.counts.pulses.fetch_add(1, Relaxed);
         let cleanup_due = config.enable_aggressive_cleanup
             && standing.level >= Level::Soft
+            && !self.would_be_vain()
             && !self.above_low_water(&config).is_zero();
         PulseReport { level: standing.level, changed, reading, cleanup_due }
     }
 
     fn cleanup_may_help(&self) -> bool {
-        if self.cleaned.load(Relaxed) {
+        if self.cleaned.load(Relaxed) || self.would_be_vain() {
             return false;
         }
         let config = self.config();
@@ -402,27 +498,31 @@ impl Inner {
         let started = Instant::now();
         let _cleaning = self.cleaning.lock();
         let begun = Instant::now();
+        let changes = self.vain.changes(); // before anything that a change could make different
         let config = self.config();
+        let amounts = match self.still_to_evict(population, goal, &config) {
+            Ok(amounts) => amounts,
+            Err(skipped) => {
+                self.counts.cleanups_skipped.fetch_add(u64::from(skipped), Relaxed);
+                let elapsed = started.elapsed();
+                return CleanupReport { skipped, elapsed, ..CleanupReport::default() };
+            }
+        };
+        let before = self.moves();
         let credits_over = || match goal {
             CleanupGoal::LowWater => self.credits_above_low_water(&config),
             CleanupGoal::Amount { .. } => u64::MAX,
         };
-        let amounts = match goal {
-            CleanupGoal::LowWater => self.above_low_water(&config),
-            CleanupGoal::Amount { credits, bytes } => Amounts { credits, bytes },
-        };
-        if amounts.is_zero() {
-            return CleanupReport { elapsed: started.elapsed(), ..CleanupReport::default() };
-        }
         let rules = Rules {
             policy: config.cleanup_policy,
             batch: config.cleanup_batch,
-            evict_persistent: config.evict_persistent,
+            evict: config.evict,
         };
-        let report = CleanupReport::default();
-        let credits_over = &credits_over;
-        let run = Cleanup { population, rules, goal: amounts, credits_over, stop, report };
-        let mut report = run.run();
+        let run = Cleanup::new(population, rules, amounts, &credits_over, stop).run();
+        let mut report = run.report;
+        self.vain.set(self.vain_of(&run, changes, before));
+
+        self.member_bytes.store(population.member_bytes(), Relaxed);
         let occupied = report.evicted.saturating_mul(population.member_bytes());
         if report.evicted > 0 {
             // Leases keep the memory around their credits too.
@@ -434,35 +534,107 @@ impl Inner {
         }
         report.elapsed = started.elapsed();
 
+        self.ledger.harvest(); // what was evicted occupies nothing any more
         let kept = occupied.saturating_sub(report.bytes_freed);
-        self.fragmented_bytes.fetch_add(kept, Relaxed);
+        let fragmented = self.fragmented_bytes.load(Relaxed).saturating_add(kept);
+        self.fragmented_bytes.store(fragmented.min(self.unoccupied_bytes()), Relaxed);
         self.cleaned.store(!mutants::on("guardian-cleans-again-in-vain"), Relaxed);
-        self.counts.cleanups.fetch_add(1, Relaxed);
+        self.count(&report, begun);
+        report
+    }
+
+    /// What `goal` comes to, once idle credits are back; or that there is nothing to do, and whether
+    /// that is because it would be in vain.
+    fn still_to_evict(
+        &self,
+        population: &dyn Population,
+        goal: CleanupGoal,
+        config: &GuardianConfig,
+    ) -> Result<Amounts, bool> {
+        let amounts = || match goal {
+            CleanupGoal::LowWater => self.above_low_water(config),
+            CleanupGoal::Amount { credits, bytes } => Amounts { credits, bytes },
+        };
+        if amounts().is_zero() {
+            return Err(false);
+        }
+        if !population.has_evictable(config.evict) || self.would_be_vain() {
+            return Err(true);
+        }
+        self.ledger.recall_idle();
+        let amounts = amounts();
+        if amounts.is_zero() {
+            // Not again before the next pulse: it costs each lease its slots.
+            self.cleaned.store(true, Relaxed);
+            return Err(false);
+        }
+        if self.would_be_vain() { Err(true) } else { Ok(amounts) }
+    }
+
+    /// Would a cleanup find nothing to evict?
+    fn would_be_vain(&self) -> bool {
+        self.vain.holds(|| self.ledger.ever_used(), || self.counts.pulses.load(Relaxed))
+    }
+
+    /// Credits that moved so far, out and back.
+    fn moves(&self) -> (u64, u64) {
+        self.ledger.harvest();
+        let balance = &self.ledger.counts().balance;
+        (balance.out_total(), balance.back_total())
+    }
+
+    /// What is to be remembered of a cleanup; `before` is what [`Self::moves`] said when it began.
+    fn vain_of(&self, run: &Cleanup<'_>, changes: u64, before: (u64, u64)) -> Option<Vain> {
+        if !run.was_vain() {
+            return None;
+        }
+        let ever_used = self.ledger.ever_used();
+        let after = self.moves();
+        let met_all = before == after && run.met == after.0 - after.1;
+        let until = if run.report.considered == 0 && met_all {
+            Until::Grant { ever_used }
+        } else {
+            Until::Pulse { pulses: self.counts.pulses.load(Relaxed) }
+        };
+        Some(Vain { changes, until })
+    }
+
+    fn count(&self, report: &CleanupReport, begun: Instant) {
+        let vain = report.evicted == 0;
+        let cleanups = if vain { &self.counts.cleanups_vain } else { &self.counts.cleanups };
+        cleanups.fetch_add(1, Relaxed);
         self.counts.evicted.fetch_add(report.evicted, Relaxed);
         self.counts.cleanup_freed_bytes.fetch_add(report.bytes_freed, Relaxed);
         let own_ns = begun.elapsed().as_nanos().try_into().unwrap_or(u64::MAX);
         self.counts.cleanup_ns.fetch_add(own_ns, Relaxed);
-        report
     }
 
     fn credits_above_low_water(&self, config: &GuardianConfig) -> u64 {
         self.ledger.harvest();
-        above(self.ledger.pool().used(), config.max_tokens, config.low_water)
+        let used = self.ledger.pool().used();
+        to_evict(used, used, config.max_tokens, config.low_water)
     }
 
     /// What a cleanup down to the low-water mark has to evict. Memory that earlier cleanups left
     /// free inside chunks serves new members, so it is no reason to evict more of them.
     fn above_low_water(&self, config: &GuardianConfig) -> Amounts {
-        let mut bytes = above(self.memory.used(), config.max_memory_bytes, config.low_water);
+        let evictable = self.evictable_bytes();
+        let over = |used, limit| to_evict(used, evictable, limit, config.low_water);
+        let mut bytes = over(self.memory.used(), config.max_memory_bytes);
         if config.pressure == PressureMode::Process {
-            let over =
-                |figure: Figure| above(figure.used_bytes, figure.limit_bytes, config.low_water);
+            let over = |figure: Figure| over(figure.used_bytes, figure.limit_bytes);
             bytes = self.reading.lock().figures().map(over).fold(bytes, u64::max);
         }
         Amounts {
             credits: self.credits_above_low_water(config),
             bytes: bytes.saturating_sub(self.fragmented_bytes.load(Relaxed)),
         }
+    }
+
+    /// Memory that evicting members frees and that none of them occupies, as far as is known.
+    fn unoccupied_bytes(&self) -> u64 {
+        let occupied = self.ledger.pool().used().saturating_mul(self.member_bytes.load(Relaxed));
+        self.evictable_bytes().saturating_sub(occupied)
     }
 
     fn stats(&self) -> GuardianStats {
@@ -472,8 +644,9 @@ impl Inner {
         GuardianStats {
             max_tokens: self.ledger.pool().limit_if_any(),
             tokens_used: self.ledger.pool().used(),
-            granted_total: ledger.granted.load(Relaxed),
-            released_total: ledger.released.load(Relaxed),
+            granted_total: ledger.balance.out_total(),
+            released_total: ledger.balance.back_total(),
+            over_released_total: ledger.balance.over_total(),
             refusals_tokens_total: ledger.refusals.load(Relaxed),
             refusals_memory_total: self.counts.refusals_memory.load(Relaxed),
             refusals_pressure_total: self.counts.refusals_pressure.load(Relaxed),
@@ -482,13 +655,18 @@ impl Inner {
             holders: self.ledger.holders(),
             max_memory_bytes: self.memory.limit_if_any(),
             committed_bytes: self.memory.used(),
-            fragmented_bytes: self.fragmented_bytes.load(Relaxed),
+            fixed_bytes: self.fixed_bytes(),
+            over_uncommitted_bytes_total: self.memory_balance.over_total()
+                + self.fixed.over_total(),
+            fragmented_bytes: self.fragmented_bytes.load(Relaxed).min(self.unoccupied_bytes()),
             level: Level::from_u8(self.level.load(Relaxed)),
             level_changes_total: self.counts.level_changes.load(Relaxed),
             reading: Some(reading),
             reading_age: reading.at.elapsed(),
             pulses_total: self.counts.pulses.load(Relaxed),
             cleanups_total: self.counts.cleanups.load(Relaxed),
+            cleanups_vain_total: self.counts.cleanups_vain.load(Relaxed),
+            cleanups_skipped_total: self.counts.cleanups_skipped.load(Relaxed),
             evicted_total: self.counts.evicted.load(Relaxed),
             cleanup_freed_bytes_total: self.counts.cleanup_freed_bytes.load(Relaxed),
             cleanup_ns_total: self.counts.cleanup_ns.load(Relaxed),
@@ -496,8 +674,39 @@ impl Inner {
     }
 }
 
-/// What `used` exceeds `share` of `limit` by.
-fn above(used: u64, limit: Option<u64>, share: f64) -> u64 {
-    let mark = limit.map_or(u64::MAX, |limit| (limit as f64 * share) as u64);
+/// How much of `evictable`, a part of `used`, has to go until `used` is down to `share` of `limit`.
+/// Nothing where even all of it would not be enough: what can't help is not begun.
+fn to_evict(used: u64, evictable: u64, limit: Option<u64>, share: f64) -> u64 {
+    let Some(limit) = limit else { return 0 };
+    let mark = (limit as f64 * share) as u64;
+    let fixed = used.saturating_sub(evictable);
+    if fixed > mark && !mutants::on("guardian-fixed-share-evicts") {
+        return 0;
+    }
     used.saturating_sub(mark)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_eviction_frees_has_to_go_and_only_if_that_reaches_the_mark() {
+        // (used, evictable, limit) at 0.5, and what has to go.
+        let table = [
+            (40, 40, Some(100), 0),
+            (60, 60, Some(100), 10),
+            (60, 10, Some(100), 10), // 50 are fixed: all the rest has to go
+            (60, 9, Some(100), 0),   // 51 are fixed: nothing helps
+            (200, 160, Some(100), 150),
+            (60, 90, Some(100), 10), // a reading older than a commit
+            (7, 7, Some(0), 7),
+            (7, 6, Some(0), 0),
+            (u64::MAX, u64::MAX, None, 0),
+            (u64::MAX, u64::MAX, Some(u64::MAX), u64::MAX / 2),
+        ];
+        for (used, evictable, limit, goes) in table {
+            assert_eq!(to_evict(used, evictable, limit, 0.5), goes, "{used} {evictable} {limit:?}");
+        }
+    }
 }

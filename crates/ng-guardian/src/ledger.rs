@@ -29,16 +29,20 @@
 //! The slow path grants one credit, never more: credits on their way from a grant into a lease are
 //! in nobody's sight and count as taken, and one credit asked for one use is no loss.
 
+use std::time::{Duration, Instant};
+
 use crossbeam_utils::CachePadded;
 
+use crate::balance::Balance;
 use crate::error::Refusal;
 use crate::mutants;
-use crate::quota::Quota;
+use crate::quota::{Closed, Quota};
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use crate::sync::{Arc, Mutex, Weak};
+use crate::waiters::Waiters;
 
 /// Gives idle credits back when asked: implemented by whoever hands out leases.
 ///
@@ -67,6 +71,12 @@ pub struct Granted {
     pub credits: u32,
 }
 
+/// The pool had too few when it was looked at.
+struct Full {
+    limit: u64,
+    used: u64,
+}
+
 /// What one cell has released since it was made; rises only.
 type Released = Arc<CachePadded<AtomicU64>>;
 
@@ -86,17 +96,24 @@ pub(crate) struct Ledger {
     holders: AtomicU32,
     lease_credits_max: AtomicU32,
     holder: Mutex<Option<Weak<dyn Holder>>>,
+    waiters: Waiters,
 }
 
 /// Monotone counts, on a line of their own.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) granted: AtomicU64,
-    pub(crate) released: AtomicU64,
+    /// Credits granted and released.
+    pub(crate) balance: Balance,
     pub(crate) refusals: AtomicU64,
     pub(crate) recalls: AtomicU64,
     pub(crate) recalled_credits: AtomicU64,
+    /// Released without ever having been in use.
+    unused: AtomicU64,
 }
+
+/// Where a wait looks again though nobody woke it: cells tell nobody of a release. 10 ms: well below
+/// what a person notices, and far above what a look costs.
+const LOOK_INTO_CELLS: Duration = Duration::from_millis(10);
 
 impl Ledger {
     pub(crate) fn new(max_tokens: Option<u64>, lease_credits_max: u32) -> Self {
@@ -108,6 +125,7 @@ impl Ledger {
             holders: AtomicU32::new(0),
             lease_credits_max: AtomicU32::new(lease_credits_max),
             holder: Mutex::new(None),
+            waiters: Waiters::default(),
         }
     }
 
@@ -146,25 +164,74 @@ impl Ledger {
         let holders = u64::from(self.holders.load(Relaxed));
         let fair = |left: u64| if holders <= 1 { left } else { (left / (2 * holders)).max(1) };
         let credits = self.pool.take(|left| fair(left).min(u64::from(most)))? as u32;
-        self.counts.granted.fetch_add(u64::from(credits), Relaxed);
+        self.counts.balance.hand_out(u64::from(credits));
         Some(Granted { credits })
     }
 
     pub(crate) fn reserve(&self, want: u32) -> Result<Granted, Refusal> {
         match self.try_reserve(want) {
             Some(granted) => Ok(granted),
-            None => self.reserve_slowly(want),
+            None => {
+                // One, never more: see the head of this file.
+                self.take_slowly(1).map_err(|full| self.refused(full, want))?;
+                Ok(Granted { credits: 1 })
+            }
         }
     }
 
+    /// All of `want` or none.
+    pub(crate) fn reserve_exact(&self, want: u32) -> Result<(), Refusal> {
+        self.take_exact(want).map_err(|full| self.refused(full, want))
+    }
+
+    /// As `reserve_exact`, and waits for credits until `deadline`; `None` is without an end.
+    pub(crate) fn reserve_exact_until(
+        &self,
+        want: u32,
+        deadline: Option<Instant>,
+    ) -> Result<(), Refusal> {
+        let nap = || if self.holders() > 0 { LOOK_INTO_CELLS } else { Duration::MAX };
+        let mut last = None;
+        let taken = self.waiters.wait_until(deadline, nap, || match self.take_exact(want) {
+            Ok(()) => Some(()),
+            Err(full) => {
+                last = Some(full);
+                None
+            }
+        });
+        match (taken, last) {
+            (None, Some(full)) => Err(self.refused(full, want)),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_exact(&self, want: u32) -> Result<(), Full> {
+        if want == 0 {
+            return Ok(());
+        }
+        if self.pool.take_exact(u64::from(want)).is_err() {
+            return self.take_slowly(want);
+        }
+        self.counts.balance.hand_out(u64::from(want));
+        Ok(())
+    }
+
     #[cold]
-    fn reserve_slowly(&self, want: u32) -> Result<Granted, Refusal> {
+    fn refused(&self, full: Full, want: u32) -> Refusal {
+        self.counts.refusals.fetch_add(1, Relaxed);
+        let Full { limit, used } = full;
+        Refusal::TokensExceeded { limit, used, requested: u64::from(want) }
+    }
+
+    /// Takes `amount` if at some instant of this call that much is free, or was idle.
+    #[cold]
+    fn take_slowly(&self, amount: u32) -> Result<(), Full> {
         let holder = self.holder();
         let _slow = self.slow.lock();
         // Most often somebody deleted meanwhile, and no lease has to be disturbed.
         self.harvest();
         let pool = self.pool.close();
-        while !pool.take_one() {
+        while !pool.take(u64::from(amount)) {
             if mutants::on("guardian-harvest-before-recall") {
                 self.harvest();
             }
@@ -176,29 +243,40 @@ impl Ledger {
                 self.harvest(); // after the recall: see the head of this file
             }
             if recalled == 0 {
-                if pool.take_one() {
+                if pool.take(u64::from(amount)) {
                     break;
                 }
-                self.counts.refusals.fetch_add(1, Relaxed);
-                return Err(Refusal::TokensExceeded {
-                    limit: self.pool.limit(),
-                    used: self.pool.used(),
-                    requested: u64::from(want),
-                });
+                return Err(Full { limit: self.pool.limit(), used: self.pool.used() });
             }
         }
-        self.counts.granted.fetch_add(1, Relaxed);
-        Ok(Granted { credits: 1 })
+        self.counts.balance.hand_out(u64::from(amount));
+        Ok(())
     }
 
     pub(crate) fn adopt(&self, credits: u64) {
-        self.counts.granted.fetch_add(credits, Relaxed);
-        self.pool.adopt(credits);
+        self.counts.balance.hand_out(self.pool.adopt(credits));
     }
 
     pub(crate) fn release(&self, credits: u64) {
-        self.counts.released.fetch_add(credits, Relaxed);
+        let credits = self.counts.balance.take_back(credits, "credits");
         self.pool.give(credits);
+        self.waiters.wake();
+    }
+
+    /// Gives back what was granted and never used.
+    pub(crate) fn release_unused(&self, credits: u64) {
+        // Before they are back: until then they count as ever used, which is the safe side.
+        self.counts.unused.fetch_add(credits, AcqRel);
+        self.release(credits);
+    }
+
+    /// An upper bound of the members that were ever made with a credit, now or in future, without
+    /// a further grant. Exact while no credit is idle or on its way. What comes back between the
+    /// reads can only make it larger than it was at the first of them.
+    pub(crate) fn ever_used(&self) -> u64 {
+        let counts = &*self.counts;
+        let unused = counts.unused.load(Acquire) + counts.recalled_credits.load(Acquire);
+        counts.balance.out_total().wrapping_sub(unused)
     }
 
     /// Changes the limit. When it returns, every credit that lay idle in a lease under a higher
@@ -207,7 +285,7 @@ impl Ledger {
         let holder = self.holder();
         let _slow = self.slow.lock();
         let before = self.pool.limit();
-        let _pool = self.pool.close();
+        let pool: Closed<'_> = self.pool.close();
         self.pool.set_limit(max_tokens);
         let lowered = self.pool.limit() < before;
         if let Some(holder) = holder.as_deref()
@@ -217,6 +295,8 @@ impl Ledger {
             while self.recall(holder) > 0 {}
             self.harvest();
         }
+        drop(pool);
+        self.waiters.wake();
     }
 
     /// Asks the holder once for all that lies idle; returns how many credits came back.
@@ -232,7 +312,7 @@ impl Ledger {
     fn recall(&self, holder: &dyn Holder) -> u64 {
         let credits = holder.recall_idle();
         self.counts.recalls.fetch_add(1, Relaxed);
-        self.counts.recalled_credits.fetch_add(credits, Relaxed);
+        self.counts.recalled_credits.fetch_add(credits, AcqRel);
         self.release(credits);
         credits
     }
@@ -306,7 +386,8 @@ impl ReleaseCell {
         self.release(1);
     }
 
-    /// Gives `credits` back. Releasing what was not granted lets as many too many in.
+    /// Gives `credits` back. That more come back than were granted is found when they are
+    /// harvested: see [`Guardian::release`](crate::Guardian::release).
     #[inline]
     pub fn release(&mut self, credits: u64) {
         self.total = self.total.wrapping_add(credits);

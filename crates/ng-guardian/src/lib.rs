@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod alarm;
+mod balance;
 mod cleanup;
 mod config;
 mod error;
@@ -40,21 +41,27 @@ mod level;
 #[cfg(all(test, loom))]
 mod loom_ledger;
 mod mutants;
+mod permit;
 mod pressure;
 mod pulse;
 mod quota;
 mod stats;
 mod sync;
+mod vain;
+mod waiters;
 
 pub use crate::alarm::{Alarm, Woken};
 pub use crate::cleanup::{
     Candidate, CleanupGoal, CleanupKey, CleanupReport, Cut, Evicted, Population, Position,
 };
-pub use crate::config::{CleanupPolicy, GuardianConfig, Limits, PressureMode, PressureSources};
+pub use crate::config::{
+    CleanupPolicy, Evict, GuardianConfig, Limits, PressureMode, PressureSources,
+};
 pub use crate::error::{ConfigError, Refusal};
 pub use crate::guardian::{Guardian, PulseReport};
 pub use crate::ledger::{Granted, Holder, ReleaseCell};
 pub use crate::level::{Cause, Level, LevelChange};
+pub use crate::permit::Permit;
 pub use crate::pressure::{Figure, Reading, Source, Stall};
 pub use crate::pulse::PulseThread;
 pub use crate::stats::GuardianStats;

@@ -25,6 +25,11 @@ const _: () = {
     assert!(i64::MAX - CLOSED >= 2 * NO_LIMIT as i64); // a closed word in deep deficit still fits
 };
 
+/// What a word would be if it were not closed.
+fn opened(left: i64) -> i64 {
+    if left < -CLOSED / 2 { left + CLOSED } else { left }
+}
+
 fn signed(amount: u64) -> i64 {
     amount.min(NO_LIMIT) as i64 // lossless: at most 2^60
 }
@@ -71,9 +76,17 @@ impl Quota {
         }
     }
 
-    /// Counts `amount` as taken whether or not it fits: it exists already.
-    pub(crate) fn adopt(&self, amount: u64) {
-        self.left.fetch_sub(signed(amount), AcqRel);
+    /// Counts `amount` as taken whether or not it fits: it exists already. Returns what was counted:
+    /// less only where a use of 2^60 more than there is room for would not fit the word.
+    pub(crate) fn adopt(&self, amount: u64) -> u64 {
+        let mut left = self.left.load(Relaxed);
+        loop {
+            let counted = signed(amount).min((opened(left) + signed(NO_LIMIT)).max(0));
+            match self.left.compare_exchange_weak(left, left - counted, AcqRel, Relaxed) {
+                Ok(_) => return counted as u64,
+                Err(seen) => left = seen,
+            }
+        }
     }
 
     /// Gives `amount` back.
@@ -105,8 +118,7 @@ impl Quota {
 
     /// What is taken; exact while nothing changes, never an underflow.
     pub(crate) fn used(&self) -> u64 {
-        let left = self.left.load(Acquire);
-        let left = if left < -CLOSED / 2 { left + CLOSED } else { left };
+        let left = opened(self.left.load(Acquire));
         (signed(self.limit()) - left).max(0) as u64
     }
 
@@ -125,14 +137,14 @@ impl Quota {
 pub(crate) struct Closed<'a>(&'a Quota);
 
 impl Closed<'_> {
-    /// Takes one if there is one.
-    pub(crate) fn take_one(&self) -> bool {
+    /// Takes `amount`, at least 1, if there is that much.
+    pub(crate) fn take(&self, amount: u64) -> bool {
         // No race: while closed nobody else takes, so the rest can only grow after this look.
         let one_over = i64::from(mutants::on("guardian-one-over"));
         let closed_by = if mutants::on("guardian-pool-not-closed") { 0 } else { CLOSED };
-        let found = self.0.left.load(Acquire) + closed_by + one_over > 0;
+        let found = self.0.left.load(Acquire) + closed_by + one_over >= signed(amount);
         if found {
-            self.0.left.fetch_sub(1, AcqRel);
+            self.0.left.fetch_sub(signed(amount), AcqRel);
         }
         found
     }
@@ -183,8 +195,9 @@ mod tests {
         let closed = quota.close();
         assert_eq!(quota.take(|left| left), None);
         assert_eq!(quota.used(), 0);
-        assert!(closed.take_one());
-        assert!(!closed.take_one());
+        assert!(!closed.take(2));
+        assert!(closed.take(1));
+        assert!(!closed.take(1));
         assert_eq!(quota.used(), 1);
         quota.give(1);
         drop(closed);
@@ -200,6 +213,30 @@ mod tests {
         assert!(quota.take_exact(1).is_err());
         assert_eq!(quota.take_exact(0), Ok(()));
         let closed = quota.close();
-        assert!(!closed.take_one());
+        assert!(!closed.take(1));
+    }
+
+    #[test]
+    fn whatever_is_adopted_fits_the_word_open_and_closed_and_comes_back_whole() {
+        for limit in [None, Some(0), Some(u64::MAX), Some(1 << 60), Some(5_000_000_000)] {
+            let quota = Quota::new(limit);
+            let mut counted: u64 = (0..20).map(|_| quota.adopt(u64::MAX)).sum();
+            quota.set_limit(Some(0));
+            let closed = quota.close();
+            counted += quota.adopt(u64::MAX);
+            assert!(!closed.take(1));
+            assert_eq!(quota.used(), counted, "closed, {limit:?}");
+            drop(closed);
+            assert_eq!(quota.used(), counted, "open, {limit:?}");
+            assert!(quota.take(|left| left).is_none());
+            while counted > 0 {
+                let part = counted.min(NO_LIMIT);
+                quota.give(part);
+                counted -= part;
+            }
+            assert_eq!(quota.used(), 0);
+            quota.set_limit(Some(1));
+            assert_eq!(quota.take(|left| left), Some(1));
+        }
     }
 }

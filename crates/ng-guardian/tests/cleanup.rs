@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use ng_guardian::{
-    Candidate, CleanupGoal, CleanupKey, CleanupPolicy, Cut, Evicted, Guardian, GuardianConfig,
-    Holder, Level, Limits, Population, Position, ReleaseCell,
+    Candidate, CleanupGoal, CleanupKey, CleanupPolicy, Cut, Evict, Evicted, Guardian,
+    GuardianConfig, Holder, Level, Limits, Population, Position, ReleaseCell,
 };
 
 const MEMBER_BYTES: u64 = 64;
@@ -40,7 +40,7 @@ impl Store {
         }
         let member = |index| {
             let key = CleanupKey::from_u32(key_of(index));
-            Some(Candidate { key, persistent: false, locked: false })
+            Some(Candidate { key, durable: false, pinned: false })
         };
         Self {
             cell: RefCell::new(guardian.cell()),
@@ -148,8 +148,13 @@ fn memory_over_its_mark_does_not_evict_again_for_what_lies_free_in_chunks() {
     let pulse = store.guardian.pulse();
     assert_eq!((pulse.level, pulse.cleanup_due), (Level::Refuse, false));
     assert_eq!(store.clean_to_low_water().evicted, 0);
-    // A commit says that they are full again.
+    // Whoever asks for more says that they are full again, also if it is refused.
+    store.guardian.commit(CHUNK_BYTES).expect_err("the limit is what is committed");
+    assert!(store.guardian.pulse().cleanup_due);
+    assert_eq!(store.clean_to_low_water().evicted, 300);
+    store.guardian.set_limits(Limits { max_tokens: None, max_memory_bytes });
     store.guardian.uncommit(CHUNK_BYTES);
+    assert!(!store.guardian.pulse().cleanup_due);
     store.guardian.commit(CHUNK_BYTES).expect("room");
     assert!(store.guardian.pulse().cleanup_due);
 }
@@ -169,15 +174,15 @@ fn an_amount_is_evicted_whatever_the_level_and_a_cancelled_cleanup_says_so() {
 fn protected_members_survive_a_cleanup_that_cannot_reach_its_goal() {
     let store = Store::full(100, 100, |index| index as u32);
     for (index, member) in store.members.borrow_mut().iter_mut().flatten().enumerate() {
-        member.persistent = index % 2 == 0;
-        member.locked = index % 4 == 0;
+        member.durable = index % 2 == 0;
+        member.pinned = index % 4 == 0;
     }
     let goal = CleanupGoal::Amount { credits: 100, bytes: 0 };
     let report = store.guardian.cleanup(&store, goal, &|| false);
     assert_eq!((report.considered, report.evicted), (50, 50));
 
     let mut config = store.guardian.config();
-    config.evict_persistent = true;
+    config.evict = Evict::All;
     store.guardian.reconfigure(config).expect("a valid config");
     assert_eq!(store.guardian.cleanup(&store, goal, &|| false).evicted, 25);
     assert_eq!(store.live_keys(), (0..100).step_by(4).collect::<Vec<u32>>());
@@ -216,14 +221,16 @@ fn memory_that_only_idle_leases_kept_goes_back_at_the_end_of_a_cleanup() {
             self.store.scan(policy, visit);
         }
         fn evict(&self, cut: Cut, from: Position, max: u32) -> Evicted {
-            let evicted = self.store.evict(cut, from, max);
-            Evicted { bytes_freed: 0, ..evicted }
+            self.store.evict(cut, from, max)
         }
         fn give_back(&self) -> u64 {
-            if self.lease.0.load(SeqCst) == 0 { 3 * CHUNK_BYTES } else { 0 }
+            let bytes = if self.lease.0.load(SeqCst) == 0 { 3 * CHUNK_BYTES } else { 0 };
+            self.store.guardian.uncommit(bytes);
+            bytes
         }
     }
-    let store = Store::full(1_000, 900, |index| index as u32);
+    // The oldest are spread over all chunks, so that evicting them empties none.
+    let store = Store::full(1_000, 900, |index| (index % 9) as u32);
     let lease = Arc::new(Lease::default());
     let idle = store.guardian.reserve(50).expect("room").credits;
     lease.0.store(u64::from(idle), SeqCst);
