@@ -26,9 +26,10 @@ impl Balance {
         self.out.fetch_add(amount, AcqRel);
     }
 
-    /// Counts `amount` as given back, or as much of it as is out, and returns that. Panics in a
-    /// debug build if it is not all of it, unless a panic is under way; other builds count the rest.
-    pub(crate) fn take_back(&self, amount: u64, what: &str) -> u64 {
+    /// Counts `amount` as given back, or as much of it as is out, and passes that to `give`. If that
+    /// is not all, a debug build panics after it, unless a panic is under way; other builds count
+    /// the rest.
+    pub(crate) fn take_back(&self, amount: u64, what: &str, give: impl FnOnce(u64)) {
         let mut back = self.back.load(Acquire);
         let taken = loop {
             let out = self.out.load(Relaxed); // has seen enough: see the head of this file
@@ -39,10 +40,10 @@ impl Balance {
                 Err(seen) => back = seen,
             }
         };
+        give(taken);
         if taken < amount {
             self.note_over(amount - taken, what);
         }
-        taken
     }
 
     #[cold]

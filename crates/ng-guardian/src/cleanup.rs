@@ -322,8 +322,9 @@ impl<'a> Cleanup<'a> {
                 return;
             }
             let evicted = self.population.evict(cut, from, max);
-            self.report.evicted += evicted.count;
-            self.report.bytes_freed += evicted.bytes_freed;
+            // A population may claim anything.
+            self.report.evicted = self.report.evicted.saturating_add(evicted.count);
+            self.report.bytes_freed = self.report.bytes_freed.saturating_add(evicted.bytes_freed);
             self.report.batches += u64::from(evicted.count > 0);
             match evicted.next {
                 Some(next) if next > from => from = next,

@@ -258,9 +258,10 @@ impl Ledger {
     }
 
     pub(crate) fn release(&self, credits: u64) {
-        let credits = self.counts.balance.take_back(credits, "credits");
-        self.pool.give(credits);
-        self.waiters.wake();
+        self.counts.balance.take_back(credits, "credits", |credits| {
+            self.pool.give(credits);
+            self.waiters.wake();
+        });
     }
 
     /// Gives back what was granted and never used.

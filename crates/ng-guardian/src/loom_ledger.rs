@@ -140,3 +140,36 @@ fn loom_an_owner_that_recalls_by_itself_hides_no_credit_from_a_reservation() {
         assert!(ledger.reserve(1).is_err());
     });
 }
+
+#[test]
+fn loom_a_release_wakes_who_waits_for_it_however_they_meet() {
+    loom::model(|| {
+        let ledger = ledger(1, 1);
+        let waits = {
+            let ledger = Arc::clone(&ledger);
+            // Without a deadline and without cells: only a wake can end it.
+            thread::spawn(move || ledger.reserve_exact_until(1, None).is_ok())
+        };
+        ledger.release(1);
+        assert!(waits.join().expect("no panic"));
+        assert_eq!(ledger.pool().used(), 1);
+    });
+}
+
+#[test]
+fn loom_releases_beside_each_other_are_all_taken_back_and_none_is_taken_for_one_too_many() {
+    loom::model(|| {
+        let ledger = ledger(2, 1);
+        let other = {
+            let ledger = Arc::clone(&ledger);
+            thread::spawn(move || {
+                let granted = ledger.try_reserve(1).map_or(0, |granted| granted.credits);
+                ledger.release(u64::from(granted)); // panics if it looks like one too many
+            })
+        };
+        ledger.release(1);
+        other.join().expect("no panic");
+        assert_eq!(ledger.pool().used(), 0);
+        assert_eq!(ledger.counts().balance.over_total(), 0);
+    });
+}
