@@ -25,7 +25,7 @@
 
 mod cleanup;
 mod close;
-mod config;
+pub mod config;
 mod error;
 mod export;
 mod format;

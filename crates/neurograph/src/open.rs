@@ -233,7 +233,7 @@ fn on_disk(
 }
 
 fn bad_kinds(error: ng_blackbox::OpenError) -> OpenError {
-    OpenError::Config(ConfigError::BlackboxKinds(error))
+    OpenError::Config(ConfigError::blackbox_kinds(&error))
 }
 
 /// With what is behind it.
@@ -295,7 +295,7 @@ fn start_tracing(
     config: &Config,
     sink: Option<Box<dyn Sink>>,
 ) -> Result<Option<Tracing>, OpenError> {
-    if !config.trace.enabled {
+    if !config.trace.installed {
         return Ok(None);
     }
     let sampler = Sampler::new(config.trace.sampler.clone()).map_err(ConfigError::from)?;

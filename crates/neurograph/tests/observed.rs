@@ -201,7 +201,7 @@ fn a_store_whose_flight_recorder_has_no_place_on_the_disk_works_and_says_so() {
 fn without_tracing_one_create_in_so_many_is_recorded_and_none_if_none_is_wanted() {
     for (every, expected) in [(1000, 12), (1, 12_500), (0, 0)] {
         let mut config = config();
-        config.trace.enabled = false;
+        config.trace.installed = false;
         config.blackbox.create_every = every;
         config.blackbox.recorder.events_per_lane = 16384;
         let store = Store::builder(config).in_memory().unwrap();

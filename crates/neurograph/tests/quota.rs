@@ -154,7 +154,7 @@ fn a_session_whose_thread_panics_gives_all_its_credits_back() {
 #[test]
 fn the_memory_quota_refuses_the_chunk_that_does_not_fit() {
     let mut config = config(1_000_000);
-    config.trace.enabled = false;
+    config.trace.installed = false;
     config.blackbox.enabled = false;
     config.guardian.max_memory_bytes = Some(4 << 20);
     let store = Store::in_memory(config).unwrap();

@@ -89,7 +89,7 @@ fn config(plan: &Plan, parts: Parts) -> Config {
         config.wal.log_bytes_max = config.wal.log_bytes_max.max(plan.log_bytes_max());
     }
     if parts.trace {
-        config.trace.enabled = true;
+        config.trace.installed = true;
         config.trace.sampler = strict(plan.sample_rate);
         config.trace.collector.ring_bytes = SPAN_RING_BYTES;
     }
@@ -193,7 +193,7 @@ pub fn store_with_sink(
 fn traced(sampler: Option<SamplerConfig>) -> Config {
     let mut config = Config::bare();
     if let Some(sampler) = sampler {
-        config.trace.enabled = true;
+        config.trace.installed = true;
         config.trace.sampler = sampler;
         config.trace.collector.ring_bytes = SPAN_RING_BYTES;
     }
