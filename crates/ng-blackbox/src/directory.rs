@@ -70,9 +70,7 @@ impl Drop for Directory {
         if self.birth.is_elsewhere_by_the_kernel() {
             return; // the parent's
         }
-        // Closing alone would not do: a child that another thread has just forked has the file open
-        // until it runs its program. If this fails, the closing that follows still gives it back.
-        let _ = self.lock.unlock();
+        self.unlock();
     }
 }
 
@@ -88,6 +86,12 @@ impl Directory {
             }
             Err(TryLockError::Error(error)) => Err(failed("lock", &path)(error)),
         }
+    }
+
+    pub(crate) fn unlock(&self) {
+        // Closing alone would not do: a child that another thread has just forked has the file open
+        // until it runs its program. If this fails, the closing that follows still gives it back.
+        let _ = self.lock.unlock();
     }
 
     pub(crate) fn folder(&self) -> &Arc<Folder> {

@@ -23,7 +23,7 @@ use crate::{
     reader::{Reader, torn_in},
     ring::Ring,
     stats::{Backing, BlackboxStats},
-    sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, thread},
+    sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, thread},
 };
 
 /// A flight recorder. Shared between threads by reference or in an `Arc`; each thread that records
@@ -35,7 +35,8 @@ pub struct Recorder {
     directory: Option<Directory>,
     previous: Option<Arc<Previous>>,
     /// Does what an open need not wait for.
-    tending: Option<thread::JoinHandle<()>>,
+    tending: Mutex<Option<thread::JoinHandle<()>>>,
+    closed: AtomicBool,
 }
 
 /// The recording of the run before.
@@ -130,7 +131,13 @@ impl Recorder {
         };
         // Without it, pages come as events need them, and the rest at the next open or when it is asked for.
         let tending = thread::Builder::new().name("ng-blackbox-map".into()).spawn(tend).ok();
-        Ok(Recorder { core, directory: Some(directory), previous, tending })
+        Ok(Recorder {
+            core,
+            directory: Some(directory),
+            previous,
+            tending: Mutex::new(tending),
+            closed: AtomicBool::new(false),
+        })
     }
 
     /// Records into memory of this process, for those without a directory: it does not survive a
@@ -145,7 +152,13 @@ impl Recorder {
         let mapping = Mapping::anonymous(bytes as usize)
             .map_err(|source| OpenError::Map { bytes, source })?;
         let core = Arc::new(Core::new(mapping, config.geometry(), &names, birth()?));
-        Ok(Recorder { core, directory: None, previous: None, tending: None })
+        Ok(Recorder {
+            core,
+            directory: None,
+            previous: None,
+            tending: Mutex::new(None),
+            closed: AtomicBool::new(false),
+        })
     }
 
     /// A lane for the calling thread, whose name a reader will show: the one given back longest ago,
@@ -193,6 +206,26 @@ impl Recorder {
     pub fn snapshot(&self) -> Result<Reader, ReadError> {
         let words = self.core.words().iter().map(|word| word.load(Ordering::Acquire));
         Reader::from_bytes(&words.flat_map(format::bytes_of).collect::<Vec<u8>>())
+    }
+
+    /// Ends the recording as its drop would, though others still hold the recorder, and gives the
+    /// directory's lock back, so that another recorder can be opened there. What is recorded afterwards
+    /// stands behind the event that says so. A second call does nothing, nor does one in a forked child.
+    pub fn close(&self) {
+        let is_elsewhere = self.core.birth.is_elsewhere_by_the_kernel();
+        if is_elsewhere || self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(tending) = self.tending.lock().take() {
+            // Its panic, told by the hook, would leave nothing undone: the next open removes, `stats` counts.
+            let _ = tending.join();
+        }
+        let stats = self.stats();
+        let event = Event::numbers(Kind::STOPPED, Severity::INFO, [stats.events_total, 0, 0, 0]);
+        self.core.record_many(format::CONTROL_RING, [event]);
+        if let Some(directory) = &self.directory {
+            directory.unlock();
+        }
     }
 
     /// Size of the mapping. Unit: bytes.
@@ -256,16 +289,9 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         if self.core.birth.is_elsewhere_by_the_kernel() {
             // A thread of the parent's: nothing here can wait for it, nor let it go.
-            mem::forget(self.tending.take());
-            return;
+            return mem::forget(mem::replace(&mut self.tending, Mutex::new(None)));
         }
-        if let Some(tending) = self.tending.take() {
-            // Its panic, told by the hook, would leave nothing undone: the next open removes, `stats` counts.
-            let _ = tending.join();
-        }
-        let stats = self.stats();
-        let event = Event::numbers(Kind::STOPPED, Severity::INFO, [stats.events_total, 0, 0, 0]);
-        self.core.record_many(format::CONTROL_RING, [event]);
+        self.close();
     }
 }
 

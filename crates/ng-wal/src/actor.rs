@@ -16,7 +16,8 @@ use crate::backup::DurablePoint;
 use crate::commit::{Commit, panicked};
 use crate::config::{BETWEEN_BYTES, SLOT_BYTES_MAX};
 use crate::janitor::{self, JanitorTask};
-use crate::observer::{Outbox, Synced};
+use crate::observer::{FullEvent, Outbox, Synced};
+use crate::obstacles::{Obstacles, Who};
 use crate::recovery::Sealed;
 use crate::ring::Ring;
 use crate::segment::{ActiveSegment, file_name};
@@ -25,7 +26,7 @@ use crate::storage::{LogFile, LogIo};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, OnceLock, thread};
 use crate::table::Table;
-use crate::waiters::Waiters;
+use crate::waiters::{Need, Room, Waiters};
 use crate::writer::Writer;
 use crate::{Failure, Lsn, SegmentId, WalConfig, mutants};
 
@@ -47,10 +48,11 @@ pub(crate) struct Shared {
     pub(crate) first_lsn: u64,
     /// Bytes of large payloads claimed and not written yet.
     pub(crate) large_bytes: AtomicU64,
-    /// The last write met a full disk.
-    pub(crate) disk_full: AtomicBool,
+    pub(crate) obstacles: Obstacles,
+    /// Slots that the log's limit left free when last looked at, ordinary and reserved ones.
+    pub(crate) log_slots: [AtomicU64; 2],
     pub(crate) born: Instant,
-    /// Appenders that wait for slots.
+    /// Appenders that wait for room.
     pub(crate) room: Waiters,
     pub(crate) outbox: Outbox,
     writer: OnceLock<thread::Thread>,
@@ -123,16 +125,47 @@ impl Shared {
 
     /// Wakes as many waiting appenders as there is room for, in the order of their arrival.
     pub(crate) fn call_for_room(&self) {
-        let (ordinary, reserved) = self.ring.room();
-        self.room.wake_for_room(ordinary, reserved);
+        self.room.wake_for_room(self.room_now());
     }
 
-    /// Waits until there may be room, or for `at_most`. May return early.
-    pub(crate) fn wait_for_room(&self, at_most: Duration) {
-        let ticket = self.room.enter(0);
-        self.wake_writer();
-        // Which room the caller found wanting is not known here, so it has to look often.
-        ticket.park(at_most.min(Duration::from_millis(1)));
+    pub(crate) fn room_now(&self) -> Room {
+        let (ordinary, reserved) = self.ring.room();
+        let large = self.large_bytes.load(Ordering::Acquire);
+        let large_room = |reserved| self.room_for_large(large, reserved);
+        Room { slots: [ordinary, reserved], large_bytes: [large_room(false), large_room(true)] }
+    }
+
+    /// Waits until there may be room for `need`, or until then; `false` at once if that is over. May
+    /// return early. What ends the wait is the writer giving slots back: it does so after each write,
+    /// and when woken, as by a retirement.
+    pub(crate) fn wait_for_room(&self, need: Need, until: Instant) -> bool {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        self.counters.room_waits.fetch_add(1, Ordering::Relaxed);
+        let ticket = self.room.enter(need);
+        // Once more, now that whoever makes room sees us.
+        if !self.room_now().has(&need) && !self.ring.is_closed() {
+            self.wake_writer();
+            ticket.park(left);
+        }
+        true
+    }
+
+    /// What the operating system refuses, until it is overcome; told once each time it begins.
+    pub(crate) fn hinder(&self, who: Who, failure: Failure) {
+        self.counters.disk_full.fetch_add(1, Ordering::Relaxed);
+        if self.obstacles.meet(who, failure.clone()) {
+            self.tell_full(Some(failure));
+        }
+    }
+
+    /// Tells that there is no room: on the disk, or below the log's limit.
+    pub(crate) fn tell_full(&self, refused: Option<Failure>) {
+        let (used_bytes, limit_bytes) = (self.table.log_bytes(), self.config.log_bytes_max);
+        let disk_full = refused.is_some();
+        self.tell(|| Event::Full(FullEvent { used_bytes, limit_bytes, disk_full, refused }));
     }
 
     /// How many slots may still be filled before the log's limit, with so many bytes on their way.
@@ -144,9 +177,23 @@ impl Shared {
 
     /// Whether so many bytes may still be added before the log's limit, whatever fills the slots.
     pub(crate) fn has_log_room(&self, large: u64, reserved: bool) -> bool {
-        let kept = if reserved { 0 } else { self.config.reserved_bytes };
-        let used = self.table.log_bytes() + self.config.slack_bytes() + kept + large;
-        used <= self.config.log_bytes_max
+        self.log_room(reserved) >= large
+    }
+
+    fn log_room(&self, reserved: bool) -> u64 {
+        let used = self.table.log_bytes() + self.kept_bytes(reserved);
+        self.config.log_bytes_max.saturating_sub(used)
+    }
+
+    /// Bytes below the log's limit that are not for records of this class.
+    pub(crate) fn kept_bytes(&self, reserved: bool) -> u64 {
+        self.config.slack_bytes() + if reserved { 0 } else { self.config.reserved_bytes }
+    }
+
+    /// Bytes of large payloads that may be added to those on their way.
+    pub(crate) fn room_for_large(&self, on_their_way: u64, reserved: bool) -> u64 {
+        let room = self.config.large_bytes_max.min(self.log_room(reserved));
+        room.saturating_sub(on_their_way)
     }
 }
 
@@ -183,7 +230,8 @@ impl Actor {
             bell_mask: bell - 1,
             first_lsn: next_lsn,
             large_bytes: AtomicU64::new(0),
-            disk_full: AtomicBool::new(false),
+            obstacles: Obstacles::default(),
+            log_slots: Default::default(),
             born: Instant::now(),
             room: Waiters::new(),
             outbox: Outbox::new(config.observer.clone()),
@@ -287,6 +335,13 @@ impl Actor {
     }
 }
 
+impl Actor {
+    /// Whether [`Actor::stop`] was called and has returned.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.shared.ring.is_closed() && self.threads.lock().is_empty()
+    }
+}
+
 impl Drop for Actor {
     fn drop(&mut self) {
         self.stop();
@@ -367,6 +422,7 @@ fn flush(shared: &Shared, point: &SyncPoint) {
         }
     }
     shared.counters.oldest_syncing_at.store(0, Ordering::Relaxed);
+    shared.counters.sync_begun_at.store(0, Ordering::Relaxed);
     shared.syncing.store(false, Ordering::SeqCst);
     // The work is free again: those who have what they wait for go, one of the others leads.
     shared.commit.tell(duration);

@@ -204,7 +204,8 @@ impl Commit {
             let waited = begun.elapsed();
             if waited >= timeout {
                 let durable_lsn = Lsn::new(self.durable());
-                break Err(WaitError::TimedOut { lsn: Lsn::new(lsn), durable_lsn, waited });
+                let lsn = Lsn::new(lsn);
+                break Err(WaitError::TimedOut { lsn, durable_lsn, waited, refused: None });
             }
             let mut pause = timeout - waited;
             if is_free() {

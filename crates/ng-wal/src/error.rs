@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::home::Forked;
+use crate::waiters::Need;
 use crate::{BackupError, Lsn, Row, SegmentId};
 
 /// A setting outside its allowed range.
@@ -150,7 +151,8 @@ impl OpenError {
     }
 }
 
-/// The failure that ended a log: the first one, kept for every later caller.
+/// A step that the operating system refused: the one that ended a log for good, kept for every later
+/// caller; or one that is tried again until it is done.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} of {file} at offset {offset} failed: {message}")]
@@ -182,24 +184,81 @@ impl Failure {
     }
 }
 
-/// Why a record was not appended. Unless it says `DurabilityUnknown`, nothing changed.
+/// Nothing was appended for want of room. [`Wal::wait_for_room`](crate::Wal::wait_for_room) sleeps
+/// until there may be room for just what was refused.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// No room: in the ring (the disk is slower than the appends), or in the log's share of the
-    /// disk. Then `retire_before` makes room.
+#[error("{cause}{}", cause.advice())]
+pub struct Full {
+    /// What is full, as it was when the append was refused.
+    pub cause: FullCause,
+    pub(crate) need: Need,
+}
+
+/// What has no room. The three have nothing to do with each other, and end by different events.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FullCause {
+    /// The queue in memory: appends come faster than the disk takes them. Ends by itself.
     #[error(
-        "log is full: {used} of {limit} bytes used, oldest record is LSN {oldest_lsn}; \
-         call retire_before with the first LSN that is still needed, or wait for the disk"
+        "the log's queue is full: {records} of {slots} records and {large_bytes} of \
+         {large_bytes_max} bytes of large payloads wait to be written"
     )]
-    Full {
+    Ring {
+        /// Records that wait to be written.
+        records: u64,
+        /// `WalConfig::ring_slots`.
+        slots: u64,
+        /// Bytes of large payloads among them.
+        large_bytes: u64,
+        /// `WalConfig::large_bytes_max`.
+        large_bytes_max: u64,
+    },
+    /// The log's share of the disk. Ends when old records are retired.
+    #[error(
+        "the log is full: {used} of {limit} bytes are used, and {kept} of the rest are kept for \
+         what is on its way and for records that make room"
+    )]
+    Log {
         /// Bytes of the log on disk.
         used: u64,
         /// `WalConfig::log_bytes_max`.
         limit: u64,
+        /// Bytes below the limit that this append may not use.
+        kept: u64,
         /// Oldest record kept.
         oldest_lsn: Lsn,
     },
+    /// The operating system refuses what the log needs to go on: space, a quota, a descriptor.
+    /// Nothing is lost; the log tries again until it gets it.
+    #[error("the log can't go on for now: {failure}")]
+    Disk {
+        /// What is refused.
+        failure: Box<Failure>,
+    },
+}
+
+impl FullCause {
+    /// What the owner of a log can do about it.
+    fn advice(&self) -> String {
+        match self {
+            Self::Ring { .. } => "; wait for the disk".into(),
+            Self::Log { oldest_lsn, .. } => format!(
+                "; oldest record is LSN {oldest_lsn}: call retire_before with the first LSN that \
+                 is still needed"
+            ),
+            Self::Disk { .. } => "; nothing is lost, and it is tried again".into(),
+        }
+    }
+}
+
+/// Why a record was not appended. Unless it says `DurabilityUnknown`, nothing changed.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// No room, and of which kind.
+    #[error(transparent)]
+    Full(#[from] Full),
     /// The payload, or the batch as it lies in its frame, exceeds what the log takes.
     #[error("{bytes} bytes do not fit, the limit is {limit}")]
     TooLarge {
@@ -236,8 +295,12 @@ pub enum AppendError {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WaitError {
-    /// The time was up first.
-    #[error("LSN {lsn} is not durable after {waited:?}; durable is LSN {durable_lsn}")]
+    /// The time was up first. The log goes on: a later wait for the same record succeeds when the
+    /// disk has done its work.
+    #[error(
+        "LSN {lsn} is not durable after {waited:?}; durable is LSN {durable_lsn}{}",
+        refused.as_ref().map(|failure| format!("; {failure}")).unwrap_or_default()
+    )]
     TimedOut {
         /// The record waited for.
         lsn: Lsn,
@@ -245,6 +308,8 @@ pub enum WaitError {
         durable_lsn: Lsn,
         /// How long the call waited.
         waited: Duration,
+        /// What the operating system refuses the log at present; none: the disk is slow.
+        refused: Option<Box<Failure>>,
     },
     /// No such record has been appended yet.
     #[error("LSN {lsn} has not been appended; the last one is LSN {last_lsn}")]
@@ -290,6 +355,15 @@ pub enum CloseError {
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum RetireError {
+    /// There is no such record yet, so it cannot be the first that is still needed. Nothing was
+    /// removed.
+    #[error("records before LSN {lsn} cannot be retired: the last one appended is LSN {last_lsn}")]
+    NotAppended {
+        /// The record named; the one after the last is the highest allowed.
+        lsn: Lsn,
+        /// Highest record appended.
+        last_lsn: Lsn,
+    },
     /// The operating system refused.
     #[error("{operation} of {file} failed")]
     Io {
@@ -337,13 +411,14 @@ pub enum ReadError {
         /// What was found there.
         found: Box<str>,
     },
-    /// The log's owner retired what comes next while it was read. Nothing is damaged; a reader that
-    /// begins anew begins at the oldest record kept.
-    #[error("{file} was retired while the log was read: record {lsn} is gone")]
+    /// The log's owner retired what comes next while it was read, or opened the log again, which may
+    /// write its last segment anew. Nothing is damaged; a reader that begins anew begins at the oldest
+    /// record kept.
+    #[error("{file} was retired or replaced while the log was read: record {lsn} is not in it")]
     Retired {
         /// The file that was in the log's directory.
         file: String,
-        /// First record that cannot be read any more.
+        /// First record that cannot be read there any more.
         lsn: Lsn,
     },
     /// The operating system refused a read.

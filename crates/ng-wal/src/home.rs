@@ -7,7 +7,7 @@ use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The process in which it was made.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Home {
+pub struct Home {
     pid: u32,
     /// Holds the number of the process that reads it; none where the system can't do that.
     here: Option<&'static AtomicU32>,
@@ -15,13 +15,14 @@ pub(crate) struct Home {
 
 /// Used in a child of the process that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Forked {
-    pub(crate) opened_by: u32,
+pub struct Forked {
+    /// The process that made it.
+    pub opened_by: u32,
 }
 
 impl Home {
     /// This process.
-    pub(crate) fn here() -> Self {
+    pub fn here() -> Self {
         let (pid, here) = (std::process::id(), wiped_on_fork());
         if let Some(here) = here {
             here.store(pid, Relaxed);
@@ -32,13 +33,13 @@ impl Home {
     /// Is this the process that made it? Takes no lock, and where a kernel forgets a page at a fork no
     /// system call.
     #[inline]
-    pub(crate) fn is_here(&self) -> bool {
+    pub fn is_here(&self) -> bool {
         self.pid == self.here.map_or_else(std::process::id, |here| here.load(Relaxed))
     }
 
     /// The error of a call in another process.
     #[inline]
-    pub(crate) fn check(&self) -> Result<(), Forked> {
+    pub fn check(&self) -> Result<(), Forked> {
         if self.is_here() || mutants::on("wal-forked-child-goes-on") {
             Ok(())
         } else {

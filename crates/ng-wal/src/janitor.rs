@@ -11,15 +11,14 @@ use std::time::Duration;
 
 use crate::actor::Shared;
 use crate::format::SegmentHeader;
+use crate::obstacles::{Who, is_before_sync, is_want_of_space, pause_after};
 use crate::recovery::Sealed;
 use crate::segment::{self, TEMPORARY, file_name, spare_name};
-use crate::storage::{Access, LogFile, is_retryable_write, write_zeroes};
+use crate::storage::{Access, LogFile, write_zeroes};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, MutexGuard};
-use crate::{Failure, Lsn, mutants};
+use crate::{Failure, Lsn, RetireError, mutants};
 
-/// Pause before a write that met a full disk is tried again.
-pub(crate) const DISK_FULL_PAUSE: Duration = Duration::from_millis(10);
 /// How often the janitor looks whether the log has little to do, and then fills.
 const FILL_PAUSE: Duration = Duration::from_millis(100);
 /// More than this written since the last look, and the disk is the log's alone. A guess: a tenth of
@@ -56,7 +55,7 @@ pub(crate) struct JanitorTask {
 /// The janitor's thread.
 pub(crate) fn run(shared: &Shared) {
     adopt_leftovers(shared);
-    let mut written_before = 0;
+    let (mut written_before, mut tries) = (0, 0);
     let mut task = shared.janitor.lock();
     loop {
         if task.stop {
@@ -67,21 +66,30 @@ pub(crate) fn run(shared: &Shared) {
         } else if let Some(header) = task.prepare {
             match MutexGuard::unlocked(&mut task, || prepare(shared, &header)) {
                 Ok(prepared) => {
+                    tries = 0;
+                    shared.obstacles.overcome(Who::Janitor);
                     shared.table.set_next(prepared.file_bytes);
                     task.prepare = None;
                     task.ready = Some(prepared);
                     shared.wake_writer();
                 }
-                Err(("create" | "write", e)) if is_retryable_write(&e) => {
-                    shared.disk_full.store(true, Ordering::Release);
-                    shared.counters.disk_full.fetch_add(1, Ordering::Relaxed);
-                    shared.janitor_called.wait_for(&mut task, DISK_FULL_PAUSE);
-                }
                 Err((step, e)) => {
-                    drop(task);
-                    shared.fail(Failure::io(step, &file_name(header.seq), 0, &e));
-                    shared.deliver();
-                    return;
+                    let failure = Failure::io(step, &file_name(header.seq), 0, &e);
+                    if segment::is_final(step, &e) {
+                        drop(task);
+                        shared.fail(failure);
+                        shared.deliver();
+                        return;
+                    }
+                    MutexGuard::unlocked(&mut task, || {
+                        shared.hinder(Who::Janitor, failure);
+                        shared.deliver();
+                        shared.wake_writer(); // it may have to give up
+                    });
+                    if !task.stop {
+                        shared.janitor_called.wait_for(&mut task, pause_after(tries));
+                    }
+                    tries += 1;
                 }
             }
         } else if task.fill && task.ready.as_ref().is_some_and(|ready| ready.fill) {
@@ -126,7 +134,7 @@ fn prepare(shared: &Shared, header: &SegmentHeader) -> segment::StepResult<Prepa
         Some(prepared) => prepared,
         None => match segment::make(&*shared.io, header, None) {
             Ok(file) => Prepared { file, header: *header, file_bytes: 0, fill: false },
-            Err((step @ ("create" | "write"), e)) if is_retryable_write(&e) => {
+            Err((step @ ("create" | "write"), e)) if is_want_of_space(&e) => {
                 recycle(shared, header)?.ok_or((step, e))?
             }
             Err(failed) => return Err(failed),
@@ -151,8 +159,13 @@ fn recycle(shared: &Shared, header: &SegmentHeader) -> segment::StepResult<Optio
                 shared.counters.segments_recycled.fetch_add(1, Ordering::Relaxed);
                 return Ok(Some(Prepared { file, header, file_bytes, fill: false }));
             }
-            Err(("open", _)) => {} // somebody took it away
-            Err(failed) => return Err(failed),
+            // Somebody took it away.
+            Err(("open", e)) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(("open", e)) => {
+                shared.table.add_spare(name, file_bytes);
+                return Err(("open", e));
+            }
+            Err(failed) => return Err(failed), // it is gone, or has the segment's name
         }
     }
     Ok(None)
@@ -181,19 +194,27 @@ fn fill<'a>(
         ready.file_bytes += step;
         left -= step;
         shared.table.set_next(ready.file_bytes);
-        filled = Some((ready.file.clone(), ready.header.seq, ready.file_bytes));
+        filled = Some((ready.file.clone(), ready.header, ready.file_bytes));
         MutexGuard::bump(&mut task);
     }
-    if let Some((file, seq, end)) = filled
-        && let Err(e) = MutexGuard::unlocked(&mut task, || file.sync_data())
-    {
-        drop(task);
-        // Of the same description as the records to come: the error would not be told again.
-        shared.fail(Failure::io("fdatasync", &file_name(seq), end, &e));
-        shared.deliver();
-        return None;
+    let Some((file, header, end)) = filled else { return Some(task) };
+    let Err(e) = MutexGuard::unlocked(&mut task, || file.sync_data()) else { return Some(task) };
+    let failure = Failure::io("fdatasync", &file_name(header.seq), end, &e);
+    if task.ready.take_if(|ready| ready.header.salt == header.salt).is_some() {
+        // It holds nothing yet: another file takes its place, and its name when that is durable.
+        shared.table.set_next(0);
+        task.prepare = Some(SegmentHeader { salt: segment::new_salt(), ..header });
+        MutexGuard::unlocked(&mut task, || {
+            shared.hinder(Who::Janitor, failure);
+            shared.deliver();
+        });
+        return Some(task);
     }
-    Some(task)
+    drop(task);
+    // The writer has it by now, and the error of records there would not be told again.
+    shared.fail(failure);
+    shared.deliver();
+    None
 }
 
 /// Gives spares back while the log's limit leaves no room for them.
@@ -232,7 +253,11 @@ impl Shared {
 
     /// Retires completed segments that hold only records below `lsn`, oldest first. Each loses its
     /// name for good before the next one does: a hole in the numbers would be taken for a loss.
-    pub(crate) fn retire_before(&self, lsn: Lsn) -> Result<u64, (String, &'static str, io::Error)> {
+    pub(crate) fn retire_before(&self, lsn: Lsn) -> Result<u64, RetireError> {
+        let last_lsn = Lsn::new(self.ring.next_lsn() - 1);
+        if lsn > last_lsn.next() {
+            return Err(RetireError::NotAppended { lsn, last_lsn });
+        }
         let _turn = self.table.turn.lock();
         let mut removed = 0;
         let is_done = |sealed: &Sealed| {
@@ -241,7 +266,11 @@ impl Shared {
             end <= lsn.get()
         };
         while let Some(oldest) = self.table.oldest_if(is_done) {
-            self.retire(&oldest)?;
+            self.retire(&oldest).map_err(|(file, operation, source)| RetireError::Io {
+                operation,
+                file,
+                source,
+            })?;
             removed += 1;
             self.counters.segments_retired.fetch_add(1, Ordering::Relaxed);
             self.wake_writer(); // there may be room in the log now
@@ -259,12 +288,18 @@ impl Shared {
             true => ("rename", self.io.rename(&name, &spare)),
             false => ("unlink", self.io.unlink(&name)),
         };
-        match done {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {} // gone already
+        let kept = match done {
+            Ok(()) => kept,
+            // Gone already: perhaps by a call that did not come further.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.io.open(&spare, Access::Read).is_ok()
+            }
             Err(e) => return Err((name, step, e)),
-        }
+        };
         if let Err(e) = self.io.sync_dir() {
+            if is_before_sync(&e) {
+                return Err((".".into(), "open of the directory", e)); // the next call goes on here
+            }
             // Which names the disk has is unknown from now on.
             self.fail(Failure::io("fsync of the directory", ".", 0, &e));
             self.deliver();

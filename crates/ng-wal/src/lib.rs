@@ -28,6 +28,7 @@
 
 mod actor;
 mod ahead;
+mod anew;
 mod backup;
 mod commit;
 mod config;
@@ -41,6 +42,7 @@ mod janitor;
 mod lsn;
 mod mutants;
 mod observer;
+mod obstacles;
 mod reader;
 mod recovery;
 mod ring;
@@ -74,13 +76,17 @@ mod loom_waiters;
 mod memory_disk;
 #[cfg(all(test, not(loom)))]
 mod recovery_tests;
+#[cfg(all(test, not(loom)))]
+mod shortage_tests;
 
 pub use crate::backup::BackupError;
 pub use crate::config::{Durability, Needs, WalConfig};
 pub use crate::dump::{Dump, Dumped, DumpedFrame, dump};
 pub use crate::error::{
-    AppendError, CloseError, ConfigError, Failure, OpenError, ReadError, RetireError, WaitError,
+    AppendError, CloseError, ConfigError, Failure, Full, FullCause, OpenError, ReadError,
+    RetireError, WaitError,
 };
+pub use crate::home::{Forked, Home};
 pub use crate::inspect::{
     ContentsInspection, HeaderInspection, Inspection, SegmentInspection, inspect,
 };

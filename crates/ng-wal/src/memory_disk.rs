@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::format::{BLOCK_BYTES, START_OFFSET};
 use crate::storage::{Access, DirEntry, LogFile, LogIo};
-use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, thread};
 
 /// Faults of a disk; all off at first.
@@ -17,6 +17,11 @@ pub(crate) struct Faults {
     pub(crate) full: AtomicBool,
     /// Everything that would change something fails with EROFS.
     pub(crate) read_only: AtomicBool,
+    /// So many creates, opens and renames fail with this error number first; negative: all.
+    pub(crate) refusals_left: AtomicI64,
+    pub(crate) refused_with: AtomicI32,
+    /// Refusals so far.
+    pub(crate) refusals: AtomicU64,
     /// Bytes by which files may still grow; negative: any. A file that shrinks gives back.
     pub(crate) growth_left: AtomicI64,
     /// Syncs of files until one fails with EIO; negative: none does.
@@ -105,6 +110,24 @@ impl Faults {
 }
 
 impl Faults {
+    /// The next `times` steps that need a descriptor or a name fail with `errno`; negative: all.
+    pub(crate) fn refuse(&self, times: i64, errno: i32) {
+        self.refused_with.store(errno, Ordering::Relaxed);
+        self.refusals_left.store(times, Ordering::Relaxed);
+    }
+
+    fn admit(&self) -> io::Result<()> {
+        let left = self.refusals_left.load(Ordering::Relaxed);
+        if left == 0 {
+            return Ok(());
+        }
+        if left > 0 {
+            self.refusals_left.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+        Err(io::Error::from_raw_os_error(self.refused_with.load(Ordering::Relaxed)))
+    }
+
     fn grow(&self, bytes: usize) -> io::Result<()> {
         let left = self.growth_left.load(Ordering::Relaxed);
         if left < 0 {
@@ -131,18 +154,23 @@ impl LogIo for MemoryDir {
     }
 
     fn open(&self, name: &str, _: Access) -> io::Result<Arc<dyn LogFile>> {
+        self.faults.admit()?;
         let files = self.files.lock();
         let file = files.get(name).ok_or(io::ErrorKind::NotFound)?;
         Ok(file.clone())
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        self.faults.admit()?;
         self.faults.change()?;
         self.put(name, Vec::new());
-        self.open(name, Access::ReadWrite)
+        let files = self.files.lock();
+        let file = files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(file.clone())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.faults.admit()?;
         self.faults.changes.fetch_add(1, Ordering::Relaxed);
         self.faults.names.lock().push(format!("rename {from} {to}"));
         let mut files = self.files.lock();

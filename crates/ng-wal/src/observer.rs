@@ -27,8 +27,8 @@ pub trait WalObserver: Send + Sync {
     fn on_failed(&self, _failure: &Failure) {}
     /// A segment was filled and its successor took over.
     fn on_rotated(&self, _event: &Rotated) {}
-    /// The log reached its limit, or the disk refused a write for want of space; told once each
-    /// time it begins. A ring that is full for a moment is not told: `WalStats::full_total`.
+    /// The log reached its limit, or the operating system refused space, a quota or a descriptor; told
+    /// once each time it begins. A ring that is full for a moment is not told.
     fn on_full(&self, _event: &FullEvent) {}
 }
 
@@ -100,8 +100,10 @@ pub struct FullEvent {
     pub used_bytes: u64,
     /// The limit in force, `WalConfig::log_bytes_max`.
     pub limit_bytes: u64,
-    /// Whether the disk itself refused a write.
+    /// Whether it is the operating system that refuses, and not the log's limit.
     pub disk_full: bool,
+    /// What it refuses; it is tried again.
+    pub refused: Option<Failure>,
 }
 
 /// Something to tell.

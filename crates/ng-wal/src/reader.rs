@@ -636,6 +636,13 @@ impl Frames {
         if attested <= walk.lsn {
             return Ok(Follows::Nothing);
         }
+        // An open may have written the segment anew, under another salt.
+        if let Some((_, header, start)) = self.open_started(seq)?
+            && header.salt != walk.header.salt
+            && start.prev_end_lsn <= walk.lsn
+        {
+            return Err(ReadError::Retired { file: file_name(seq), lsn: Lsn::new(walk.lsn) });
+        }
         // A live writer may have completed, between our two looks, what we took for a hole.
         walk.refresh().map_err(read)?;
         let again = walk.next().map_err(read)?;

@@ -10,14 +10,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::anew::write_anew;
 use crate::decide::{
     Asked, Plan, Refusal, RefusalKind, Successor, decide, describe_header, is_prepared,
 };
 use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, MIN_READER_VERSION, VERSION};
+use crate::obstacles::is_want_of_space;
 use crate::reader::{Frame, Reader, Records, open_segment};
 use crate::scan::{Scan, copy_range, io_error, scan, scan_showing};
 use crate::segment::{self, ActiveSegment, file_name};
-use crate::storage::{Access, LogIo, is_retryable_write, write_full};
+use crate::storage::{Access, LogIo, write_full};
 use crate::{Lsn, OpenError, Row, SegmentId, WalConfig, mutants, sync::Arc};
 
 /// What the end of the log looked like.
@@ -227,28 +229,18 @@ pub(crate) fn recover(
         segment_bytes: Some(config.segment_bytes),
     };
     let plan = decide(&scan, &asked).map_err(|no| refusal_error(io.path(), no))?;
-    if let Some((seq, end_offset)) = plan.rewrite {
-        prove(&*io, seq, &scan, plan.proven, end_offset)
-            .map_err(|failed| io_error(&*io, &file_name(seq), failed))?;
-    }
-    if let Some(seq) = plan.quarantine {
-        quarantine(&*io, seq, &scan).map_err(|failed| io_error(&*io, &file_name(seq), failed))?;
-    }
     let known = scan.segments.iter().find_map(|segment| segment.header.as_ref().ok());
     let store_uuid = config
         .store_uuid
         .or(known.map(|header| header.store_uuid))
         .unwrap_or_else(|| fastrand::u128(1..));
-    let mut active = begin(&*io, &plan, &scan, store_uuid, config);
-    for make_room in [give_back_tails, give_up_prepared] {
-        if active.as_ref().is_err_and(|(_, e)| is_retryable_write(e))
-            && make_room(&*io, &scan, &plan).is_ok_and(|freed| freed)
-        {
-            active = begin(&*io, &plan, &scan, store_uuid, config);
-        }
-    }
-    let active = active.map_err(|failed| io_error(&*io, &file_name(plan.seq), failed))?;
-    let older = older(&scan, plan.seq, plan.start.prev_end_lsn);
+    let anew = write_anew(&*io, &plan, &scan, store_uuid, config)
+        .map_err(|failed| io_error(&*io, ".", failed))?;
+    let active = match anew {
+        Some(active) => active,
+        None => follow(&*io, &plan, &scan, store_uuid, config)?,
+    };
+    let older = older(&scan, active.header.seq, active.first_lsn);
     let first = first_lsn(&scan, &plan);
     let records = plan.start.prev_end_lsn.saturating_sub(first);
     let recovery = Recovery {
@@ -268,10 +260,36 @@ pub(crate) fn recover(
         store_uuid,
         elapsed: begun.elapsed(),
         replayed: visits && shown.is(first, plan.start.prev_end_lsn),
-        first_segment: Some(older.first().map_or(plan.seq, |sealed| sealed.seq)),
+        first_segment: Some(older.first().map_or(active.header.seq, |sealed| sealed.seq)),
         io,
     };
     Ok(Recovered { recovery, active, older })
+}
+
+/// The segment that goes on behind the last one, whose records are proven durable first.
+fn follow(
+    io: &dyn LogIo,
+    plan: &Plan,
+    scan: &Scan,
+    store_uuid: u128,
+    config: &WalConfig,
+) -> Result<ActiveSegment, OpenError> {
+    if let Some((seq, end_offset)) = plan.rewrite {
+        prove(io, seq, scan, plan.proven, end_offset)
+            .map_err(|failed| io_error(io, &file_name(seq), failed))?;
+    }
+    if let Some(seq) = plan.quarantine {
+        quarantine(io, seq, scan).map_err(|failed| io_error(io, &file_name(seq), failed))?;
+    }
+    let mut active = begin(io, plan, scan, store_uuid, config);
+    for make_room in [give_back_tails, give_up_prepared] {
+        if active.as_ref().is_err_and(|(_, e)| is_want_of_space(e))
+            && make_room(io, scan, plan).is_ok_and(|freed| freed)
+        {
+            active = begin(io, plan, scan, store_uuid, config);
+        }
+    }
+    active.map_err(|failed| io_error(io, &file_name(plan.seq), failed))
 }
 
 /// Makes the unproven frames durable by writing the same bytes again: after a failed sync of an

@@ -124,7 +124,11 @@ impl Ring {
     }
 
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.capacity() * size_of::<Slot>() as u64
+        self.capacity() * self.slot_bytes()
+    }
+
+    pub(crate) fn slot_bytes(&self) -> u64 {
+        size_of::<Slot>() as u64
     }
 
     /// First LSN not handed out yet.

@@ -14,9 +14,8 @@ use crate::format::{
     self, BLOCK_BYTES, FIRST_FRAME_OFFSET, FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX,
     FrameHeader, FrameKind, Place, START_OFFSET, SegmentHeader, Start,
 };
-use crate::storage::{
-    Access, LogFile, LogIo, is_retryable_write, read_full, write_full, write_rest, write_zeroes,
-};
+use crate::obstacles::{is_before_sync, is_want_of_space};
+use crate::storage::{Access, LogFile, LogIo, read_full, write_full, write_rest, write_zeroes};
 use crate::{SegmentId, mutants, sync::Arc};
 
 /// Name of a segment's file.
@@ -42,7 +41,7 @@ pub(crate) fn is_spare_name(name: &str) -> bool {
     name.starts_with("spare-") && name.ends_with(TEMPORARY)
 }
 
-fn temporary_name(seq: SegmentId) -> String {
+pub(crate) fn temporary_name(seq: SegmentId) -> String {
     format!("{}.tmp", file_name(seq))
 }
 
@@ -63,10 +62,13 @@ pub(crate) fn new_header(
     segment_bytes: u64,
     max_ahead_bytes: u64,
 ) -> SegmentHeader {
-    // Random, not a counter: a recycled file must not be able to hold frames of this salt. Zero
-    // would look like a place never written.
-    let salt = fastrand::u64(1..);
-    SegmentHeader { store_uuid, seq, salt, segment_bytes, max_ahead_bytes }
+    SegmentHeader { store_uuid, seq, salt: new_salt(), segment_bytes, max_ahead_bytes }
+}
+
+/// Random, not a counter: a recycled file must not be able to hold frames of this salt. Never zero,
+/// which would look like a place never written.
+pub(crate) fn new_salt() -> u64 {
+    fastrand::u64(1..)
 }
 
 /// The start frame's block: the frame, and a pad to the block's end. Returns the chain after it.
@@ -80,19 +82,19 @@ fn start_block(header: &SegmentHeader, start: &Start) -> (Vec<u8>, u64) {
 
 /// Writes a segment file whole and durable under its name: header, and start frame or zeroes.
 /// Replaces a file of that name. On a full disk a spare serves, if there is one.
+///
+/// Whatever fails, nothing is in doubt that was there before, but for the directory's sync: see
+/// [`is_final`].
 pub(crate) fn prepare(
     io: &dyn LogIo,
     header: &SegmentHeader,
     start: Option<&Start>,
 ) -> StepResult<Arc<dyn LogFile>> {
     match make(io, header, start) {
-        Err((step @ ("create" | "write"), e)) if is_retryable_write(&e) => {
-            let _ = io.unlink(&temporary_name(header.seq)); // only gives space back
-            match spares(io).first() {
-                Some(spare) => recycle(io, spare, header, start),
-                None => Err((step, e)),
-            }
-        }
+        Err((step @ ("create" | "write"), e)) if is_want_of_space(&e) => match spares(io).first() {
+            Some(spare) => recycle(io, spare, header, start),
+            None => Err((step, e)),
+        },
         made => made,
     }
 }
@@ -118,6 +120,19 @@ pub(crate) fn recycle(
     let file = step("open", io.open(spare, Access::ReadWrite))?;
     install(io, file, spare, header, start)
 }
+
+/// Whether preparing a file that failed like this must not be tried again. A file that holds nothing
+/// yet can be thrown away, whatever befell it, its sync included; but which names the directory has is
+/// unknown for good when its sync has failed, and the next one may say Ok.
+pub(crate) fn is_final(step: &str, error: &io::Error) -> bool {
+    if mutants::on("wal-refused-file-final") {
+        return step != "write";
+    }
+    step == SYNC_OF_NAMES && !is_before_sync(error)
+}
+
+/// The step that may be final.
+pub(crate) const SYNC_OF_NAMES: &str = "fsync of the directory";
 
 /// The salt that a file was used with.
 pub(crate) fn salt_of(io: &dyn LogIo, name: &str) -> Option<u64> {
@@ -152,15 +167,22 @@ fn install(
         // Zeroes, so that the start frame finds its block there even on a full disk.
         None => image.resize(FIRST_FRAME_OFFSET as usize, 0),
     }
-    step("write", write_full(&*file, &image, 0))?;
-    step("fdatasync", file.sync_data())?;
-    step("rename", io.rename(named, &file_name(header.seq)))?;
+    let filled = step("write", write_full(&*file, &image, 0))
+        .and_then(|()| match step("fdatasync", file.sync_data()) {
+            Err(_) if mutants::on("wal-unsynced-file-kept") => Ok(()),
+            synced => synced,
+        })
+        .and_then(|()| step("rename", io.rename(named, &file_name(header.seq))));
+    if let Err(failed) = filled {
+        let _ = io.unlink(named); // only gives space back, and what may not be trusted again
+        return Err(failed);
+    }
     let skipped = match is_spare_name(named) {
         true => mutants::on("wal-m02-no-dir-fsync-rename"),
         false => mutants::on("wal-m01-no-dir-fsync-new"),
     };
     if !skipped {
-        step("fsync of the directory", io.sync_dir())?;
+        step(SYNC_OF_NAMES, io.sync_dir())?;
     }
     Ok(file)
 }
@@ -293,6 +315,11 @@ impl ActiveSegment {
 
     pub(crate) fn chain(&self) -> u64 {
         self.frames.chain
+    }
+
+    /// Where the file ends by what is written.
+    pub(crate) fn written_end(&self) -> u64 {
+        self.frames.place.offset + self.flushed as u64
     }
 
     /// Bytes that wait for `flush`.

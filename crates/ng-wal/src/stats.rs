@@ -31,9 +31,13 @@ pub struct WalStats {
     pub segments_retired_total: u64,
     /// Segments whose file had served before.
     pub segments_recycled_total: u64,
-    /// Appends refused with `Full`.
+    /// Appends refused with `Full`: those that may not wait, and those whose time to wait was over.
     pub full_total: u64,
-    /// Writes that met a full disk and were tried again.
+    /// Times that an append began to wait for room. One that was woken and found the room gone
+    /// begins again.
+    pub room_waits_total: u64,
+    /// Steps that the operating system refused for want of space, a quota or a descriptor, and that
+    /// were tried again.
     pub disk_full_total: u64,
     /// Panics of the observer (at most 1: it is detached).
     pub observer_panics_total: u64,
@@ -41,9 +45,10 @@ pub struct WalStats {
     pub last_lsn: Lsn,
     /// Highest durable record.
     pub durable_lsn: Lsn,
-    /// Records accepted and not yet taken by the writer thread.
+    /// Records accepted and not yet handed to the file.
     pub queue_records: u64,
-    /// Bytes of large payloads on their way to the file.
+    /// Memory that they take: a slot of 128 bytes each, and the payloads too large for one. Unit:
+    /// bytes.
     pub queue_bytes: u64,
     /// Segment files of the log, the active one included.
     pub segments: u64,
@@ -78,6 +83,7 @@ pub(crate) struct Counters {
     pub(crate) segments_retired: AtomicU64,
     pub(crate) segments_recycled: AtomicU64,
     pub(crate) full: AtomicU64,
+    pub(crate) room_waits: AtomicU64,
     pub(crate) disk_full: AtomicU64,
     pub(crate) observer_panics: AtomicU64,
     /// Nanoseconds since the log's birth at which the oldest record came that no sync was asked
@@ -85,6 +91,8 @@ pub(crate) struct Counters {
     pub(crate) oldest_unasked_at: AtomicU64,
     /// The same of the sync in flight.
     pub(crate) oldest_syncing_at: AtomicU64,
+    /// When the sync in flight began, in the same unit; 0 = there is none.
+    pub(crate) sync_begun_at: AtomicU64,
     /// The same of a record that holds up others.
     pub(crate) claim_gap_at: AtomicU64,
 }

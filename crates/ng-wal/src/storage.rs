@@ -136,17 +136,6 @@ pub(crate) fn write_zeroes(file: &dyn LogFile, bytes: Range<u64>) -> io::Result<
     Ok(())
 }
 
-/// Errors of a write after which the same write may succeed later; nothing was lost.
-pub(crate) fn is_retryable_write(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::WouldBlock
-            | io::ErrorKind::OutOfMemory
-    )
-}
-
 struct RealFile {
     file: File,
     #[cfg(target_os = "linux")]

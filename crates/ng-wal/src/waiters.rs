@@ -12,11 +12,45 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::mutants;
+use crate::ring::Class;
 use crate::sync::modelled::{Mutex, Thread, current, park_timeout};
+
+/// What an appender waits for: slots, and bytes of large payloads, by the rules of its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Need {
+    pub(crate) slots: u64,
+    pub(crate) large_bytes: u64,
+    pub(crate) class: Class,
+}
+
+/// What there is of both for each class, ordinary and reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) slots: [u64; 2],
+    pub(crate) large_bytes: [u64; 2],
+}
+
+impl Room {
+    pub(crate) fn has(&self, need: &Need) -> bool {
+        let class = match mutants::on("wal-reserved-room-wakes-all") {
+            true => Class::Reserved,
+            false => need.class,
+        } as usize;
+        need.slots <= self.slots[class] && need.large_bytes <= self.large_bytes[class]
+    }
+
+    /// Both classes draw on the same room, of which one may use more.
+    fn take(&mut self, need: &Need) {
+        let left = |room: &mut u64, taken: u64| *room = room.saturating_sub(taken);
+        self.slots.iter_mut().for_each(|room| left(room, need.slots));
+        self.large_bytes.iter_mut().for_each(|room| left(room, need.large_bytes));
+    }
+}
 
 struct Parked {
     ticket: u64,
-    need: u64,
+    need: Need,
     thread: Thread,
 }
 
@@ -50,7 +84,7 @@ impl Waiters {
     }
 
     /// Enters this thread, which waits for `need`. Look once more before parking.
-    pub(crate) fn enter(&self, need: u64) -> Ticket<'_> {
+    pub(crate) fn enter(&self, need: Need) -> Ticket<'_> {
         let mut list = self.list.lock();
         let number = list.next_ticket;
         list.next_ticket += 1;
@@ -60,30 +94,29 @@ impl Waiters {
 
     /// Wakes those whose need `is_met` says is met, asked in the order of arrival; they are out of
     /// the list. Whoever calls is awake itself.
-    pub(crate) fn wake(&self, mut is_met: impl FnMut(u64) -> bool) {
+    pub(crate) fn wake(&self, mut is_met: impl FnMut(&Need) -> bool) {
         let mut list = self.list.lock();
         if list.parked.is_empty() {
             return;
         }
         let own = current().id();
         let List { parked, calls, .. } = &mut *list;
-        let met = parked.extract_if(.., |parked| is_met(parked.need)).map(|parked| parked.thread);
+        let met = parked.extract_if(.., |parked| is_met(&parked.need)).map(|parked| parked.thread);
         calls.extend(met.filter(|thread| thread.id() != own));
         let next = list.next_calls();
         drop(list);
         call(next);
     }
 
-    /// Wakes as many as there are slots for, in the order of arrival; a need of 0 is met by any slot,
-    /// the reserved ones included.
-    pub(crate) fn wake_for_room(&self, mut ordinary: u64, reserved: u64) {
-        self.wake(|need| match need {
-            0 => reserved > 0,
-            _ if need > ordinary => false,
-            _ => {
-                ordinary -= need;
-                true
+    /// Wakes as many as there is room for, in the order of arrival; no one else: who is woken without
+    /// room goes back to sleep, and meanwhile asks the writer thread for more.
+    pub(crate) fn wake_for_room(&self, mut room: Room) {
+        self.wake(|need| {
+            let met = room.has(need);
+            if met {
+                room.take(need);
             }
+            met
         });
     }
 }
@@ -121,16 +154,32 @@ fn call(threads: [Option<Thread>; CALLS]) {
 mod tests {
     use super::*;
 
+    fn need(class: Class, slots: u64, large_bytes: u64) -> Need {
+        Need { slots, large_bytes, class }
+    }
+
     #[test]
     fn exactly_those_are_woken_whose_need_is_met() {
+        use Class::{Ordinary, Reserved};
         let waiters = Waiters::new();
-        let (low, high) = (waiters.enter(3), waiters.enter(8));
-        let needs = |waiters: &Waiters| -> Vec<u64> {
+        let needs = [
+            need(Ordinary, 1, 0),
+            need(Reserved, 8, 0),
+            need(Reserved, 2, 500),
+            need(Ordinary, 3, 0),
+            need(Reserved, 3, 0),
+            need(Reserved, 1, 100),
+        ];
+        let tickets = needs.map(|need| waiters.enter(need));
+        let left = |waiters: &Waiters| -> Vec<Need> {
             waiters.list.lock().parked.iter().map(|parked| parked.need).collect()
         };
-        waiters.wake(|need| need <= 5);
-        assert_eq!(needs(&waiters), [8]);
-        drop((low, high));
-        assert_eq!(needs(&waiters), []);
+        // Reserved room is none for ordinary records, and what one takes is gone for those behind.
+        waiters.wake_for_room(Room { slots: [0, 5], large_bytes: [0, 300] });
+        assert_eq!(left(&waiters), [needs[0], needs[1], needs[2], needs[3]]);
+        waiters.wake_for_room(Room { slots: [3, 3], large_bytes: [0, 0] });
+        assert_eq!(left(&waiters), [needs[1], needs[2], needs[3]]);
+        drop(tickets);
+        assert_eq!(left(&waiters), []);
     }
 }

@@ -12,15 +12,17 @@ use crate::backup::backup;
 use crate::format::{FRAME_PAYLOAD_BYTES_MAX, record_bytes};
 use crate::home::Home;
 use crate::observer::RecoveredEvent;
+use crate::obstacles::is_want_of_space;
 use crate::reader::Records;
 use crate::recovery::{Recovered, Visit, recover};
 use crate::ring::{Class, Entry, INLINE_PAYLOAD_BYTES, Refused};
 use crate::storage::{Directory, DirectoryLock, LockError, LogIo};
-use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Mutex};
+use crate::waiters::Need;
 use crate::{
-    AppendError, BackupError, CloseError, Durability, Failure, Lsn, OpenError, Recovery,
-    RetireError, WaitError, WalConfig, WalStats,
+    AppendError, BackupError, CloseError, Durability, Failure, Full, FullCause, Lsn, OpenError,
+    Recovery, RetireError, WaitError, WalConfig, WalStats,
 };
 
 /// Whether the log can do its work.
@@ -31,6 +33,12 @@ pub enum Health {
     Healthy,
     /// The disk refuses writes for want of space. Nothing is lost; it goes on when space returns.
     DiskFull,
+    /// The operating system refuses something else that the log needs to go on, such as a file
+    /// descriptor. Nothing is lost; it tries again until it gets it.
+    Hindered(Failure),
+    /// A sync has been under way for longer than `WalConfig::sync_timeout`: since when. What it covers
+    /// may be lost with the power. The log is healthy again when it returns.
+    SyncOverdue(Duration),
     /// It failed, for good. What is durable stays so; reopen the log to go on.
     Failed(Failure),
 }
@@ -45,7 +53,7 @@ pub struct Wal {
     actor: ManuallyDrop<Actor>,
     home: Home,
     /// Declared last: let go of only when the threads have ended.
-    _lock: Option<DirectoryLock>,
+    lock: Mutex<Option<DirectoryLock>>,
 }
 
 impl Drop for Wal {
@@ -164,7 +172,8 @@ impl Wal {
             })
         });
         actor.shared.deliver();
-        let wal = Wal { actor: ManuallyDrop::new(actor), home: Home::here(), _lock: lock };
+        let wal =
+            Wal { actor: ManuallyDrop::new(actor), home: Home::here(), lock: Mutex::new(lock) };
         Ok((wal, recovery))
     }
 
@@ -188,8 +197,7 @@ impl Wal {
         level: Durability,
     ) -> Result<Lsn, AppendError> {
         self.home.check()?;
-        let need = u64::from(payload.len() <= INLINE_PAYLOAD_BYTES);
-        let lsn = self.until_room(need, || self.push(kind, payload, Class::Ordinary))?;
+        let lsn = self.until_room(|| self.push(kind, payload, Class::Ordinary))?;
         self.reach(lsn, level)
     }
 
@@ -198,9 +206,7 @@ impl Wal {
     /// Returns the LSN of the last one; they are numbered in a row. Blocks as [`Wal::append`].
     pub fn append_batch(&self, records: &[(u8, &[u8])]) -> Result<Lsn, AppendError> {
         self.home.check()?;
-        let is_large = |(_, payload): &(u8, &[u8])| payload.len() > INLINE_PAYLOAD_BYTES;
-        let need = if records.iter().any(is_large) { 0 } else { records.len() as u64 };
-        let lsn = self.until_room(need, || self.push_batch(records))?;
+        let lsn = self.until_room(|| self.push_batch(records))?;
         self.reach(lsn, self.shared().config.durability)
     }
 
@@ -220,6 +226,14 @@ impl Wal {
     #[inline]
     pub fn try_append_reserved(&self, kind: u8, payload: &[u8]) -> Result<Lsn, AppendError> {
         self.push(kind, payload, Class::Reserved).map_err(|refused| self.counted(refused))
+    }
+
+    /// [`Wal::try_append`], or [`Wal::try_append_reserved`] with `reserved`, for a caller who waits
+    /// after a `Full` and asks again: that is no refusal yet, and [`WalStats::full_total`] counts none.
+    /// [`Wal::wait_for_room`] does, when the time to wait is over.
+    #[inline]
+    pub fn attempt(&self, kind: u8, payload: &[u8], reserved: bool) -> Result<Lsn, AppendError> {
+        self.push(kind, payload, if reserved { Class::Reserved } else { Class::Ordinary })
     }
 
     /// [`Wal::append_batch`] if there is room now. Never blocks.
@@ -254,7 +268,11 @@ impl Wal {
             return Err(WaitError::NotAppended { lsn, last_lsn: self.last_lsn() });
         }
         let (is_free, lead) = (|| self.actor.is_free(), || self.actor.lead(lsn.get()));
-        self.shared().commit.wait(lsn.get(), timeout, is_free, lead)
+        let mut outcome = self.shared().commit.wait(lsn.get(), timeout, is_free, lead);
+        if let Err(WaitError::TimedOut { refused, .. }) = &mut outcome {
+            *refused = self.shared().obstacles.first().map(Box::new);
+        }
+        outcome
     }
 
     /// Makes everything durable that was appended before the call; returns the last of it.
@@ -267,10 +285,21 @@ impl Wal {
 
     /// Whether the log can do its work. Does not block.
     pub fn health(&self) -> Health {
-        match self.shared().commit.failure() {
-            Some(failure) => Health::Failed(failure.clone()),
-            None if self.shared().disk_full.load(Ordering::Acquire) => Health::DiskFull,
-            None => Health::Healthy,
+        let shared = self.shared();
+        if let Some(failure) = shared.commit.failure() {
+            return Health::Failed(failure.clone());
+        }
+        match shared.obstacles.first() {
+            Some(failure) if is_want_of_space(&failure.kind.into()) => return Health::DiskFull,
+            Some(failure) => return Health::Hindered(failure),
+            None => {}
+        }
+        let begun_at = shared.counters.sync_begun_at.load(Ordering::Relaxed);
+        let now = shared.born.elapsed().as_nanos() as u64;
+        let took = Duration::from_nanos(now.saturating_sub(begun_at));
+        match begun_at > 0 && took > shared.config.sync_timeout {
+            true => Health::SyncOverdue(took),
+            false => Health::Healthy,
         }
     }
 
@@ -279,13 +308,11 @@ impl Wal {
     /// The records may stay readable for a while: a segment goes as a whole, the active one never,
     /// and the one before it only when a sync has covered its successor's start. Numbers are not
     /// used again, even if every record is retired. Blocks on the directory's sync.
+    ///
+    /// Errors: `NotAppended` when `lsn` is beyond the one after [`Wal::last_lsn`]; see [`RetireError`].
     pub fn retire_before(&self, lsn: Lsn) -> Result<u64, RetireError> {
         self.home.check()?;
-        self.shared().retire_before(lsn).map_err(|(file, operation, source)| RetireError::Io {
-            operation,
-            file,
-            source,
-        })
+        self.shared().retire_before(lsn)
     }
 
     /// Copies the log as it is on stable storage into `dest`, which is made, or is empty; returns the
@@ -307,6 +334,7 @@ impl Wal {
         let counters = &shared.counters;
         let read = |cell: &crate::sync::atomic::AtomicU64| cell.load(Ordering::Relaxed);
         let written = read(&counters.written_records);
+        let queued = self.queued();
         let appended = shared.ring.next_lsn().saturating_sub(shared.first_lsn);
         let now = shared.born.elapsed().as_nanos() as u64;
         let age = |at: u64| if at == 0 { 0 } else { now.saturating_sub(at) };
@@ -325,12 +353,13 @@ impl Wal {
             segments_retired_total: read(&counters.segments_retired),
             segments_recycled_total: read(&counters.segments_recycled),
             full_total: read(&counters.full),
+            room_waits_total: read(&counters.room_waits),
             disk_full_total: read(&counters.disk_full),
             observer_panics_total: read(&counters.observer_panics),
             last_lsn: self.last_lsn(),
             durable_lsn: self.durable_lsn(),
-            queue_records: appended.saturating_sub(written),
-            queue_bytes: read(&shared.large_bytes),
+            queue_records: queued,
+            queue_bytes: queued * shared.ring.slot_bytes() + read(&shared.large_bytes),
             segments: shared.table.segments(),
             log_bytes: shared.table.log_bytes(),
             spare_bytes: shared.table.spare_bytes(),
@@ -351,7 +380,7 @@ impl Wal {
     }
 
     /// [`Wal::close`] for a log that others still hold: their appends are `Closed` from now on.
-    /// A second call returns what the first did.
+    /// A second call returns what the first did. The directory stays locked: see [`Wal::unlock`].
     pub fn shut(&self) -> Result<(), CloseError> {
         self.home.check()?;
         self.actor.stop();
@@ -364,12 +393,29 @@ impl Wal {
         }
     }
 
-    /// Waits until there may be room after a `Full`, or `at_most` that long: for callers of
-    /// [`Wal::try_append`] who would rather wait.
-    pub fn wait_for_room(&self, at_most: Duration) {
-        if self.home.is_here() {
-            self.shared().wait_for_room(at_most);
+    /// Gives the directory's lock back after [`Wal::shut`], so that the log can be opened again while
+    /// others still hold this handle. Before that it does nothing.
+    pub fn unlock(&self) {
+        if self.home.is_here() && self.actor.has_ended() {
+            drop(self.lock.lock().take());
         }
+    }
+
+    /// Waits until there may be room for what was refused with `full`, at most until `until`: for
+    /// callers of [`Wal::attempt`], who ask again then. Sleeps until the writer has freed the room that
+    /// was wanting, whatever filled it, or the log is closed.
+    ///
+    /// Returns `false` at once if the time is over: then the append is refused, and counted in
+    /// [`WalStats::full_total`].
+    pub fn wait_for_room(&self, full: &Full, until: Instant) -> bool {
+        if !self.home.is_here() {
+            return false;
+        }
+        let waited = self.shared().wait_for_room(full.need, until);
+        if !waited {
+            self.count_refusal();
+        }
+        waited
     }
 
     #[inline]
@@ -387,7 +433,7 @@ impl Wal {
                 }
                 Ok(Lsn::new(lsn))
             }
-            Err(refused) => Err(self.refusal(refused)),
+            Err(refused) => Err(self.refusal(refused, class, 1, large_bytes(payload))),
         }
     }
 
@@ -410,19 +456,21 @@ impl Wal {
         }
         let pushed = shared.ring.push_large(kind, Bytes::copy_from_slice(payload), class);
         if pushed.is_err() {
-            shared.large_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            self.give_back_large(bytes);
         }
         Ok(pushed)
+    }
+
+    fn give_back_large(&self, bytes: u64) {
+        self.shared().large_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.shared().call_for_room(); // somebody may have found just these wanting
     }
 
     /// Takes `bytes` from the budget of large payloads, if both it and the log have room.
     fn reserve_large(&self, bytes: u64, reserved: bool) -> bool {
         let shared = self.shared();
-        let limit = shared.config.large_bytes_max;
-        let take = |used: u64| {
-            let used = used + bytes;
-            (used <= limit && shared.has_log_room(used, reserved)).then_some(used)
-        };
+        let take =
+            |used: u64| (bytes <= shared.room_for_large(used, reserved)).then_some(used + bytes);
         shared.large_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
     }
 
@@ -437,7 +485,7 @@ impl Wal {
         let most = Self::BATCH_RECORDS_MAX.min(shared.ring.capacity() as usize / 2);
         if records.len() > most {
             // Said in bytes of the ring, the unit of the error.
-            let slot = (shared.ring.memory_bytes() / shared.ring.capacity()) as usize;
+            let slot = shared.ring.slot_bytes() as usize;
             let (bytes, limit) = ((records.len() * slot) as u64, (most * slot) as u64);
             return Err(AppendError::TooLarge { bytes, limit });
         }
@@ -464,13 +512,14 @@ impl Wal {
                 .collect();
             let pushed = shared.ring.push_batch(entries.into_iter(), encoded as u32);
             if pushed.is_err() {
-                shared.large_bytes.fetch_sub(large, Ordering::AcqRel);
+                self.give_back_large(large);
             }
             pushed
         } else {
             Err(Refused::Full)
         };
-        let lsn = pushed.map_err(|refused| self.refusal(refused))?;
+        let count = records.len() as u64;
+        let lsn = pushed.map_err(|no| self.refusal(no, Class::Ordinary, count, large))?;
         if (lsn & shared.bell_mask) < records.len() as u64 {
             shared.wake_writer();
         }
@@ -478,56 +527,84 @@ impl Wal {
     }
 
     #[cold]
-    fn refusal(&self, refused: Refused) -> AppendError {
+    fn refusal(&self, refused: Refused, class: Class, slots: u64, large_bytes: u64) -> AppendError {
         // In a child the ring fills up, since nobody takes from it.
         if let Err(forked) = self.home.check() {
             return forked.into();
         }
-        let shared = self.shared();
-        match (refused, shared.commit.settled_failure()) {
+        match (refused, self.shared().commit.settled_failure()) {
             (_, Some(failure)) => AppendError::Failed(failure.clone()),
             (Refused::Closed, None) => AppendError::Closed,
-            (Refused::Full, None) => AppendError::Full {
+            (Refused::Full, None) => {
+                let need = Need { slots, large_bytes, class };
+                AppendError::Full(Full { cause: self.full_cause(&need), need })
+            }
+        }
+    }
+
+    /// What has no room for `need`. A log at its limit is full whatever the disk does; an obstacle
+    /// fills the ring sooner or later.
+    fn full_cause(&self, need: &Need) -> FullCause {
+        let shared = self.shared();
+        let reserved = need.class == Class::Reserved;
+        let log_slots = shared.log_slots[need.class as usize].load(Ordering::Relaxed);
+        let large = shared.large_bytes.load(Ordering::Acquire);
+        let no_room = log_slots < need.slots
+            || need.large_bytes > 0 && !shared.has_log_room(large + need.large_bytes, reserved);
+        // What is in the ring takes the rest of the log's room.
+        let soon_no_room = log_slots < shared.ring.capacity();
+        match shared.obstacles.first() {
+            Some(failure) if !no_room => FullCause::Disk { failure: Box::new(failure) },
+            None if !no_room && !soon_no_room => FullCause::Ring {
+                records: self.queued(),
+                slots: shared.ring.capacity(),
+                large_bytes: large,
+                large_bytes_max: shared.config.large_bytes_max,
+            },
+            _ => FullCause::Log {
                 used: shared.table.log_bytes(),
                 limit: shared.config.log_bytes_max,
+                kept: shared.kept_bytes(reserved),
                 oldest_lsn: self.oldest_lsn(),
             },
         }
     }
 
+    /// Records accepted and not yet handed to the file.
+    fn queued(&self) -> u64 {
+        let shared = self.shared();
+        let appended = shared.ring.next_lsn().saturating_sub(shared.first_lsn);
+        appended.saturating_sub(shared.counters.written_records.load(Ordering::Relaxed))
+    }
+
     #[cold]
     fn counted(&self, error: AppendError) -> AppendError {
-        if matches!(error, AppendError::Full { .. }) {
-            self.shared().counters.full.fetch_add(1, Ordering::Relaxed);
+        if matches!(error, AppendError::Full(_)) {
+            self.count_refusal();
         }
         error
     }
 
-    /// Tries until there is room or `full_timeout` is over. `need` is in slots; 0: not in slots
-    /// alone.
+    fn count_refusal(&self) {
+        self.shared().counters.full.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tries until there is room or `full_timeout` is over.
     fn until_room(
         &self,
-        need: u64,
         mut push: impl FnMut() -> Result<Lsn, AppendError>,
     ) -> Result<Lsn, AppendError> {
-        match push() {
-            Err(AppendError::Full { .. }) => {}
-            other => return other,
-        }
-        let shared = self.shared();
-        let begun = Instant::now();
+        let mut until = None;
         loop {
-            let ticket = shared.room.enter(need);
             let full = match push() {
-                Err(full @ AppendError::Full { .. }) => full,
+                Err(AppendError::Full(full)) => full,
                 other => return other,
             };
-            let left = shared.config.full_timeout.saturating_sub(begun.elapsed());
-            if left.is_zero() {
-                return Err(self.counted(full));
+            let until =
+                *until.get_or_insert_with(|| Instant::now() + self.shared().config.full_timeout);
+            if !self.wait_for_room(&full, until) {
+                return Err(full.into());
             }
-            shared.wake_writer();
-            ticket.park(left);
         }
     }
 
@@ -551,4 +628,9 @@ impl Wal {
         }
         Ok(lsn)
     }
+}
+
+/// Bytes of a payload that does not lie in its slot; 0 of one that does.
+fn large_bytes(payload: &[u8]) -> u64 {
+    if payload.len() > INLINE_PAYLOAD_BYTES { payload.len() as u64 } else { 0 }
 }

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use crate::actor::{Event, Shared, SyncPoint};
 use crate::config::PREFILL_BYTES;
 use crate::format::{BLOCK_BYTES, Start};
-use crate::janitor::{DISK_FULL_PAUSE, Prepared};
-use crate::observer::{FullEvent, Rotated, Written};
+use crate::janitor::Prepared;
+use crate::observer::{Rotated, Written};
+use crate::obstacles::{Who, is_shortage, pause_after};
 use crate::recovery::Sealed;
 use crate::ring::{Consumer, INLINE_PAYLOAD_BYTES};
 use crate::segment::{self, ActiveSegment};
-use crate::storage::is_retryable_write;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, thread};
 use crate::{Durability, Failure, Lsn, mutants};
@@ -27,6 +27,8 @@ const POLL: Duration = Duration::from_millis(5);
 /// The same after a second without records: fewer wake-ups of a machine that has nothing to do.
 const POLL_IDLE: Duration = Duration::from_millis(20);
 const IDLE_AFTER: Duration = Duration::from_secs(1);
+/// Longest sleep of one who is woken by what it waits for.
+const UNTIL_WOKEN: Duration = Duration::from_secs(1);
 /// Quiet time after which what became durable is promised on disk without waiting for a record.
 const PROMISE_AFTER: Duration = Duration::from_millis(20);
 /// Relaxed: sync after this much, or this long.
@@ -81,6 +83,10 @@ pub(crate) struct Writer {
     /// Record that kept those behind it back at the last look, and since when.
     gap: Option<(u64, Instant)>,
     log_full: bool,
+    /// The last write was refused.
+    hindered: bool,
+    /// The segment after this one was there when the first record of this run came.
+    followed: bool,
     prepare_asked: bool,
     fill_asked: bool,
     /// Sealed: nothing may follow.
@@ -106,6 +112,8 @@ impl Writer {
             held: None,
             gap: None,
             log_full: false,
+            hindered: false,
+            followed: false,
             prepare_asked: false,
             fill_asked: false,
             ended: false,
@@ -195,7 +203,7 @@ impl Writer {
             if self.is_buffer_full() || self.is_far_ahead() {
                 break;
             }
-            if self.has_no_record() && self.held.is_none() {
+            if !self.followed && self.held.is_none() {
                 if by == By::Waiter && !self.has_successor() {
                     break;
                 }
@@ -297,18 +305,24 @@ impl Writer {
         if bytes == 0 {
             return Ok(true);
         }
-        let begun = Instant::now();
+        let (begun, mut tries) = (Instant::now(), 0);
         while let Err(e) = self.segment.flush() {
-            if !is_retryable_write(&e) {
+            if !is_shortage(&e) {
                 return Err(self.fail("write", &e));
             }
-            self.note_disk_full();
+            let failure = Failure::io("write", &self.segment.name, self.segment.written_end(), &e);
+            self.hindered = true;
+            self.shared.hinder(Who::Writer, failure.clone());
             if by == By::Waiter {
                 return Ok(false);
             }
-            self.pause_for_space(begun, &e)?;
+            self.give_up_in_the_end(begun, Some(failure))?;
+            thread::park_timeout(pause_after(tries));
+            tries += 1;
         }
-        self.shared.disk_full.store(false, Ordering::Release);
+        if std::mem::take(&mut self.hindered) {
+            self.shared.obstacles.overcome(Who::Writer);
+        }
         self.written_bytes += bytes;
         let records = std::mem::take(&mut self.buffered_records);
         self.shared.counters.written_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -321,27 +335,18 @@ impl Writer {
         Ok(true)
     }
 
-    fn note_disk_full(&self) {
-        self.shared.counters.disk_full.fetch_add(1, Ordering::Relaxed);
-        if !self.shared.disk_full.swap(true, Ordering::AcqRel) {
-            self.tell_full(true);
-        }
-    }
-
-    fn tell_full(&self, disk_full: bool) {
-        let used_bytes = self.shared.table.log_bytes();
-        let limit_bytes = self.shared.config.log_bytes_max;
-        self.shared.tell(|| Event::Full(FullEvent { used_bytes, limit_bytes, disk_full }));
-    }
-
-    /// A pause, unless somebody waits for the log to close: then a full disk is final in the end.
-    fn pause_for_space(&self, begun: Instant, error: &io::Error) -> Result<(), Latched> {
+    /// An obstacle is waited for as long as the log is open; when somebody waits for it to close, no
+    /// longer than for room.
+    fn give_up_in_the_end(&self, begun: Instant, met: Option<Failure>) -> Result<(), Latched> {
         self.check_latch()?;
-        if self.shared.ring.is_closed() && begun.elapsed() > self.shared.config.full_timeout {
-            return Err(self.fail("write", error));
+        let over = begun.elapsed() > self.shared.config.full_timeout;
+        match met {
+            Some(failure) if self.shared.ring.is_closed() && over => {
+                self.shared.fail(failure);
+                Err(Latched)
+            }
+            _ => Ok(()),
         }
-        thread::park_timeout(DISK_FULL_PAUSE);
-        Ok(())
     }
 
     /// Gives taken slots back, as far as the log's limit allows.
@@ -350,12 +355,15 @@ impl Writer {
         self.taken_large_bytes = 0;
         let large = self.shared.large_bytes.load(Ordering::Acquire);
         let on_their_way = large + self.segment.buffered_bytes() as u64;
-        let ordinary = self.shared.slots_of_room(on_their_way, false);
-        self.ring.release(ordinary, self.shared.slots_of_room(on_their_way, true));
+        let room = [false, true].map(|class| self.shared.slots_of_room(on_their_way, class));
+        self.ring.release(room[0], room[1]);
+        for (shown, slots) in self.shared.log_slots.iter().zip(room) {
+            shown.store(slots, Ordering::Relaxed);
+        }
         self.shared.call_for_room();
-        let full = ordinary == 0;
+        let full = room[0] == 0;
         if full && !self.log_full {
-            self.tell_full(false);
+            self.shared.tell_full(None);
         }
         self.log_full = full;
         self.shared.trim_if_scarce();
@@ -417,6 +425,8 @@ impl Writer {
     /// From here on a sync is in flight, until who has the point has done it.
     fn take_off(&self, point: SyncPoint) -> SyncPoint {
         self.shared.counters.oldest_syncing_at.store(point.oldest_at, Ordering::Relaxed);
+        let now = self.ns(Instant::now());
+        self.shared.counters.sync_begun_at.store(now, Ordering::Relaxed);
         self.shared.syncing.store(true, Ordering::SeqCst);
         self.shared.commit.sync_begins();
         point
@@ -445,10 +455,6 @@ impl Writer {
         }
         self.shared.writer_waits.store(false, Ordering::SeqCst);
         self.check_latch()
-    }
-
-    fn has_no_record(&self) -> bool {
-        self.ring.next_lsn() == self.segment.first_lsn
     }
 
     fn has_successor(&self) -> bool {
@@ -485,8 +491,12 @@ impl Writer {
         }
         let begun = Instant::now();
         while !self.has_successor() {
-            self.pause_for_space(begun, &io::ErrorKind::StorageFull.into())?;
+            self.give_up_in_the_end(begun, self.shared.obstacles.first())?;
+            // The janitor wakes us, and so do a failure and a close.
+            let closing = self.shared.ring.is_closed();
+            thread::park_timeout(if closing { POLL_IDLE } else { UNTIL_WOKEN });
         }
+        self.followed = true;
         Ok(())
     }
 
@@ -532,6 +542,7 @@ impl Writer {
             Rotated { sealed: sealed.seq, active: header.seq, last_lsn: Lsn::new(next_lsn - 1) };
         self.shared.table.add(sealed);
         self.segment = next;
+        self.followed = false;
         self.shared.table.set_active(self.segment.file_bytes());
         self.prefill = true;
         let control = padding + self.segment.buffered_bytes() as u64;

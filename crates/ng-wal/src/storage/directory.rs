@@ -50,6 +50,14 @@ pub struct Directory {
     path: PathBuf,
 }
 
+/// For what else has to be done relative to it.
+#[cfg(unix)]
+impl std::os::fd::AsFd for Directory {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.handle.descriptor()
+    }
+}
+
 impl Directory {
     /// Opens the directory at `path`, which is made if it is absent, as are those above it; each new
     /// name is durable in its parent when this returns.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{
@@ -44,6 +44,10 @@ fn made_in(parent: &File, name: &Path) -> io::Result<File> {
 }
 
 impl Handle {
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         directory_made(path).map(Self)
     }

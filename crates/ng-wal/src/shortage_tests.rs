@@ -1,0 +1,187 @@
+//! What the operating system refuses for a while, beside the disk's space: waited for, and never
+//! the end of a log whose records are all where they belong. And the bounds of a full log.
+
+use std::time::Duration;
+
+use crate::memory_disk::MemoryDir;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, thread};
+use crate::{AppendError, Durability, Health, Lsn, OpenError, Recovery, Wal, WalConfig};
+
+const LONG: Duration = Duration::from_secs(30);
+
+const EPERM: i32 = 1;
+const EINTR: i32 = 4;
+const EIO: i32 = 5;
+const EAGAIN: i32 = 11;
+const ENOMEM: i32 = 12;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
+const EDQUOT: i32 = 122;
+
+fn config() -> WalConfig {
+    WalConfig {
+        segment_bytes: 64 << 10,
+        payload_bytes_max: 10_000,
+        max_ahead_bytes: 1 << 20,
+        ring_slots: 64,
+        full_timeout: LONG,
+        ..WalConfig::default()
+    }
+}
+
+fn open(dir: &Arc<MemoryDir>, config: WalConfig) -> Result<(Wal, Recovery), OpenError> {
+    Wal::open_over(dir.clone(), None, config, None)
+}
+
+fn until(what: &str, come: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !come() {
+        assert!(begun.elapsed() < LONG, "{what} did not come");
+        thread::yield_now();
+    }
+}
+
+fn first_record(wal: &Wal) {
+    assert_eq!(wal.append_durable(1, b"first", Durability::Strict), Ok(Lsn::new(1)));
+}
+
+/// An owner's program had used up its descriptors when the log came to a segment's end; the log was
+/// read-only from then on, though nothing durable was in doubt.
+#[test]
+fn what_is_refused_while_the_next_segment_is_prepared_is_back_pressure_and_never_final() {
+    for errno in [EMFILE, ENFILE, ENOMEM, EDQUOT, EINTR, EAGAIN, ENOSPC, EIO, EPERM] {
+        let dir = MemoryDir::new();
+        let quick = WalConfig { full_timeout: Duration::from_millis(50), ..config() };
+        let (wal, _) = open(&dir, quick).unwrap();
+        first_record(&wal);
+        dir.faults.refuse(-1, errno);
+        let mut accepted = 1;
+        let error = loop {
+            match wal.append(1, &[7; 700]) {
+                Ok(lsn) => accepted = lsn.get(),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, AppendError::Full { .. }), "{errno}: {error}");
+        assert_ne!(wal.health(), Health::Healthy, "{errno}");
+        assert!(!matches!(wal.health(), Health::Failed(_)), "{errno}: {:?}", wal.health());
+        dir.faults.refuse(3, errno);
+        let lsn = wal.append_durable(1, b"after", Durability::Strict);
+        let lsn = match lsn {
+            Err(AppendError::Full { .. }) => {
+                until("room", || wal.try_append(1, b"x").is_ok());
+                wal.append_durable(1, b"after", Durability::Strict).unwrap()
+            }
+            other => other.unwrap(),
+        };
+        assert!(lsn.get() > accepted);
+        until("health", || wal.health() == Health::Healthy);
+        wal.close().unwrap();
+        let (_, recovery) = open(&dir, config()).unwrap();
+        assert_eq!(recovery.last_lsn, lsn, "{errno}");
+        assert_eq!(recovery.replay().filter(|record| record.is_ok()).count() as u64, lsn.get());
+    }
+}
+
+#[test]
+fn a_failed_sync_of_a_file_that_holds_nothing_costs_the_file_and_not_the_log() {
+    let dir = MemoryDir::new();
+    let (wal, _) = open(&dir, config()).unwrap();
+    // The first record waits for the next segment: its file's sync is the next one there is.
+    dir.faults.syncs_left.store(0, Ordering::Relaxed);
+    first_record(&wal);
+    assert_eq!(wal.health(), Health::Healthy);
+    let files = dir.snapshot();
+    assert!(files.contains_key("wal-0000000002.seg"), "{:?}", files.keys());
+    assert!(!files.keys().any(|name| name.ends_with(".tmp")), "{:?}", files.keys());
+    wal.close().unwrap();
+}
+
+/// It took the janitor's work for a full disk when nobody wanted to wait for room.
+#[test]
+fn a_close_waits_for_the_next_segment_however_short_the_patience_for_room_is() {
+    let dir = MemoryDir::new();
+    let (wal, _) = open(&dir, WalConfig { full_timeout: Duration::ZERO, ..config() }).unwrap();
+    let before = dir.faults.syncs.load(Ordering::Relaxed);
+    dir.faults.syncs_allowed.store(0, Ordering::Relaxed);
+    wal.append(1, b"first").unwrap();
+    until("the next segment's sync", || dir.faults.syncs.load(Ordering::Relaxed) > before);
+    thread::scope(|scope| {
+        let closing = scope.spawn(|| wal.shut());
+        until("a closed log", || wal.shared().ring.is_closed());
+        dir.faults.syncs_allowed.store(-1, Ordering::Relaxed);
+        closing.join().unwrap().unwrap();
+    });
+    let (_, recovery) = open(&dir, config()).unwrap();
+    assert_eq!((recovery.last_lsn, recovery.sealed), (Lsn::new(1), true));
+}
+
+#[test]
+fn records_beyond_the_end_cannot_be_retired() {
+    let dir = MemoryDir::new();
+    let (wal, _) = open(&dir, config()).unwrap();
+    first_record(&wal);
+    assert!(wal.retire_before(Lsn::new(3)).is_err());
+    assert_eq!(wal.retire_before(Lsn::new(2)).unwrap(), 0);
+}
+
+#[test]
+fn the_bytes_that_wait_to_be_written_are_seen() {
+    let dir = MemoryDir::new();
+    let (wal, _) = open(&dir, config()).unwrap();
+    first_record(&wal);
+    until("an empty queue", || wal.stats().queue_records == 0);
+    assert_eq!(wal.stats().queue_bytes, 0);
+    dir.faults.full.store(true, Ordering::Relaxed);
+    (0..10).for_each(|_| _ = wal.append(1, b"waits").unwrap());
+    assert!(wal.stats().queue_bytes >= 10 * 5, "{:?}", wal.stats());
+    dir.faults.full.store(false, Ordering::Relaxed);
+    wal.sync().unwrap();
+    assert_eq!(wal.stats().queue_bytes, 0);
+    wal.close().unwrap();
+}
+
+/// Each unclean restart took a segment's first blocks from the reserve that the next one needed.
+#[test]
+fn a_log_at_its_limit_opens_again_and_again_after_kills_and_does_not_grow() {
+    let dir = MemoryDir::new();
+    let mut small = WalConfig { full_timeout: Duration::ZERO, ..config() };
+    small.reserved_bytes = 64 << 10;
+    small.log_bytes_max = 4 * small.segment_bytes + small.reserved_bytes + (128 << 10);
+    let (wal, _) = open(&dir, small.clone()).unwrap();
+    let mut misses = 0;
+    while misses < 20 {
+        match wal.append(1, &[7; 70]) {
+            Ok(_) => misses = 0,
+            Err(_) => {
+                misses += 1;
+                wal.sync().unwrap();
+            }
+        }
+    }
+    let mut last = wal.last_lsn();
+    let mut files = dir.snapshot();
+    drop(wal);
+    let mut first_bytes = 0;
+    for round in 1..=300 {
+        let dir = MemoryDir::from_snapshot(&files);
+        let (wal, recovery) = open(&dir, small.clone()).unwrap();
+        assert_eq!(recovery.last_lsn, last, "round {round}");
+        last = wal.try_append_reserved(9, b"mine").unwrap_or_else(|e| panic!("{round}: {e}"));
+        wal.sync().unwrap();
+        files = dir.snapshot(); // killed
+        let bytes = wal.stats().log_bytes;
+        if round == 2 {
+            first_bytes = bytes;
+        }
+        assert!(round < 2 || bytes <= first_bytes + (16 << 10), "{bytes} in round {round}");
+        assert!(bytes <= small.log_bytes_max, "{bytes} in round {round}");
+    }
+    let (wal, recovery) = open(&MemoryDir::from_snapshot(&files), small).unwrap();
+    let kept: Vec<_> = recovery.replay().map(|record| record.unwrap()).collect();
+    assert_eq!(kept.len() as u64, last.get());
+    assert!(kept[kept.len() - 300..].iter().all(|record| record.payload == b"mine"[..]));
+    drop(wal);
+}
