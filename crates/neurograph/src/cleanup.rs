@@ -1,5 +1,6 @@
 //! Cleanup: the guardian's algorithm over the arena's tokens. An eviction is an ordinary delete, logged where the token is.
 
+use crate::eviction::EvictionReason;
 use crate::inner::{Inner, Progress};
 use crate::log::Logged;
 use crate::observe::{AGGRESSIVE_CLEANUP, note};
@@ -7,17 +8,19 @@ use crate::session::Session;
 use ng_blackbox::Severity;
 use ng_core::{Flags, Token};
 use ng_guardian::{
-    Candidate, CleanupGoal, CleanupKey, CleanupPolicy, CleanupReport, Cut, Evicted, Population,
-    Position,
+    Candidate, CleanupGoal, CleanupKey, CleanupPolicy, CleanupReport, Cut, Evict, Evicted,
+    Population, Position,
 };
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
 
 /// The live tokens, and a session of the store's own that deletes them.
 struct Tokens<'a> {
     inner: &'a Inner,
+    reason: EvictionReason,
     session: RefCell<MutexGuard<'a, Option<Session>>>,
 }
 
@@ -26,19 +29,50 @@ impl Inner {
     /// `None`: another thread does that at this moment, see [`Inner::cleaning`].
     pub(crate) fn clean_up(self: &Arc<Self>, stop: &dyn Fn() -> bool) -> Option<CleanupReport> {
         let locked = self.evictor.try_lock()?;
+        let _cleaner = Cleaner::of(&self.cleaner);
         let _last_step = LastStep(&self.cleaning);
         let mut session = locked; // dropped before the step: who sees that finds the lock free
         if self.status.check().is_err() {
             return Some(CleanupReport::default());
         }
-        session.get_or_insert_with(|| Session::new(Arc::clone(self)));
-        let tokens = Tokens { inner: self, session: RefCell::new(session) };
+        session.get_or_insert_with(|| {
+            self.guardian.adopt_fixed(Session::BYTES);
+            Session::new(Arc::clone(self))
+        });
+        let reason = self.eviction_reason();
+        let tokens = Tokens { inner: self, reason, session: RefCell::new(session) };
         let report = self.guardian.cleanup(&tokens, CleanupGoal::LowWater, stop);
         drop(tokens);
-        let ns = report.elapsed.as_nanos() as u64;
-        let numbers = [report.considered, report.evicted, report.bytes_freed, ns];
-        note(&self.blackbox, AGGRESSIVE_CLEANUP, Severity::WARN, numbers);
+        if report.evicted > 0 {
+            let ns = report.elapsed.as_nanos() as u64;
+            let last = (reason as u64) << 56 | ns & (u64::MAX >> 8);
+            let numbers = [report.considered, report.evicted, report.bytes_freed, last];
+            note(&self.blackbox, AGGRESSIVE_CLEANUP, Severity::WARN, numbers);
+        }
         Some(report)
+    }
+}
+
+impl Inner {
+    /// Whether the calling thread is cleaning up, and this is a call of the observer that it tells.
+    pub(crate) fn is_cleaning_here(&self) -> bool {
+        *self.cleaner.lock() == Some(thread::current().id())
+    }
+}
+
+/// The thread that cleans, for as long as it does.
+struct Cleaner<'a>(&'a Mutex<Option<ThreadId>>);
+
+impl Cleaner<'_> {
+    fn of(place: &Mutex<Option<ThreadId>>) -> Cleaner<'_> {
+        *place.lock() = Some(thread::current().id());
+        Cleaner(place)
+    }
+}
+
+impl Drop for Cleaner<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = None;
     }
 }
 
@@ -57,14 +91,19 @@ fn candidate(policy: CleanupPolicy, logged: Logged, token: &Token) -> Candidate 
         CleanupPolicy::Weakest => CleanupKey::from_u32(u32::from(token.raw_strength())),
         _ => CleanupKey::from_u32(token.timestamp()),
     };
-    Candidate {
-        key,
-        durable: logged.is(token),
-        pinned: token.flags().bits() & Flags::PERSISTENT.with(Flags::LOCKED).bits() != 0,
-    }
+    Candidate { key, durable: logged.is(token), pinned: is_pinned(token) }
+}
+
+/// Never evicted.
+pub(crate) fn is_pinned(token: &Token) -> bool {
+    token.flags().bits() & Flags::PERSISTENT.with(Flags::LOCKED).bits() != 0
 }
 
 impl Population for Tokens<'_> {
+    fn has_evictable(&self, evict: Evict) -> bool {
+        evict == Evict::All || self.inner.logged != Logged::ALL
+    }
+
     fn member_bytes(&self) -> u64 {
         size_of::<Token>() as u64
     }
@@ -88,8 +127,11 @@ impl Population for Tokens<'_> {
                 evicted.next = Some(Position(u64::from(id.slot())));
                 break;
             }
-            if takes(&token) && session.evict(id, takes) {
+            if takes(&token)
+                && let Some(token) = session.evict(id, takes)
+            {
                 evicted.count += 1;
+                self.inner.note_evicted(id, token, self.reason);
             }
         }
         evicted.bytes_freed = self.inner.arena.give_back_empty();

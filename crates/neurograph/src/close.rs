@@ -19,13 +19,20 @@ impl Inner {
         drop(self.evictor.lock().take());
         self.cleaning.step(); // for who found the lock taken by this line
         // From here on each session finds its lease gone at its next create, and then the status.
-        self.guardian.release(self.arena.recall_idle());
+        self.guardian.release_unused(self.arena.recall_idle());
         let sealed = self.seal();
         let spans = match &self.tracing {
             Some(tracing) => tracing.collector.flush(SPANS_TIMEOUT).map_err(CloseError::Spans),
             None => Ok(()),
         };
         note(&self.blackbox, SYSTEM_STOPPED, Severity::INFO, [self.arena.len(), 0, 0, 0]);
+        // Sessions may hold this store for as long as they like: its directory is free from here on.
+        if let Some(recorder) = &self.blackbox {
+            recorder.close();
+        }
+        if let Some(log) = &self.log {
+            log.wal.unlock();
+        }
         sealed.and(spans)
     }
 
@@ -36,10 +43,12 @@ impl Inner {
             Ok(()) // The record of the last close still is the log's last.
         } else {
             let high = self.arena.generation_high();
-            log.append_own(format::CLEAN, &format::generation(high)).map(|_| ())
+            log.append_own(format::CLEAN, &format::generation(high), true).map(|_| ())
         };
         // Sealed even without that record: then the next open takes it for a crash, and is right.
         log.wal.shut()?;
-        last.map_err(CloseError::LastRecord)
+        last.map_err(CloseError::LastRecord)?;
+        let Some(place) = &self.place else { return Ok(()) };
+        place.closed(log.wal.last_lsn(), self.arena.generation_high()).map_err(CloseError::Manifest)
     }
 }

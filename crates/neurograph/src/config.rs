@@ -60,6 +60,27 @@ pub enum Persist {
     Flagged,
 }
 
+impl std::fmt::Display for Persist {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Persist::All => "all",
+            Persist::Flagged => "flagged",
+        })
+    }
+}
+
+impl std::str::FromStr for Persist {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Persist, String> {
+        match text {
+            "all" => Ok(Persist::All),
+            "flagged" => Ok(Persist::Flagged),
+            other => Err(format!("persist is {other:?}")),
+        }
+    }
+}
+
 /// Memory of the tokens.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -1,9 +1,9 @@
 //! The superset of what can go wrong: one enum per family of calls, each made from the rooms' own errors.
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Persist};
 use ng_core::{Token, TokenId};
 use ng_guardian::Refusal;
-use ng_wal::{Lsn, WaitError};
+use ng_wal::{FullCause, Lsn, WaitError};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,6 +44,30 @@ pub enum OpenError {
         /// What it should.
         expected: String,
     },
+    /// The directory has a log, and the settings say `wal.enabled = false`: its tokens would seem gone.
+    #[error(
+        "{dir} has a log, and wal.enabled is false; switch the log on, or choose another directory; \
+         nothing was changed", dir = dir.display()
+    )]
+    LogSwitchedOff {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The store was created to log other tokens than the settings say. Whether a token is logged is decided
+    /// when it is created; a store that changed its mind would bring deleted tokens back.
+    #[error(
+        "{dir} was created with persist = {created_with}, and the settings say {asked}; open it with \
+         persist = {created_with}, or copy its tokens into a new store; nothing was changed",
+        dir = dir.display()
+    )]
+    Persist {
+        /// The directory.
+        dir: PathBuf,
+        /// What it was created with.
+        created_with: Persist,
+        /// What the settings say.
+        asked: Persist,
+    },
     /// A record of the log is none that this build knows.
     #[error("record {lsn} of the log has kind {kind} and {bytes} bytes: {found}")]
     Record {
@@ -69,10 +93,44 @@ pub enum OpenError {
     FirstRecords(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Why a session was not handed out.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The store was opened by another process, of which this one is a forked child.
+    #[error("store was opened by process {opened_by}; a forked child can't use it")]
+    Forked {
+        /// That process.
+        opened_by: u32,
+    },
+    /// The memory quota has no room for what a session holds.
+    #[error(
+        "memory quota reached: {used} of {limit} bytes, a session takes {requested}; drop sessions or raise \
+         guardian.max_memory_bytes"
+    )]
+    MemoryExceeded {
+        /// The limit in force. Unit: bytes.
+        limit: u64,
+        /// What the store holds. Unit: bytes.
+        used: u64,
+        /// What a session takes. Unit: bytes.
+        requested: u64,
+    },
+    /// The system reports too little memory, and the store is set to refuse then.
+    #[error("{0}")]
+    Pressure(Refusal),
+}
+
 /// Why a token was not created. Unless it says `DurabilityUnknown`, nothing changed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreateError {
+    /// The store was opened by another process, of which this one is a forked child.
+    #[error("store was opened by process {opened_by}; a forked child can't use it")]
+    Forked {
+        /// That process.
+        opened_by: u32,
+    },
     /// The quota of tokens is used up.
     #[error(
         "token quota reached: {used} of {limit} tokens; delete some or raise guardian.max_tokens"
@@ -111,21 +169,23 @@ pub enum CreateError {
         /// Why.
         cause: String,
     },
-    /// The log had no room for as long as the call may wait.
-    #[error("log is full: {used} of {limit} bytes, waited {waited:?}")]
+    /// There was no room for the record for as long as the call may wait.
+    #[error("{cause}; waited {waited:?}")]
     LogFull {
-        /// Bytes of the log. Unit: bytes.
-        used: u64,
-        /// The limit. Unit: bytes.
-        limit: u64,
+        /// What had no room: the queue, the log's share of the disk, or the disk itself.
+        cause: FullCause,
         /// How long the call waited.
         waited: Duration,
     },
+    /// The create is one of the observer of evictions, and would take the room that is being made.
+    #[error("a create in on_evicted has to find room in a session's lease: cleanup is under way")]
+    Evicting,
     /// The store is closed.
     #[error("store is closed")]
     Closed,
-    /// The token exists in memory and its record was taken, but its durability is not known: after a
-    /// restart it is there or not. The store is read-only from now on.
+    /// The token exists in memory and its record was taken, but it is not known to be durable yet: after a
+    /// restart it is there or not. If the wait was too short, `wait_durable` or `sync` tell later; if the
+    /// log failed, the store is read-only from now on.
     #[error("token {id} is created, but record {lsn} is not known to be durable")]
     DurabilityUnknown {
         /// The token.
@@ -142,6 +202,12 @@ pub enum CreateError {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
+    /// The store was opened by another process, of which this one is a forked child.
+    #[error("store was opened by process {opened_by}; a forked child can't use it")]
+    Forked {
+        /// That process.
+        opened_by: u32,
+    },
     /// No live token has this id.
     #[error("no live token has the id {id}")]
     NotFound {
@@ -162,21 +228,20 @@ pub enum WriteError {
         /// Why.
         cause: String,
     },
-    /// The log had no room for as long as the call may wait.
-    #[error("log is full: {used} of {limit} bytes, waited {waited:?}")]
+    /// There was no room for the record for as long as the call may wait.
+    #[error("{cause}; waited {waited:?}")]
     LogFull {
-        /// Bytes of the log. Unit: bytes.
-        used: u64,
-        /// The limit. Unit: bytes.
-        limit: u64,
+        /// What had no room: the queue, the log's share of the disk, or the disk itself.
+        cause: FullCause,
         /// How long the call waited.
         waited: Duration,
     },
     /// The store is closed.
     #[error("store is closed")]
     Closed,
-    /// The write happened in memory and its record was taken, but its durability is not known: after a
-    /// restart it is there or not. The store is read-only from now on.
+    /// The write happened in memory and its record was taken, but it is not known to be durable yet: after
+    /// a restart it is there or not. If the wait was too short, `wait_durable` or `sync` tell later; if
+    /// the log failed, the store is read-only from now on.
     #[error("token {id} is written, but record {lsn} is not known to be durable")]
     DurabilityUnknown {
         /// The token.
@@ -193,6 +258,12 @@ pub enum WriteError {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SyncError {
+    /// The store was opened by another process, of which this one is a forked child.
+    #[error("store was opened by process {opened_by}; a forked child can't use it")]
+    Forked {
+        /// That process.
+        opened_by: u32,
+    },
     /// The time was up, the log failed, or no such record was appended.
     #[error(transparent)]
     Wait(#[from] WaitError),
@@ -205,9 +276,19 @@ pub enum SyncError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseError {
+    /// The store was opened by another process, of which this one is a forked child.
+    #[error("store was opened by process {opened_by}; a forked child can't use it")]
+    Forked {
+        /// That process.
+        opened_by: u32,
+    },
     /// The log could not be sealed.
     #[error(transparent)]
     Log(#[from] ng_wal::CloseError),
+    /// The manifest could not be told how far the log goes. The log is whole and sealed; only a later loss
+    /// of its end would go unnoticed.
+    #[error("can't write down how far the log goes")]
+    Manifest(#[source] OpenError),
     /// The last record could not be written.
     #[error("can't write the store's last record")]
     LastRecord(#[source] ng_wal::AppendError),

@@ -1,5 +1,6 @@
 //! Stats to metric names and base units: the only file that knows the names. docs/OBSERVABILITY.md lists the same.
 
+use crate::eviction::{EvictionReason, Evictions};
 use crate::inner::Inner;
 use crate::stats::Stats;
 use ng_metrics::{Collect, Counter, Histogram, RegisterError, Registry, Source};
@@ -20,6 +21,8 @@ enum Value {
     Gauge(fn(&Stats) -> f64),
     /// Told apart by a label of this name.
     Gauges(&'static str, fn(&Stats) -> Vec<(&'static str, f64)>),
+    /// Counters told apart by a label of this name.
+    Counters(&'static str, fn(&Stats) -> Vec<(&'static str, u64)>),
     /// Kept by the registry: see [`Registered`].
     Registered,
     /// Constant labels.
@@ -65,6 +68,18 @@ pub(crate) const METRICS: &[Metric] = &[
         name: "tokens_evicted_total",
         help: "Tokens evicted by cleanup.",
         value: C(|s| s.tokens_evicted_total),
+    },
+    Metric {
+        name: "evictions_total",
+        help: "Tokens evicted by cleanup, by the quota that was near its end.",
+        value: Value::Counters("reason", |s| {
+            let Evictions { token_quota, memory_quota, system_memory } = s.evictions;
+            EvictionReason::ALL
+                .into_iter()
+                .zip([token_quota, memory_quota, system_memory])
+                .map(|((_, name), count)| (name, count))
+                .collect()
+        }),
     },
     Metric { name: "tokens_rejected_total", help: "Creates refused.", value: Value::Registered },
     Metric { name: "tokens_active", help: "Tokens alive.", value: G(|s| s.tokens_live as f64) },
@@ -315,6 +330,10 @@ impl Source for StoreSource {
                 Value::Gauge(read) => out.gauge(metric.name, metric.help, read(&stats)),
                 Value::Gauges(label, read) => {
                     out.gauge_labeled(metric.name, metric.help, label, &read(&stats));
+                }
+                Value::Counters(label, read) => {
+                    let values = read(&stats);
+                    out.counter_labeled(base(metric.name), metric.help, label, &values);
                 }
                 Value::Info => {
                     let version = [("version", env!("CARGO_PKG_VERSION"))];

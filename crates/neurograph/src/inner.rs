@@ -1,6 +1,8 @@
 //! What a store's sessions and threads share, and its status. Knows nothing of who holds it.
 
+use crate::eviction::EvictionBook;
 use crate::log::{Log, Logged};
+use crate::place::Place;
 use crate::session::Session;
 use crate::stats::{MemoryShares, RecoveryReport, Stats};
 use ng_blackbox::Recorder;
@@ -8,12 +10,14 @@ use ng_core::Arena;
 use ng_guardian::{Guardian, Holder};
 use ng_metrics::{Counter, Histogram, Registry};
 use ng_trace::{Collector, NameId, Sampler};
+use ng_wal::{Forked, Home};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicU8, AtomicU32, AtomicU64,
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use std::thread::ThreadId;
 
 /// What the sessions share.
 pub(crate) struct Inner {
@@ -23,6 +27,8 @@ pub(crate) struct Inner {
     pub(crate) _holder: Arc<dyn Holder>,
     pub(crate) log: Option<Log>,
     pub(crate) logged: Logged,
+    /// The directory, where there is a log in it.
+    pub(crate) place: Option<Place>,
     pub(crate) tracing: Option<Tracing>,
     pub(crate) blackbox: Option<Arc<Recorder>>,
     pub(crate) blackbox_error: Option<String>,
@@ -44,6 +50,11 @@ pub(crate) struct Inner {
     /// Taken for a whole cleanup.
     pub(crate) evictor: Mutex<Option<Session>>,
     pub(crate) cleaning: Progress,
+    /// The thread that has `evictor`.
+    pub(crate) cleaner: Mutex<Option<ThreadId>>,
+    pub(crate) evictions: EvictionBook,
+    /// Somebody asked for room, or changed the limits. What an open finds above its quota stays until then.
+    pub(crate) asked_for_room: AtomicBool,
 }
 
 /// How far cleanups have come: who waits for room looks again after each batch, not after the last.
@@ -97,10 +108,10 @@ pub(crate) struct Names {
     pub(crate) lsn: NameId,
 }
 
-/// Open, read-only or closed; looked at wherever a session asks for something.
-#[derive(Default)]
+/// Open, read-only, closed, or not this process's; looked at wherever a session asks for something.
 pub(crate) struct Status {
     state: AtomicU8,
+    home: Home,
     cause: Mutex<String>,
     /// Read while a session takes a lease or gives it back; never with a call that may recall. Written
     /// while the store closes, so that no lease is taken after, and before a recall, so that no credit
@@ -112,6 +123,10 @@ pub(crate) struct Status {
 pub(crate) enum Barred {
     ReadOnly(String),
     Closed,
+    /// The process that opened the store is another one.
+    Forked {
+        opened_by: u32,
+    },
 }
 
 const OPEN: u8 = 0;
@@ -119,9 +134,24 @@ const READ_ONLY: u8 = 1;
 const CLOSED: u8 = 2;
 
 impl Status {
+    pub(crate) fn new() -> Status {
+        Status {
+            state: AtomicU8::new(OPEN),
+            home: Home::here(),
+            cause: Mutex::default(),
+            leasing: RwLock::default(),
+        }
+    }
+
+    /// Whether this is the process that opened the store. A forked child has no thread of it, and what it
+    /// would do to files and shared memory it would do to its parent's.
+    pub(crate) fn is_home(&self) -> bool {
+        self.home.is_here()
+    }
+
     #[inline]
     pub(crate) fn check(&self) -> Result<(), Barred> {
-        if self.state.load(Acquire) == OPEN {
+        if self.state.load(Acquire) == OPEN && self.home.is_here() {
             return Ok(());
         }
         self.barred()
@@ -129,6 +159,9 @@ impl Status {
 
     #[cold]
     fn barred(&self) -> Result<(), Barred> {
+        if let Err(Forked { opened_by }) = self.home.check() {
+            return Err(Barred::Forked { opened_by });
+        }
         match self.state.load(Acquire) {
             READ_ONLY => Err(Barred::ReadOnly(self.cause.lock().clone())),
             _ => Err(Barred::Closed),
@@ -167,6 +200,7 @@ impl Inner {
             tokens_created_total: created.max(arena.created_total),
             tokens_deleted_total: arena.deleted_total,
             tokens_evicted_total: guardian.evicted_total,
+            evictions: self.evictions.evictions(),
             tokens_rejected_total: rejected,
             quota_exceeded_total: self.quota_exceeded.get(),
             tokens_live: arena.live_bytes / 64,

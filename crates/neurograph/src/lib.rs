@@ -27,6 +27,7 @@ mod cleanup;
 mod close;
 pub mod config;
 mod error;
+mod eviction;
 mod export;
 mod format;
 mod inner;
@@ -34,6 +35,7 @@ mod log;
 mod manifest;
 mod observe;
 mod open;
+mod place;
 mod pulse;
 mod replay;
 mod session;
@@ -44,7 +46,8 @@ pub use crate::{
     config::{
         ArenaSection, BlackboxSection, Config, ConfigError, Persist, TraceSection, WalSection,
     },
-    error::{CloseError, CreateError, OpenError, SyncError, WriteError},
+    error::{CloseError, CreateError, OpenError, SessionError, SyncError, WriteError},
+    eviction::{EvictionReason, Evictions},
     session::{Raised, Session},
     stats::{Health, MemoryShares, RecoveryReport, Stats},
     store::{Store, StoreBuilder},

@@ -2,7 +2,7 @@
 
 use crate::format;
 use ng_core::{Arena, Flags, Token};
-use ng_wal::{AppendError, Durability, Lsn, WaitError, Wal};
+use ng_wal::{AppendError, Durability, Full, Lsn, WaitError, Wal};
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
@@ -35,48 +35,39 @@ impl Log {
         }
     }
 
-    /// Waits a little for room, unless `begun` is longer ago than such a wait may last.
+    /// Waits for the room that was wanting, at most until `full_timeout` after `begun`.
     ///
-    /// Errors: how long was waited in all.
-    pub(crate) fn wait_for_room(&self, begun: Instant) -> Result<(), Duration> {
-        let waited = begun.elapsed();
-        let left = self.full_timeout.saturating_sub(waited);
-        if left.is_zero() {
-            return Err(waited);
+    /// Errors: how long was waited in all; the refusal is counted.
+    pub(crate) fn wait_for_room(&self, full: &Full, begun: Instant) -> Result<(), Duration> {
+        match self.wal.wait_for_room(full, begun + self.full_timeout) {
+            true => Ok(()),
+            false => Err(begun.elapsed()),
         }
-        self.wal.wait_for_room(left);
-        Ok(())
     }
 
-    /// Appends one of the store's own records. They may use the log's last reserve: a full log still
-    /// opens, closes, and takes deletes. Waits for the ring at most `full_timeout`, a second at least.
-    pub(crate) fn append_own(&self, kind: u8, payload: &[u8]) -> Result<Lsn, AppendError> {
-        let begun = Instant::now();
+    /// Appends one of the store's own records; `reserved` lets it use the log's last part, so that a full log
+    /// still closes. Waits at most `full_timeout`, and a second at least.
+    pub(crate) fn append_own(
+        &self,
+        kind: u8,
+        payload: &[u8],
+        reserved: bool,
+    ) -> Result<Lsn, AppendError> {
+        let until = Instant::now() + self.full_timeout.max(Duration::from_secs(1));
         loop {
-            let full = match self.wal.try_append_reserved(kind, payload) {
-                Err(full @ AppendError::Full { .. }) => full,
+            match self.wal.attempt(kind, payload, reserved) {
+                Err(AppendError::Full(full)) if self.wal.wait_for_room(&full, until) => {}
                 other => return other,
-            };
-            let left =
-                self.full_timeout.max(Duration::from_secs(1)).saturating_sub(begun.elapsed());
-            if left.is_zero() {
-                return Err(full);
             }
-            self.wal.wait_for_room(left);
         }
     }
 
     /// Brings a record to `level`. Blocks at Strict only.
     pub(crate) fn reach(&self, lsn: Lsn, level: Durability) -> Result<(), WaitError> {
         match self.wal.reach(lsn, level) {
-            Ok(_) => Ok(()),
             Err(AppendError::DurabilityUnknown { cause, .. }) => Err(cause),
             // `reach` appends nothing, so it has no other way to fail.
-            Err(_) => Err(WaitError::TimedOut {
-                lsn,
-                durable_lsn: self.wal.durable_lsn(),
-                waited: self.sync_timeout,
-            }),
+            _ => Ok(()),
         }
     }
 
@@ -86,14 +77,31 @@ impl Log {
         if ceiling.in_force > needed {
             return Ok(());
         }
-        let next = needed.saturating_add(CEILING_STEP);
-        let lsn = self.append_own(format::CEILING, &format::generation(next))?;
+        let (next, lsn) = match ceiling.coming {
+            Some(coming) if coming.0 > needed => coming,
+            _ => {
+                let next = needed.saturating_add(CEILING_STEP);
+                (next, self.append_own(format::CEILING, &format::generation(next), false)?)
+            }
+        };
+        ceiling.coming = Some((next, lsn));
         self.wal
             .wait_durable(lsn, self.sync_timeout)
             .map_err(|cause| AppendError::DurabilityUnknown { lsn, cause })?;
         (ceiling.in_force, ceiling.coming) = (next, None);
         arena.set_generation_limit(next);
         Ok(())
+    }
+
+    /// Announces ids up to above `needed`, if the log has room, without waiting for the disk: so that the
+    /// first create finds the announcement made. A log without room opens nevertheless, and stays as it is.
+    pub(crate) fn announce(&self, needed: u32) {
+        let mut ceiling = self.ceiling.lock();
+        let next = needed.saturating_add(CEILING_STEP);
+        // Full or failed: the create that needs it will say so.
+        if let Ok(lsn) = self.wal.try_append(format::CEILING, &format::generation(next)) {
+            ceiling.coming = Some((next, lsn));
+        }
     }
 
     /// Keeps the ceiling at least half a step above what is in use, without blocking.
@@ -109,9 +117,7 @@ impl Log {
         if arena.generation_high().saturating_add(CEILING_STEP / 2) > ceiling.in_force {
             let next = ceiling.in_force.saturating_add(CEILING_STEP);
             // Full or failed: the create that needs it will say so.
-            if let Ok(lsn) =
-                self.wal.try_append_reserved(format::CEILING, &format::generation(next))
-            {
+            if let Ok(lsn) = self.wal.try_append(format::CEILING, &format::generation(next)) {
                 ceiling.coming = Some((next, lsn));
             }
         }

@@ -5,7 +5,7 @@ use ng_blackbox::{Event, Kind, Recorder, Severity};
 use ng_core::Arena;
 use ng_metrics::Histogram;
 use ng_wal::{Failure, Synced, WalObserver};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub(crate) const TOKEN_CREATED: Kind = Kind::new(16);
 pub(crate) const QUOTA_EXCEEDED: Kind = Kind::new(18);
@@ -50,11 +50,20 @@ pub(crate) fn note(recorder: &Option<Arc<Recorder>>, kind: Kind, severity: Sever
 
 /// Listens to the log on its threads.
 pub(crate) struct LogObserver {
-    pub(crate) blackbox: Option<Arc<Recorder>>,
+    /// Set when it is there; it is opened after the log.
+    pub(crate) blackbox: OnceLock<Arc<Recorder>>,
     pub(crate) status: Arc<Status>,
-    pub(crate) arena: std::sync::OnceLock<Arena>,
+    pub(crate) arena: OnceLock<Arena>,
     pub(crate) sync_seconds: Histogram,
     pub(crate) batch_records: Histogram,
+}
+
+impl LogObserver {
+    fn note(&self, kind: Kind, severity: Severity, numbers: [u64; 4]) {
+        if let Some(recorder) = self.blackbox.get() {
+            recorder.record(Event::numbers(kind, severity, numbers));
+        }
+    }
 }
 
 impl WalObserver for LogObserver {
@@ -63,7 +72,7 @@ impl WalObserver for LogObserver {
         self.sync_seconds.record(ns);
         self.batch_records.record(event.records);
         let numbers = [event.durable_lsn.get(), event.records, ns, 0];
-        note(&self.blackbox, WAL_WRITTEN, Severity::DEBUG, numbers);
+        self.note(WAL_WRITTEN, Severity::DEBUG, numbers);
     }
 
     fn on_failed(&self, failure: &Failure) {
@@ -73,6 +82,6 @@ impl WalObserver for LogObserver {
             arena.ring();
         }
         let errno = failure.errno.map_or(0, |errno| errno as u64);
-        note(&self.blackbox, WAL_FAILED, Severity::ERROR, [failure.offset, errno, 0, 0]);
+        self.note(WAL_FAILED, Severity::ERROR, [failure.offset, errno, 0, 0]);
     }
 }

@@ -1,15 +1,16 @@
 //! Opening a store: the order in which its rooms start, and what each is told of the others.
 //!
-//! Settings, directory, quotas, the empty arena, flight recorder, log (which locks the directory), replay, tracing,
-//! metrics; last the pulse. Whatever fails on the way, what was started is stopped by its own drop.
+//! Settings, the directory as it says of itself, quotas, the empty arena, log (which locks the directory), replay;
+//! then, as nothing can refuse the directory any more, the flight recorder, tracing, metrics; last the pulse. Whatever fails on the way, what was started is stopped by its own drop.
 
 use crate::config::{Config, ConfigError, Persist};
 use crate::error::OpenError;
+use crate::eviction::EvictionBook;
 use crate::export;
 use crate::inner::{FixedBytes, Inner, Names, Progress, Status, Tracing};
 use crate::log::{Log, Logged};
-use crate::manifest::Manifest;
 use crate::observe::{KINDS, LogObserver, SYSTEM_STARTED, WAL_REPLAYED, note};
+use crate::place::Place;
 use crate::pulse::{Pulse, unix_seconds};
 use crate::replay::Replay;
 use crate::stats::RecoveryReport;
@@ -22,12 +23,10 @@ use ng_core::{Arena, MemoryGate};
 use ng_guardian::{Guardian, Holder};
 use ng_metrics::Registry;
 use ng_trace::{Collector, CountingSink, Sampler, Sink, StartError};
-use ng_wal::Wal;
+use ng_wal::{Directory, Wal};
 use parking_lot::Mutex;
-use std::fs;
-use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
@@ -65,38 +64,38 @@ struct Recovered {
 }
 
 pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, OpenError> {
-    let StoreBuilder { config, sink } = builder;
+    let StoreBuilder { config, sink, on_evicted } = builder;
     config.validate()?;
-    if let Some(dir) = dir {
-        make_private_dir(dir)?;
-    }
+    let place = dir.map(|dir| Place::judge(dir, &config)).transpose()?;
     let since = SystemTime::now();
-    let status = Arc::new(Status::default());
+    let status = Arc::new(Status::new());
     let registry = Registry::new("neurograph").map_err(|e| unregistered(&e))?;
     let metrics = export::Registered::new(&registry).map_err(|e| unregistered(&e))?;
     let guardian = Guardian::new(config.guardian.clone()).map_err(ConfigError::from)?;
     // Before any thread begins: to enter a process for memory barriers takes 15 ms where it has several.
     let gate: Arc<dyn MemoryGate> = Arc::new(Gate(guardian.clone()));
     let arena = config.arena(0, Arc::clone(&gate))?;
-    let Blackbox { recorder: blackbox, hook: panic_hook, error: blackbox_error } =
-        open_blackbox(&config, dir)?;
     let observer = Arc::new(LogObserver {
-        blackbox: blackbox.clone(),
+        blackbox: OnceLock::new(),
         status: Arc::clone(&status),
         arena: OnceLock::new(),
         sync_seconds: metrics.sync_seconds.clone(),
         batch_records: metrics.batch_records.clone(),
     });
     let make = |slots| config.arena(slots, Arc::clone(&gate));
-    let recovered = recover(&config, dir, arena, make, &guardian, &observer)?;
+    let recovered = recover(&config, place.as_ref(), arena, make, &guardian, &observer)?;
     let Recovered { arena, log, report } = recovered;
-    // The only setter; a second call could not happen.
+    // Only now: an open that the log refuses must leave the recording of a crash where it is.
+    let Blackbox { recorder: blackbox, hook: panic_hook, error: blackbox_error } =
+        open_blackbox(&config, place.as_ref())?;
+    // The only setters; a second call could not happen.
     let _first = observer.arena.set(arena.clone());
+    let _first = blackbox.as_ref().map(|recorder| observer.blackbox.set(Arc::clone(recorder)));
     let fixed_bytes = FixedBytes {
         wal: log.as_ref().map_or(0, |log| log.wal.stats().memory_bytes),
         blackbox: blackbox.as_ref().map_or(0, |recorder| recorder.bytes()),
     };
-    guardian.adopt(0, fixed_bytes.wal + fixed_bytes.blackbox);
+    guardian.adopt_fixed(fixed_bytes.wal + fixed_bytes.blackbox);
     let leases = Leases { arena: arena.clone(), status: Arc::clone(&status) };
     let holder: Arc<dyn Holder> = Arc::new(leases);
     guardian.set_holder(&holder);
@@ -118,6 +117,7 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
         _holder: holder,
         log,
         logged,
+        place: place.filter(|_| config.wal.enabled),
         tracing,
         blackbox,
         blackbox_error,
@@ -136,6 +136,9 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
         fixed_bytes,
         evictor: Mutex::new(None),
         cleaning: Progress::default(),
+        cleaner: Mutex::new(None),
+        evictions: EvictionBook::new(on_evicted),
+        asked_for_room: AtomicBool::new(false),
     });
     let store = Arc::downgrade(&inner);
     registry.source(Box::new(export::StoreSource { store, since }));
@@ -149,19 +152,6 @@ fn unregistered(error: &ng_metrics::RegisterError) -> OpenError {
     OpenError::FirstRecords(error.to_string().into())
 }
 
-fn make_private_dir(dir: &Path) -> Result<(), OpenError> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    let failed = |source| OpenError::Io { operation: "create", path: dir.to_path_buf(), source };
-    builder.create(dir).map_err(failed)?;
-    if !dir.is_dir() {
-        return Err(failed(io::Error::from(io::ErrorKind::NotADirectory)));
-    }
-    Ok(())
-}
-
 /// The flight recorder as far as it could be had.
 struct Blackbox {
     recorder: Option<Arc<Recorder>>,
@@ -171,15 +161,15 @@ struct Blackbox {
 }
 
 /// A recorder in the directory, or in memory if that can't be had: the store works without it.
-fn open_blackbox(config: &Config, dir: Option<&Path>) -> Result<Blackbox, OpenError> {
+fn open_blackbox(config: &Config, place: Option<&Place>) -> Result<Blackbox, OpenError> {
     let section = &config.blackbox;
     if !section.enabled {
         return Ok(Blackbox { recorder: None, hook: None, error: None });
     }
     let kinds = [KINDS, &section.kinds].concat();
     let mut errors = Vec::new();
-    let mut recorder = match dir {
-        Some(dir) => on_disk(&dir.join("blackbox"), config, &kinds, &mut errors)?,
+    let mut recorder = match place {
+        Some(place) => on_disk(&place.dir, config, &kinds, &mut errors)?,
         None => None,
     };
     if recorder.is_none() {
@@ -208,21 +198,28 @@ fn open_blackbox(config: &Config, dir: Option<&Path>) -> Result<Blackbox, OpenEr
 }
 
 fn on_disk(
-    dir: &Path,
+    dir: &Directory,
     config: &Config,
     kinds: &[(Kind, &'static str)],
     errors: &mut Vec<String>,
 ) -> Result<Option<Recorder>, OpenError> {
-    if let Err(error) = make_private_dir(dir) {
-        errors.push(told(&error));
-        return Ok(None);
-    }
+    let dir = match dir.subdirectory("blackbox") {
+        Ok(dir) => dir,
+        Err(error) => {
+            errors.push(format!("{}: {error}", dir.path().join("blackbox").display()));
+            return Ok(None);
+        }
+    };
     if config.blackbox.bus_guard
         && let Err(error) = install_bus_guard()
     {
         errors.push(format!("no bus guard: {error}"));
     }
-    match Recorder::open(dir, config.blackbox.recorder.clone(), kinds) {
+    #[cfg(unix)]
+    let opened = Recorder::create_in(&dir, dir.path(), config.blackbox.recorder.clone(), kinds);
+    #[cfg(not(unix))]
+    let opened = Recorder::open(dir.path(), config.blackbox.recorder.clone(), kinds);
+    match opened {
         Ok(recorder) => Ok(Some(recorder)),
         Err(error @ ng_blackbox::OpenError::KindName { .. }) => Err(bad_kinds(error)),
         Err(error) => {
@@ -245,28 +242,25 @@ fn told(error: &dyn std::error::Error) -> String {
 /// Fills the empty arena with what the log has; `make` gives one with room for so many slots, should that be too small.
 fn recover(
     config: &Config,
-    dir: Option<&Path>,
+    place: Option<&Place>,
     arena: Arena,
     make: impl Fn(u64) -> Result<Arena, OpenError>,
     guardian: &Guardian,
     observer: &Arc<LogObserver>,
 ) -> Result<Recovered, OpenError> {
-    let dir = match dir {
-        Some(dir) if config.wal.enabled => dir,
+    let place = match place {
+        Some(place) if config.wal.enabled => place,
         _ => return Ok(Recovered { arena, log: None, report: RecoveryReport::default() }),
     };
     let start = Instant::now();
-    let manifest = Manifest::read(dir)?;
     let mut settings = config.wal_config();
-    settings.store_uuid = manifest.as_ref().and_then(Manifest::store_id);
+    (settings.store_uuid, settings.needs) = place.expects();
     settings.observer = Some(Arc::clone(observer) as Arc<dyn ng_wal::WalObserver>);
     let mut replay = Replay::new(arena);
     let visit = |records: ng_wal::Records<'_>| replay.apply_all(records);
-    let (wal, recovery) = Wal::open_replaying(dir.join("wal"), settings, visit)?;
-    if manifest.is_none() {
-        Manifest::new(recovery.store_uuid).write(dir)?;
-    }
-    let replayed = replay.finish(&recovery, make)?;
+    let (wal, recovery) = Wal::open_in_replaying(place.log_dir()?, settings, visit)?;
+    place.opened(&recovery, config.persist)?;
+    let replayed = replay.finish(&recovery, place.generation(), make)?;
     let arena = replayed.arena;
     let tokens = replayed.restored.tokens;
     guardian.adopt(tokens, replayed.restored.committed_bytes);
@@ -284,9 +278,7 @@ fn recover(
     arena.set_generation_limit(replayed.ceiling);
     let log = Log::new(wal, &config.wal, replayed.ceiling);
     if !log.covers(replayed.floor) {
-        // Now rather than in the first create, which would wait for the disk.
-        log.raise_ceiling(&arena, replayed.ceiling.max(replayed.floor))
-            .map_err(|error| OpenError::FirstRecords(Box::new(error)))?;
+        log.announce(replayed.ceiling.max(replayed.floor));
     }
     Ok(Recovered { arena, log: Some(log), report })
 }

@@ -50,6 +50,14 @@ impl Pulse {
     }
 }
 
+impl Pulse {
+    /// Forgets the thread: in a forked child there is none.
+    pub(crate) fn abandon(&mut self) {
+        std::mem::forget(self.thread.take());
+        std::mem::forget(Arc::clone(&self.alarm));
+    }
+}
+
 /// Unix seconds; a clock before 1970 or after 2106 is cut to that.
 pub(crate) fn unix_seconds() -> u32 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -103,7 +111,8 @@ fn relieve(inner: &Arc<Inner>, stopped: &dyn Fn() -> bool) {
         let numbers = [what, millionths, change.used, change.limit];
         note(&inner.blackbox, PRESSURE_CHANGED, Severity::WARN, numbers);
     }
-    if pulse.cleanup_due {
+    // Opening evicts nothing, however many tokens it found.
+    if pulse.cleanup_due && inner.asked_for_room.load(Relaxed) {
         // Idle credits count as use: a cleanup that left them would evict tokens in their place.
         inner.guardian.recall_idle();
         inner.clean_up(stopped); // if a session is at it already, so much the better

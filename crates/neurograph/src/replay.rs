@@ -119,10 +119,11 @@ impl Replay {
     }
 
     /// What is there when all records of `recovery` were applied. Where they were not, they are applied
-    /// anew, to an arena that `make` gives with room for so many slots.
+    /// anew, to an arena that `make` gives with room for so many slots. Ids begin above `known_generation` too.
     pub(crate) fn finish(
         mut self,
         recovery: &Recovery,
+        known_generation: u32,
         make: impl Fn(u64) -> Result<Arena, OpenError>,
     ) -> Result<Replayed, OpenError> {
         if !recovery.replayed {
@@ -131,7 +132,7 @@ impl Replay {
         let mut slots = 0;
         loop {
             match self.stopped.take() {
-                None => return Ok(self.end(recovery.sealed)),
+                None => return Ok(self.end(recovery.sealed, known_generation)),
                 Some(Stopped::Record(error)) => return Err(error),
                 // The store held more than the present settings reserve: it opens nevertheless.
                 Some(Stopped::NoRoom(slot)) => slots = (u64::from(slot) + 1).max(slots * 2),
@@ -151,13 +152,14 @@ impl Replay {
         Ok(replay)
     }
 
-    fn end(self, sealed: bool) -> Replayed {
+    fn end(self, sealed: bool, known_generation: u32) -> Replayed {
         let clean = sealed && self.closed_at.is_some();
         let floor = match self.closed_at {
             Some(generation) if clean => generation.saturating_add(1),
             _ => self.ceiling,
         };
-        let floor = floor.max(self.newest.saturating_add(u32::from(self.newest != 0)));
+        let newest = self.newest.max(known_generation);
+        let floor = floor.max(newest.saturating_add(u32::from(newest != 0)));
         let restored = self.restorer.finish(floor);
         let (arena, records, ceiling) = (self.arena, self.records, self.ceiling);
         Replayed { arena, restored, records, ceiling, floor, clean }
@@ -213,7 +215,7 @@ mod tests {
             replay.stopped = None;
             replay.ceiling = u32::MAX;
         }
-        replay.finish(&recovery, make).unwrap()
+        replay.finish(&recovery, 0, make).unwrap()
     }
 
     fn check(replayed: &Replayed) {

@@ -8,6 +8,7 @@
 //! the words, clears the bit. So the log's order is the token's order. If the log has no room, the bit
 //! is given back first and the wait is outside.
 
+use crate::cleanup::is_pinned;
 use crate::error::{CreateError, WriteError};
 use crate::format;
 use crate::inner::{Barred, Inner, Names};
@@ -21,6 +22,7 @@ use ng_trace::{
 };
 use ng_wal::{AppendError, Durability, Lsn, WaitError};
 use parking_lot::RwLockReadGuard;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -81,6 +83,11 @@ pub struct Raised<'s> {
 }
 
 impl Session {
+    /// Memory that a session takes when it is made, its share in its store's tables included; the ring of
+    /// its spans comes with the first of them. Unit: bytes.
+    pub const BYTES: u64 = 4096;
+
+    /// The caller has taken [`Session::BYTES`] from the memory quota; the drop gives them back.
     pub(crate) fn new(inner: Arc<Inner>) -> Session {
         let mut writer = inner.arena.writer();
         let tracing = inner.tracing.as_ref().map(|tracing| {
@@ -202,15 +209,17 @@ impl Session {
         self.last_lsn
     }
 
-    /// Removes the token at `id` if it still is as `wanted` says. Used by cleanup.
-    pub(crate) fn evict(&mut self, id: TokenId, wanted: impl Fn(&Token) -> bool) -> bool {
+    /// Removes the token at `id` if it still is as `wanted` says; returns what it was. Used by cleanup.
+    pub(crate) fn evict(&mut self, id: TokenId, wanted: impl Fn(&Token) -> bool) -> Option<Token> {
+        let gone = Cell::new(None);
         let evicted = self.write(Operation::Delete, id, Durability::Relaxed, |current| {
             if !wanted(current) {
                 return Err(WriteError::Conflict { id, current: Box::new(*current) });
             }
+            gone.set(Some(*current));
             Ok(Change::Delete)
         });
-        evicted.is_ok()
+        evicted.ok().and_then(|()| gone.get())
     }
 
     #[inline(always)]
@@ -344,7 +353,9 @@ impl Session {
             };
             let id = pending.id();
             let record = match (&self.inner.log, logged) {
-                (Some(log), true) => Some(log.wal.try_append(format::PUT, &format::put(id, token))),
+                (Some(log), true) => {
+                    Some(log.wal.attempt(format::PUT, &format::put(id, token), false))
+                }
                 _ => None,
             };
             match record.transpose() {
@@ -411,8 +422,13 @@ impl Session {
     /// New slots, with their credits, memory and ids.
     fn refill(&mut self) -> Result<(), CreateError> {
         let inner = Arc::clone(&self.inner);
+        if inner.is_cleaning_here() {
+            // Else it would take what was just made free, and wait for the cleanup that waits for it.
+            return Err(CreateError::Evicting);
+        }
         let stop = || inner.status.check().is_err();
         let mut cleanups_in_vain = 0;
+        inner.asked_for_room.store(true, Relaxed);
         let mut ceiling_raised = false;
         if inner.guardian.cleanup_before_admission() {
             inner.clean_up(&stop);
@@ -422,11 +438,11 @@ impl Session {
             let refused = match inner.reserve() {
                 Ok((leasing, credits)) => match self.writer.lease(credits) {
                     Ok(slots) => {
-                        inner.guardian.release(u64::from(credits.saturating_sub(slots)));
+                        inner.guardian.release_unused(u64::from(credits.saturating_sub(slots)));
                         return Ok(());
                     }
                     Err(error) => {
-                        inner.guardian.release(u64::from(credits));
+                        inner.guardian.release_unused(u64::from(credits));
                         drop(leasing);
                         match error {
                             ng_core::CreateError::Generation { needed, .. } if !ceiling_raised => {
@@ -446,9 +462,11 @@ impl Session {
                         }
                     }
                 },
-                Err(refused @ CreateError::ReadOnly { .. } | refused @ CreateError::Closed) => {
-                    return Err(refused);
-                }
+                Err(
+                    refused @ (CreateError::ReadOnly { .. }
+                    | CreateError::Closed
+                    | CreateError::Forked { .. }),
+                ) => return Err(refused),
                 Err(refused) => refused,
             };
             if !inner.guardian.config().enable_aggressive_cleanup {
@@ -457,6 +475,7 @@ impl Session {
             match inner.clean_up(&stop) {
                 None => inner.cleaning.wait_past(seen),
                 Some(report) if report.evicted > 0 => cleanups_in_vain = 0,
+                Some(report) if report.skipped => return Err(refused),
                 // One that found nothing to do may have begun when another had made room.
                 Some(_) => cleanups_in_vain += 1,
             }
@@ -554,7 +573,12 @@ impl Session {
             match record.transpose() {
                 Ok(lsn) => {
                     match change {
-                        Change::Put(token) => edit.commit(&token),
+                        Change::Put(token) => {
+                            edit.commit(&token);
+                            if is_pinned(&current) && !is_pinned(&token) {
+                                self.inner.guardian.note_evictable();
+                            }
+                        }
                         Change::Delete => {
                             edit.delete();
                             self.cell.release_one();
@@ -575,7 +599,8 @@ impl Session {
         }
     }
 
-    /// Waits for the level that was asked for. A failure turns the store read-only.
+    /// Waits for the level that was asked for. A wait that was too short says so, and no more: the sync may
+    /// still return. A log that failed has turned the store read-only by then.
     fn reach(&self, lsn: Lsn, level: Durability) -> Result<(), WaitError> {
         let Some(log) = &self.inner.log else { return Ok(()) };
         let level = level.max(log.level);
@@ -583,17 +608,18 @@ impl Session {
             return Ok(());
         }
         log.reach(lsn, level).inspect_err(|cause| {
-            self.inner.status.set_read_only(&cause.to_string());
-            self.inner.arena.ring();
+            if let WaitError::Failed(failure) = cause {
+                self.inner.status.set_read_only(&failure.to_string());
+                self.inner.arena.ring();
+            }
         })
     }
 
-    /// After a refused claim: waits a little if that can help.
+    /// After a refused claim: waits for the room that was wanting, if it is that.
     fn wait_for_room(&self, error: AppendError, begun: &mut Option<Instant>) -> Result<(), Stuck> {
         let begun = *begun.get_or_insert_with(Instant::now);
-        let full = matches!(error, AppendError::Full { .. });
-        if let (true, Some(log)) = (full, &self.inner.log) {
-            return log.wait_for_room(begun).map_err(|waited| Stuck::of(error, waited));
+        if let (AppendError::Full(full), Some(log)) = (&error, &self.inner.log) {
+            return log.wait_for_room(full, begun).map_err(|waited| Stuck::of(error, waited));
         }
         if let AppendError::Failed(failure) = &error {
             self.inner.status.set_read_only(&failure.to_string());
@@ -697,10 +723,15 @@ impl Raised<'_> {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if !self.inner.status.is_home() {
+            // The last handle of a store would close it, and all that the parent shares with this process.
+            return std::mem::forget(Arc::clone(&self.inner));
+        }
         let leasing = self.inner.status.leasing.read();
         let unused = self.writer.hand_back();
-        self.inner.guardian.release(u64::from(unused));
+        self.inner.guardian.release_unused(u64::from(unused));
         drop(leasing);
+        self.inner.guardian.release_fixed(Session::BYTES);
         if self.tracing.is_some() {
             let bytes = self.inner.tracing.as_ref().map_or(0, |tracing| tracing.ring_bytes);
             self.inner.guardian.uncommit(bytes);
@@ -735,8 +766,8 @@ impl Logged {
 impl Entry<'_> {
     fn append_to(self, log: &Log, id: TokenId) -> Result<Lsn, AppendError> {
         match self {
-            Entry::Put(token) => log.wal.try_append(format::PUT, &format::put(id, token)),
-            Entry::Delete => log.wal.try_append_reserved(format::DELETE, &format::delete(id)),
+            Entry::Put(token) => log.wal.attempt(format::PUT, &format::put(id, token), false),
+            Entry::Delete => log.wal.attempt(format::DELETE, &format::delete(id), true),
         }
     }
 }
@@ -754,7 +785,7 @@ impl Inner {
         let granted = self.guardian.reserve(1)?;
         let leasing = self.status.leasing.read();
         if let Err(barred) = self.status.check() {
-            self.guardian.release(u64::from(granted.credits));
+            self.guardian.release_unused(u64::from(granted.credits));
             return Err(barred.into());
         }
         Ok((leasing, granted.credits))
@@ -786,10 +817,11 @@ impl Stuck {
 impl From<Stuck> for CreateError {
     fn from(stuck: Stuck) -> CreateError {
         match stuck.error {
-            AppendError::Full { used, limit, .. } => {
-                CreateError::LogFull { used, limit, waited: stuck.waited }
+            AppendError::Full(full) => {
+                CreateError::LogFull { cause: full.cause, waited: stuck.waited }
             }
             AppendError::Closed => CreateError::Closed,
+            AppendError::Forked { opened_by } => CreateError::Forked { opened_by },
             other => CreateError::ReadOnly { cause: other.to_string() },
         }
     }
@@ -798,10 +830,11 @@ impl From<Stuck> for CreateError {
 impl From<Stuck> for WriteError {
     fn from(stuck: Stuck) -> WriteError {
         match stuck.error {
-            AppendError::Full { used, limit, .. } => {
-                WriteError::LogFull { used, limit, waited: stuck.waited }
+            AppendError::Full(full) => {
+                WriteError::LogFull { cause: full.cause, waited: stuck.waited }
             }
             AppendError::Closed => WriteError::Closed,
+            AppendError::Forked { opened_by } => WriteError::Forked { opened_by },
             other => WriteError::ReadOnly { cause: other.to_string() },
         }
     }
@@ -812,6 +845,7 @@ impl From<Barred> for CreateError {
         match barred {
             Barred::ReadOnly(cause) => CreateError::ReadOnly { cause },
             Barred::Closed => CreateError::Closed,
+            Barred::Forked { opened_by } => CreateError::Forked { opened_by },
         }
     }
 }
@@ -821,6 +855,7 @@ impl From<Barred> for WriteError {
         match barred {
             Barred::ReadOnly(cause) => WriteError::ReadOnly { cause },
             Barred::Closed => WriteError::Closed,
+            Barred::Forked { opened_by } => WriteError::Forked { opened_by },
         }
     }
 }

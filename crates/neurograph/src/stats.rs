@@ -1,5 +1,6 @@
 //! Plain figures about a store and its recovery.
 
+use crate::eviction::Evictions;
 use ng_wal::Lsn;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ pub struct Stats {
     pub tokens_deleted_total: u64,
     /// Tokens that cleanup evicted.
     pub tokens_evicted_total: u64,
+    /// The same by reason.
+    pub evictions: Evictions,
     /// Creates refused.
     pub tokens_rejected_total: u64,
     /// Creates refused because the quota of tokens was used up.
@@ -114,4 +117,9 @@ pub enum Health {
     },
     /// It was closed.
     Closed,
+    /// This process is a forked child of the one that opened it.
+    Forked {
+        /// The process that opened it.
+        opened_by: u32,
+    },
 }

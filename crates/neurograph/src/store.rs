@@ -1,17 +1,21 @@
 //! The store: the handle users hold, and how it is opened.
 
 use crate::config::Config;
-use crate::error::{CloseError, OpenError, SyncError};
+use crate::error::{CloseError, OpenError, SessionError, SyncError};
+use crate::eviction::{EvictionReason, Observer};
 use crate::inner::{Barred, Inner};
+use crate::log::Log;
 use crate::pulse::Pulse;
 use crate::session::Session;
 use crate::stats::{Health, RecoveryReport, Stats};
-use ng_core::Iter;
+use ng_core::{Iter, Token, TokenId};
+use ng_guardian::Refusal;
 use ng_metrics::{Format, Registry};
 use ng_trace::Sink;
 use ng_wal::Lsn;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// A store of tokens: bounded, crash-safe, observed. See the crate's front page.
@@ -26,6 +30,7 @@ pub struct Store {
 pub struct StoreBuilder {
     pub(crate) config: Config,
     pub(crate) sink: Option<Box<dyn Sink>>,
+    pub(crate) on_evicted: Option<Observer>,
 }
 
 impl StoreBuilder {
@@ -33,6 +38,21 @@ impl StoreBuilder {
     #[must_use]
     pub fn sink(mut self, sink: Box<dyn Sink>) -> StoreBuilder {
         self.sink = Some(sink);
+        self
+    }
+
+    /// `tell` hears of each token that cleanup evicts, after it is gone, with what it held and why.
+    ///
+    /// Called on the thread that cleans up: the store's own, or that of a session whose create found no
+    /// room, which waits for it. So it should return quickly. It may read the store; a create of its own is
+    /// refused as [`CreateError::Evicting`](crate::CreateError::Evicting) once its session needs more
+    /// room. A panic in it is caught and counted, and it is not called again.
+    #[must_use]
+    pub fn on_evicted(
+        mut self,
+        tell: impl Fn(TokenId, Token, EvictionReason) + Send + Sync + 'static,
+    ) -> StoreBuilder {
+        self.on_evicted = Some(Box::new(tell));
         self
     }
 
@@ -52,12 +72,24 @@ impl Store {
     /// exact prefix of the logged operations, all that was acknowledged included.
     ///
     /// With `persist = All`, the default, every token survives a restart; with `Flagged`, those with
-    /// the PERSISTENT flag, and the others are gone. At the default level, Balanced, a create returns
-    /// before it is durable: [`Store::sync`] or [`Store::wait_durable`] wait for that.
+    /// the PERSISTENT flag, and the others are gone. A store keeps the `persist` that it was created with.
+    /// At the default level, Balanced, a create returns before it is durable: [`Store::sync`] or
+    /// [`Store::wait_durable`] wait for that.
+    ///
+    /// A store at its quota refuses creates. Cleanup, on by default, makes room only by evicting tokens that
+    /// would not survive a restart anyway: with `persist = All` there are none. `guardian.evict = "all"`
+    /// lets it evict logged tokens too. Tokens marked PERSISTENT or LOCKED are never evicted, and opening
+    /// evicts nothing, however small the quota. [`StoreBuilder::on_evicted`] tells of each eviction.
+    ///
+    /// Opening installs a panic hook, which records panics of the whole process and calls the hook that was
+    /// there before, and on Linux a handler for SIGBUS, which saves the process if the flight recorder's file
+    /// is cut by somebody else and passes on every other SIGBUS; `blackbox.panic_hook = false` and
+    /// `blackbox.bus_guard = false` leave them out.
     ///
     /// Blocks on the disk: it reads the whole log. Errors: see [`OpenError`]; a directory that another
     /// process has open, a log that lost durable records or is of a newer build is refused unchanged.
-    /// Not for NFS or copies of a directory in use; a handle must not be used across `fork`.
+    /// The directory may be renamed while the store is open. Not for NFS or copies of a directory in use. In
+    /// a forked child every call that would write is an error, and dropping the store does nothing.
     pub fn open(dir: impl AsRef<Path>, config: Config) -> Result<Store, OpenError> {
         Store::builder(config).open(dir)
     }
@@ -71,7 +103,7 @@ impl Store {
 
     /// To open with more than a config.
     pub fn builder(config: Config) -> StoreBuilder {
-        StoreBuilder { config, sink: None }
+        StoreBuilder { config, sink: None, on_evicted: None }
     }
 
     /// What opening found.
@@ -79,9 +111,32 @@ impl Store {
         &self.inner.recovery
     }
 
-    /// A session for one thread. Takes memory for a ring of spans.
+    /// A session for one thread. It takes [`Session::BYTES`] until its first span, so ten thousand idle ones
+    /// are no burden; they count towards the memory quota, also where they do not fit it:
+    /// [`Store::try_session`] refuses then.
     pub fn session(&self) -> Session {
+        self.inner.guardian.adopt_fixed(Session::BYTES);
         Session::new(Arc::clone(&self.inner))
+    }
+
+    /// A session, if the memory quota has room for it.
+    ///
+    /// Errors: it has not; nothing was taken.
+    pub fn try_session(&self) -> Result<Session, SessionError> {
+        if let Err(Barred::Forked { opened_by }) = self.inner.status.check() {
+            return Err(SessionError::Forked { opened_by });
+        }
+        self.inner.guardian.hold_fixed(Session::BYTES).map_err(|refusal| match refusal {
+            Refusal::MemoryExceeded { limit_bytes, used_bytes, requested_bytes } => {
+                SessionError::MemoryExceeded {
+                    limit: limit_bytes,
+                    used: used_bytes,
+                    requested: requested_bytes,
+                }
+            }
+            other => SessionError::Pressure(other),
+        })?;
+        Ok(Session::new(Arc::clone(&self.inner)))
     }
 
     /// Last record that any session logged; [`Lsn::NONE`] without one.
@@ -91,15 +146,20 @@ impl Store {
 
     /// Waits until record `lsn` is on stable storage. Blocks at most `timeout`.
     pub fn wait_durable(&self, lsn: Lsn, timeout: Duration) -> Result<(), SyncError> {
-        let log = self.inner.log.as_ref().ok_or(SyncError::NoLog)?;
-        Ok(log.wal.wait_durable(lsn, timeout)?)
+        Ok(self.synced_log()?.wal.wait_durable(lsn, timeout)?)
     }
 
     /// Returns when all that was logged before the call is on stable storage. Blocks at most
     /// `wal.sync_timeout`. Returns the last such record.
     pub fn sync(&self) -> Result<Lsn, SyncError> {
-        let log = self.inner.log.as_ref().ok_or(SyncError::NoLog)?;
-        Ok(log.wal.sync()?)
+        Ok(self.synced_log()?.wal.sync()?)
+    }
+
+    fn synced_log(&self) -> Result<&Log, SyncError> {
+        if let Err(Barred::Forked { opened_by }) = self.inner.status.check() {
+            return Err(SyncError::Forked { opened_by });
+        }
+        self.inner.log.as_ref().ok_or(SyncError::NoLog)
     }
 
     /// All live tokens in the order of their slots, beside writers: see [`ng_core::Arena::iter`]. Goes
@@ -137,6 +197,7 @@ impl Store {
     pub fn health(&self) -> Health {
         match self.inner.status.check() {
             Err(Barred::Closed) => Health::Closed,
+            Err(Barred::Forked { opened_by }) => Health::Forked { opened_by },
             Err(Barred::ReadOnly(cause)) => Health::ReadOnly { cause },
             Ok(()) => match self.inner.log.as_ref().map(|log| log.wal.health()) {
                 Some(ng_wal::Health::DiskFull) => Health::DiskFull,
@@ -148,10 +209,14 @@ impl Store {
         }
     }
 
-    /// Changes the quotas. They bind when this returns; nothing is evicted by it. `None` is no limit.
+    /// Changes the quotas. They bind when this returns. `None` is no limit.
+    ///
+    /// A store that holds more than a lowered limit refuses creates until there is room. Where cleanup is
+    /// on, it evicts what `guardian.evict` lets it: by default no token that would survive a restart.
     pub fn set_limits(&self, max_tokens: Option<u64>, max_memory_bytes: Option<u64>) {
         let mut limits = self.inner.guardian.config().limits();
         (limits.max_tokens, limits.max_memory_bytes) = (max_tokens, max_memory_bytes);
+        self.inner.asked_for_room.store(true, Relaxed);
         self.inner.guardian.set_limits(limits);
     }
 
@@ -182,6 +247,12 @@ impl Store {
     }
 
     pub(crate) fn shut(&mut self) -> Result<(), CloseError> {
+        if let Err(Barred::Forked { opened_by }) = self.inner.status.check() {
+            // Threads and locks stayed with the parent, and files are shared with it: nothing is dropped.
+            self.pulse.abandon();
+            std::mem::forget(Arc::clone(&self.inner));
+            return Err(CloseError::Forked { opened_by });
+        }
         self.pulse.stop();
         self.inner.close()
     }

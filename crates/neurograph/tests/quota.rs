@@ -156,14 +156,15 @@ fn the_memory_quota_refuses_the_chunk_that_does_not_fit() {
     let mut config = config(1_000_000);
     config.trace.installed = false;
     config.blackbox.enabled = false;
-    config.guardian.max_memory_bytes = Some(4 << 20);
+    let limit = (4 << 20) + Session::BYTES;
+    config.guardian.max_memory_bytes = Some(limit);
     let store = Store::in_memory(config).unwrap();
     let mut session = store.session();
     let created = (0..100_000).take_while(|&n| session.create(&token(n)).is_ok()).count();
     assert_eq!(created, 2 * 32_768);
     let error = session.create(&token(1)).unwrap_err();
     assert!(
-        matches!(error, CreateError::MemoryExceeded { limit, used, requested } if limit == 4 << 20 && used == 4 << 20 && requested == 2 << 20),
+        matches!(error, CreateError::MemoryExceeded { limit: l, used, requested } if l == limit && used == limit && requested == 2 << 20),
         "{error}"
     );
 }
@@ -171,7 +172,7 @@ fn the_memory_quota_refuses_the_chunk_that_does_not_fit() {
 #[test]
 fn at_the_memory_quota_idle_slots_of_one_session_are_had_by_another() {
     let mut config = Config::bare();
-    config.guardian.max_memory_bytes = Some(4 << 20);
+    config.guardian.max_memory_bytes = Some((4 << 20) + 2 * Session::BYTES);
     let store = Store::in_memory(config).unwrap();
     let (mut idle, mut busy) = (store.session(), store.session());
     idle.create(&token(1)).unwrap();

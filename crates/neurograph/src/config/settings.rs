@@ -1,7 +1,9 @@
 //! The one table of settings. The parser, the messages, `Config::to_toml` and docs/SETTINGS.md are made from it.
 
 use super::Config;
-use super::value::{CLEANUP_POLICY, DURABILITY, EVICT, Field, Kind, PERSIST, PRESSURE, Step, Value};
+use super::value::{
+    CLEANUP_POLICY, DURABILITY, EVICT, Field, Kind, PERSIST, PRESSURE, Step, Value,
+};
 use std::time::Duration;
 
 /// When a changed setting takes force.
