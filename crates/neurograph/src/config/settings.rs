@@ -1,7 +1,9 @@
 //! The one table of settings. The parser, the messages, `Config::to_toml` and docs/SETTINGS.md are made from it.
 
 use super::Config;
-use super::value::{CLEANUP_POLICY, DURABILITY, EVICT, Field, Kind, PERSIST, PRESSURE, Step, Value};
+use super::value::{
+    CLEANUP_POLICY, DURABILITY, EVICT, Field, Kind, PERSIST, PRESSURE, Step, Value,
+};
 use std::time::Duration;
 
 /// When a changed setting takes force.
@@ -251,7 +253,7 @@ pub(crate) struct Retired {
     pub(crate) name: &'static str,
     /// The setting that takes its value now; `None`: the value is not used.
     pub(crate) now: Option<&'static str>,
-    /// What to write in its place.
+    /// What became of it, and what to write in its place.
     pub(crate) advice: &'static str,
 }
 
