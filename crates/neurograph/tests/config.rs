@@ -277,6 +277,55 @@ fn a_file_can_say_whatever_a_program_can() {
 }
 
 #[test]
+fn a_key_of_an_earlier_version_warns_and_is_no_error() {
+    let text = "[guardian]\nevict_persistent = true\nevict = \"all\"";
+    let (config, warnings) = Config::from_toml_with_warnings(text).unwrap();
+    assert_eq!(config.guardian.evict, neurograph::guardian::Evict::All);
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert_eq!(warning.name, "guardian.evict_persistent");
+    let said = warning.to_string();
+    let place = "line 2, column 1: guardian.evict_persistent: it has no effect: ";
+    assert!(said.starts_with(place) && said.contains("guardian.evict = \"all\""), "{said}");
+    assert!(Config::default().merge_toml("guardian.evict_persistent = 7").unwrap().len() == 1);
+}
+
+/// A field that a room adds to its config is to have a row: then files, messages and documents have it too.
+#[test]
+fn each_field_of_config_has_its_row_or_a_reason_to_have_none() {
+    // Names that only a program can hold; what the layers remember.
+    let without = ["blackbox.kinds", "layers"];
+    let fields = fields_of(&format!("{:#?}", Config::default()));
+    assert!(fields.len() > 50, "{fields:?}");
+    for field in fields.iter().filter(|field| !without.contains(&field.as_str())) {
+        let has_row = SETTINGS.iter().any(|setting| setting.field() == field);
+        assert!(has_row, "{field} has no row in config/settings.rs");
+    }
+    for setting in SETTINGS {
+        assert!(fields.iter().any(|field| field == setting.field()), "{}", setting.field());
+    }
+}
+
+/// Paths of the fields in the long form of `Debug`, which has a field a line.
+fn fields_of(debug: &str) -> Vec<String> {
+    let (mut path, mut fields) = (Vec::new(), Vec::new());
+    for line in debug.lines().skip(1) {
+        let depth = (line.len() - line.trim_start().len()) / 4;
+        // What stands deeper than its field is that field's value.
+        let Some((name, value)) = line.trim().split_once(": ").filter(|_| depth == path.len() + 1)
+        else {
+            path.truncate(path.len() - usize::from(line.trim() == "}," && depth == path.len()));
+            continue;
+        };
+        path.push(name.to_string());
+        if !value.ends_with(" {") {
+            fields.push(path.join("."));
+            path.pop();
+        }
+    }
+    fields
+}
+
+#[test]
 fn trace_enabled_is_the_kill_switch_in_a_file_and_in_code() {
     let killed = Config::from_toml("[trace]\nenabled = false").unwrap();
     assert!(!killed.trace.sampler.enabled && killed.trace.installed);

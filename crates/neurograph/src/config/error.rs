@@ -72,7 +72,7 @@ pub struct Warning {
     pub origin: Origin,
     /// The key.
     pub name: String,
-    /// What became of it, as the end of a sentence.
+    /// What became of it, and what to write in its place.
     pub advice: String,
 }
 
@@ -167,7 +167,7 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{} {}", self.origin, self.name, self.advice)
+        write!(f, "{}{}: {}", self.origin, self.name, self.advice)
     }
 }
 

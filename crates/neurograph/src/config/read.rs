@@ -306,9 +306,9 @@ mod tests {
         let moved = Retired {
             name: "guardian.quota",
             now: Some("guardian.max_tokens"),
-            advice: "is called guardian.max_tokens now",
+            advice: "it is called guardian.max_tokens now",
         };
-        let gone = Retired { name: "wal.mode", now: None, advice: "has no effect: remove it" };
+        let gone = Retired { name: "wal.mode", now: None, advice: "it has no effect" };
         let retired = [moved, gone];
         let reading = read_by("[guardian]\nquota = 5\n[wal]\nmode = \"any\"", &retired);
         assert_eq!(reading.problems, []);
@@ -316,8 +316,8 @@ mod tests {
         assert_eq!(
             said,
             [
-                "line 2, column 1: guardian.quota is called guardian.max_tokens now",
-                "line 4, column 1: wal.mode has no effect: remove it"
+                "line 2, column 1: guardian.quota: it is called guardian.max_tokens now",
+                "line 4, column 1: wal.mode: it has no effect"
             ]
         );
         let values: Vec<_> = reading.values.iter().map(|(s, v, _)| (s.name(), v.clone())).collect();

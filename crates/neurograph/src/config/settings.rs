@@ -253,7 +253,7 @@ pub(crate) struct Retired {
     pub(crate) name: &'static str,
     /// The setting that takes its value now; `None`: the value is not used.
     pub(crate) now: Option<&'static str>,
-    /// What to write in its place.
+    /// What became of it, and what to write in its place.
     pub(crate) advice: &'static str,
 }
 
