@@ -1,0 +1,103 @@
+//! A log at its limit opens however often it is killed: some sixty unclean restarts used up the reserve that the next one
+//! needed for its own record, and the store could not be opened again.
+#![cfg(unix)]
+#![allow(clippy::print_stdout, reason = "the child acknowledges through its standard output")]
+
+use neurograph::{Config, CreateError, Store, Token, TokenId};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const CHILD_DIR: &str = "NEUROGRAPH_TEST_CHILD_DIR";
+const CHILD_CREATES: &str = "NEUROGRAPH_TEST_CHILD_CREATES";
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.wal.segment_bytes = 1_081_344;
+    config.wal.log_bytes_max = 9 << 20;
+    config.wal.full_timeout = Duration::from_millis(1);
+    config.blackbox.enabled = false;
+    config
+}
+
+/// Runs in the child: opens the store, tries a create where that is asked for, says so, and waits for its end.
+#[test]
+fn child_that_opens_a_full_store() {
+    let Ok(dir) = std::env::var(CHILD_DIR) else { return };
+    let store = Store::open(dir, config()).unwrap();
+    if std::env::var_os(CHILD_CREATES).is_some() {
+        // Refused, or admitted where the last round's cut left a little room.
+        let mut session = store.session();
+        let token = Token::builder().timestamp(7).build().unwrap();
+        if let Ok(id) = session.create(&token) {
+            session.delete(id).unwrap();
+        }
+        let _durable_or_not = store.sync();
+    }
+    println!("\nopened {}", store.len());
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Opens the store in a process that is then killed; returns the tokens that it found.
+fn open_and_kill(dir: &Path, creates: bool) -> Option<u64> {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child_that_opens_a_full_store", "--nocapture"]).env(CHILD_DIR, dir);
+    if creates {
+        command.env(CHILD_CREATES, "1");
+    }
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+    let opened = output.find_map(|line| line.strip_prefix("opened ")?.parse().ok());
+    child.kill().unwrap();
+    output.for_each(drop);
+    child.wait().unwrap();
+    opened
+}
+
+fn bytes(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+    entries.map(|entry| entry.len()).sum()
+}
+
+fn fill(dir: &Path) -> Vec<TokenId> {
+    let store = Store::open(dir, config()).unwrap();
+    let mut session = store.session();
+    let token = Token::builder().timestamp(7).build().unwrap();
+    let mut ids = Vec::new();
+    loop {
+        match session.create(&token) {
+            Ok(id) => ids.push(id),
+            Err(CreateError::LogFull { .. }) if store.stats().wal.unwrap().log_bytes > 5 << 20 => {
+                break;
+            }
+            Err(CreateError::LogFull { .. }) => {} // the disk is slow, that is all
+            Err(error) => panic!("{error}"),
+        }
+    }
+    store.sync().unwrap();
+    drop(session);
+    store.close().unwrap();
+    ids
+}
+
+#[test]
+fn a_full_log_opens_after_any_number_of_kills_and_does_not_grow_by_them() {
+    let made = tempfile::tempdir().unwrap();
+    let ids = fill(made.path());
+    let dir = made.path();
+    let mut sizes = Vec::new();
+    for round in 0..150 {
+        let found = open_and_kill(dir, round % 3 == 0);
+        assert_eq!(found, Some(ids.len() as u64), "round {round}");
+        sizes.push(bytes(&dir.join("wal")));
+    }
+    let (early, late) = (sizes[20], sizes[149]);
+    assert!(late <= early + (256 << 10), "the log grew from {early} to {late} bytes: {sizes:?}");
+    // And it still takes what makes room.
+    let store = Store::open(dir, config()).unwrap();
+    let mut session = store.session();
+    ids.iter().take(100).for_each(|&id| session.delete(id).unwrap());
+}
