@@ -3,7 +3,7 @@
 use crate::config::ConfigError;
 use ng_core::{Token, TokenId};
 use ng_guardian::Refusal;
-use ng_wal::{Lsn, WaitError};
+use ng_wal::{FullCause, Lsn, WaitError};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -111,10 +111,13 @@ pub enum CreateError {
         /// Why.
         cause: String,
     },
-    /// The log had no room for as long as the call may wait.
-    #[error("log is full: {used} of {limit} bytes, waited {waited:?}")]
+    /// There was no room for its record for as long as the call may wait: in the log's queue, below the
+    /// log's limit, or on the disk.
+    #[error("{cause}; waited {waited:?}")]
     LogFull {
-        /// Bytes of the log. Unit: bytes.
+        /// Which of the three, with its figures.
+        cause: Box<FullCause>,
+        /// Bytes of the log, whatever was full. Unit: bytes.
         used: u64,
         /// The limit. Unit: bytes.
         limit: u64,
@@ -124,8 +127,20 @@ pub enum CreateError {
     /// The store is closed.
     #[error("store is closed")]
     Closed,
-    /// The token exists in memory and its record was taken, but its durability is not known: after a
-    /// restart it is there or not. The store is read-only from now on.
+    /// No id could be handed out: the record that announces the next ones was not durable in time. The
+    /// store goes on; a later create succeeds when the disk has done its work.
+    #[error("ids run short until record {lsn} is durable")]
+    IdsNotDurable {
+        /// The record that announces them.
+        lsn: Lsn,
+        /// Why it is not known to be durable.
+        #[source]
+        cause: WaitError,
+    },
+    /// The token exists in memory and its record was taken, but its durability is not known: were the
+    /// store killed now, it would be there or not. With the cause `TimedOut` the disk is only slow: the
+    /// store goes on, and [`Store::wait_durable`](crate::Store::wait_durable) for this record succeeds when
+    /// the sync returns. With `Failed` the log has failed, and the store is read-only.
     #[error("token {id} is created, but record {lsn} is not known to be durable")]
     DurabilityUnknown {
         /// The token.
@@ -162,10 +177,13 @@ pub enum WriteError {
         /// Why.
         cause: String,
     },
-    /// The log had no room for as long as the call may wait.
-    #[error("log is full: {used} of {limit} bytes, waited {waited:?}")]
+    /// There was no room for its record for as long as the call may wait: in the log's queue, below the
+    /// log's limit, or on the disk.
+    #[error("{cause}; waited {waited:?}")]
     LogFull {
-        /// Bytes of the log. Unit: bytes.
+        /// Which of the three, with its figures.
+        cause: Box<FullCause>,
+        /// Bytes of the log, whatever was full. Unit: bytes.
         used: u64,
         /// The limit. Unit: bytes.
         limit: u64,
@@ -175,8 +193,8 @@ pub enum WriteError {
     /// The store is closed.
     #[error("store is closed")]
     Closed,
-    /// The write happened in memory and its record was taken, but its durability is not known: after a
-    /// restart it is there or not. The store is read-only from now on.
+    /// The write happened in memory and its record was taken, but its durability is not known: as of
+    /// [`CreateError::DurabilityUnknown`].
     #[error("token {id} is written, but record {lsn} is not known to be durable")]
     DurabilityUnknown {
         /// The token.

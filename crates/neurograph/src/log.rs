@@ -2,7 +2,7 @@
 
 use crate::format;
 use ng_core::{Arena, Flags, Token};
-use ng_wal::{AppendError, Durability, Lsn, WaitError, Wal};
+use ng_wal::{AppendError, Durability, Full, Lsn, WaitError, Wal};
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ pub(crate) struct Log {
     pub(crate) level: Durability,
     full_timeout: Duration,
     sync_timeout: Duration,
+    bytes_max: u64,
     /// The ceiling in force and one that was appended and is not durable yet.
     ceiling: Mutex<Ceiling>,
 }
@@ -31,39 +32,37 @@ impl Log {
             level: config.durability,
             full_timeout: config.full_timeout,
             sync_timeout: config.sync_timeout,
+            bytes_max: config.log_bytes_max,
             ceiling: Mutex::new(Ceiling { in_force: ceiling, coming: None }),
         }
     }
 
-    /// Waits a little for room, unless `begun` is longer ago than such a wait may last.
+    /// Waits until there may be room for what was refused, unless `begun` is longer ago than such a
+    /// wait may last: then the operation is refused, and counted once, however often it asked.
     ///
     /// Errors: how long was waited in all.
-    pub(crate) fn wait_for_room(&self, begun: Instant) -> Result<(), Duration> {
-        let waited = begun.elapsed();
-        let left = self.full_timeout.saturating_sub(waited);
-        if left.is_zero() {
-            return Err(waited);
+    pub(crate) fn wait_for_room(&self, full: &Full, begun: Instant) -> Result<(), Duration> {
+        match self.wal.wait_for_room(full, begun + self.full_timeout) {
+            true => Ok(()),
+            false => Err(begun.elapsed()),
         }
-        self.wal.wait_for_room(left);
-        Ok(())
     }
 
     /// Appends one of the store's own records. They may use the log's last reserve: a full log still
-    /// opens, closes, and takes deletes. Waits for the ring at most `full_timeout`, a second at least.
+    /// opens, closes, and takes deletes. Waits for room at most `full_timeout`, a second at least.
     pub(crate) fn append_own(&self, kind: u8, payload: &[u8]) -> Result<Lsn, AppendError> {
-        let begun = Instant::now();
+        let until = Instant::now() + self.full_timeout.max(Duration::from_secs(1));
         loop {
-            let full = match self.wal.try_append_reserved(kind, payload) {
-                Err(full @ AppendError::Full { .. }) => full,
+            match self.wal.attempt(kind, payload, true) {
+                Err(AppendError::Full(full)) if self.wal.wait_for_room(&full, until) => {}
                 other => return other,
-            };
-            let left =
-                self.full_timeout.max(Duration::from_secs(1)).saturating_sub(begun.elapsed());
-            if left.is_zero() {
-                return Err(full);
             }
-            self.wal.wait_for_room(left);
         }
+    }
+
+    /// Bytes of the log and their limit.
+    pub(crate) fn used_and_limit(&self) -> (u64, u64) {
+        (self.wal.stats().log_bytes, self.bytes_max)
     }
 
     /// Brings a record to `level`. Blocks at Strict only.
@@ -76,42 +75,59 @@ impl Log {
                 lsn,
                 durable_lsn: self.wal.durable_lsn(),
                 waited: self.sync_timeout,
+                refused: None,
             }),
         }
     }
 
     /// Makes ids up to above `needed` durable to hand out, and lets the arena do so. Blocks on the disk.
+    ///
+    /// An announcement that is not durable in time stays on its way: the next call waits for it, and
+    /// makes no other.
     pub(crate) fn raise_ceiling(&self, arena: &Arena, needed: u32) -> Result<(), AppendError> {
-        let mut ceiling = self.ceiling.lock();
-        if ceiling.in_force > needed {
-            return Ok(());
+        loop {
+            let lsn = {
+                let mut ceiling = self.ceiling.lock();
+                self.settle(&mut ceiling, arena);
+                match ceiling.coming {
+                    _ if ceiling.in_force > needed => return Ok(()),
+                    Some((_, lsn)) => lsn,
+                    None => {
+                        let next = needed.max(ceiling.in_force).saturating_add(CEILING_STEP);
+                        let lsn = self.append_own(format::CEILING, &format::generation(next))?;
+                        ceiling.coming = Some((next, lsn));
+                        lsn
+                    }
+                }
+            };
+            // Without the lock: each waits for its own time, not for that of all before it.
+            self.wal
+                .wait_durable(lsn, self.sync_timeout)
+                .map_err(|cause| AppendError::DurabilityUnknown { lsn, cause })?;
         }
-        let next = needed.saturating_add(CEILING_STEP);
-        let lsn = self.append_own(format::CEILING, &format::generation(next))?;
-        self.wal
-            .wait_durable(lsn, self.sync_timeout)
-            .map_err(|cause| AppendError::DurabilityUnknown { lsn, cause })?;
-        (ceiling.in_force, ceiling.coming) = (next, None);
-        arena.set_generation_limit(next);
-        Ok(())
+    }
+
+    /// Puts an announcement into force that has become durable.
+    fn settle(&self, ceiling: &mut Ceiling, arena: &Arena) {
+        if let Some((next, lsn)) = ceiling.coming
+            && self.wal.durable_lsn() >= lsn
+        {
+            (ceiling.in_force, ceiling.coming) = (next, None);
+            arena.set_generation_limit(next);
+        }
     }
 
     /// Keeps the ceiling at least half a step above what is in use, without blocking.
     pub(crate) fn keep_ceiling_ahead(&self, arena: &Arena) {
         let Some(mut ceiling) = self.ceiling.try_lock() else { return };
-        if let Some((next, lsn)) = ceiling.coming {
-            if self.wal.durable_lsn() >= lsn {
-                (ceiling.in_force, ceiling.coming) = (next, None);
-                arena.set_generation_limit(next);
-            }
+        self.settle(&mut ceiling, arena);
+        if ceiling.coming.is_some() {
             return;
         }
         if arena.generation_high().saturating_add(CEILING_STEP / 2) > ceiling.in_force {
             let next = ceiling.in_force.saturating_add(CEILING_STEP);
             // Full or failed: the create that needs it will say so.
-            if let Ok(lsn) =
-                self.wal.try_append_reserved(format::CEILING, &format::generation(next))
-            {
+            if let Ok(lsn) = self.wal.attempt(format::CEILING, &format::generation(next), true) {
                 ceiling.coming = Some((next, lsn));
             }
         }
