@@ -169,11 +169,16 @@ pub enum CreateError {
         /// Why.
         cause: String,
     },
-    /// There was no room for the record for as long as the call may wait.
+    /// There was no room for its record for as long as the call may wait: in the log's queue, below the
+    /// log's limit, or on the disk.
     #[error("{cause}; waited {waited:?}")]
     LogFull {
-        /// What had no room: the queue, the log's share of the disk, or the disk itself.
-        cause: FullCause,
+        /// Which of the three, with its figures.
+        cause: Box<FullCause>,
+        /// Bytes of the log, whatever was full. Unit: bytes.
+        used: u64,
+        /// The limit. Unit: bytes.
+        limit: u64,
         /// How long the call waited.
         waited: Duration,
     },
@@ -183,9 +188,20 @@ pub enum CreateError {
     /// The store is closed.
     #[error("store is closed")]
     Closed,
-    /// The token exists in memory and its record was taken, but it is not known to be durable yet: after a
-    /// restart it is there or not. If the wait was too short, `wait_durable` or `sync` tell later; if the
-    /// log failed, the store is read-only from now on.
+    /// No id could be handed out: the record that announces the next ones was not durable in time. The
+    /// store goes on; a later create succeeds when the disk has done its work.
+    #[error("ids run short until record {lsn} is durable")]
+    IdsNotDurable {
+        /// The record that announces them.
+        lsn: Lsn,
+        /// Why it is not known to be durable.
+        #[source]
+        cause: WaitError,
+    },
+    /// The token exists in memory and its record was taken, but its durability is not known: were the
+    /// store killed now, it would be there or not. With the cause `TimedOut` the disk is only slow: the
+    /// store goes on, and [`Store::wait_durable`](crate::Store::wait_durable) for this record succeeds when
+    /// the sync returns. With `Failed` the log has failed, and the store is read-only.
     #[error("token {id} is created, but record {lsn} is not known to be durable")]
     DurabilityUnknown {
         /// The token.
@@ -228,20 +244,24 @@ pub enum WriteError {
         /// Why.
         cause: String,
     },
-    /// There was no room for the record for as long as the call may wait.
+    /// There was no room for its record for as long as the call may wait: in the log's queue, below the
+    /// log's limit, or on the disk.
     #[error("{cause}; waited {waited:?}")]
     LogFull {
-        /// What had no room: the queue, the log's share of the disk, or the disk itself.
-        cause: FullCause,
+        /// Which of the three, with its figures.
+        cause: Box<FullCause>,
+        /// Bytes of the log, whatever was full. Unit: bytes.
+        used: u64,
+        /// The limit. Unit: bytes.
+        limit: u64,
         /// How long the call waited.
         waited: Duration,
     },
     /// The store is closed.
     #[error("store is closed")]
     Closed,
-    /// The write happened in memory and its record was taken, but it is not known to be durable yet: after
-    /// a restart it is there or not. If the wait was too short, `wait_durable` or `sync` tell later; if
-    /// the log failed, the store is read-only from now on.
+    /// The write happened in memory and its record was taken, but its durability is not known: as of
+    /// [`CreateError::DurabilityUnknown`].
     #[error("token {id} is written, but record {lsn} is not known to be durable")]
     DurabilityUnknown {
         /// The token.

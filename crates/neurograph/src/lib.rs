@@ -59,7 +59,7 @@ pub use ng_guardian as guardian;
 pub use ng_metrics as metrics;
 pub use ng_trace as trace;
 pub use ng_wal as wal;
-pub use ng_wal::{Durability, Lsn};
+pub use ng_wal::{Durability, FullCause, Lsn};
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]

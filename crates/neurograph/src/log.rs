@@ -15,6 +15,7 @@ pub(crate) struct Log {
     pub(crate) level: Durability,
     full_timeout: Duration,
     sync_timeout: Duration,
+    bytes_max: u64,
     /// The ceiling in force and one that was appended and is not durable yet.
     ceiling: Mutex<Ceiling>,
 }
@@ -31,13 +32,15 @@ impl Log {
             level: config.durability,
             full_timeout: config.full_timeout,
             sync_timeout: config.sync_timeout,
+            bytes_max: config.log_bytes_max,
             ceiling: Mutex::new(Ceiling { in_force: ceiling, coming: None }),
         }
     }
 
-    /// Waits for the room that was wanting, at most until `full_timeout` after `begun`.
+    /// Waits until there may be room for what was refused, unless `begun` is longer ago than such a
+    /// wait may last: then the operation is refused, and counted once, however often it asked.
     ///
-    /// Errors: how long was waited in all; the refusal is counted.
+    /// Errors: how long was waited in all.
     pub(crate) fn wait_for_room(&self, full: &Full, begun: Instant) -> Result<(), Duration> {
         match self.wal.wait_for_room(full, begun + self.full_timeout) {
             true => Ok(()),
@@ -62,35 +65,74 @@ impl Log {
         }
     }
 
+    /// Bytes of the log and their limit.
+    pub(crate) fn used_and_limit(&self) -> (u64, u64) {
+        (self.wal.stats().log_bytes, self.bytes_max)
+    }
+
     /// Brings a record to `level`. Blocks at Strict only.
     pub(crate) fn reach(&self, lsn: Lsn, level: Durability) -> Result<(), WaitError> {
         match self.wal.reach(lsn, level) {
+            Ok(_) => Ok(()),
             Err(AppendError::DurabilityUnknown { cause, .. }) => Err(cause),
             // `reach` appends nothing, so it has no other way to fail.
-            _ => Ok(()),
+            Err(_) => Err(WaitError::TimedOut {
+                lsn,
+                durable_lsn: self.wal.durable_lsn(),
+                waited: self.sync_timeout,
+                refused: None,
+            }),
         }
     }
 
     /// Makes ids up to above `needed` durable to hand out, and lets the arena do so. Blocks on the disk.
+    ///
+    /// An announcement that is not durable in time stays on its way: the next call waits for it, and
+    /// makes no other.
     pub(crate) fn raise_ceiling(&self, arena: &Arena, needed: u32) -> Result<(), AppendError> {
-        let mut ceiling = self.ceiling.lock();
-        if ceiling.in_force > needed {
-            return Ok(());
+        loop {
+            let lsn = {
+                let mut ceiling = self.ceiling.lock();
+                self.settle(&mut ceiling, arena);
+                match ceiling.coming {
+                    _ if ceiling.in_force > needed => return Ok(()),
+                    Some((_, lsn)) => lsn,
+                    None => {
+                        let next = needed.max(ceiling.in_force).saturating_add(CEILING_STEP);
+                        let lsn =
+                            self.append_own(format::CEILING, &format::generation(next), false)?;
+                        ceiling.coming = Some((next, lsn));
+                        lsn
+                    }
+                }
+            };
+            // Without the lock: each waits for its own time, not for that of all before it.
+            self.wait_for_announcement(lsn)
+                .map_err(|cause| AppendError::DurabilityUnknown { lsn, cause })?;
         }
-        let (next, lsn) = match ceiling.coming {
-            Some(coming) if coming.0 > needed => coming,
-            _ => {
-                let next = needed.saturating_add(CEILING_STEP);
-                (next, self.append_own(format::CEILING, &format::generation(next), false)?)
+    }
+
+    /// Waits for a slow disk as long as any sync may take, for one that refuses the write as long as for room.
+    fn wait_for_announcement(&self, lsn: Lsn) -> Result<(), WaitError> {
+        let begun = Instant::now();
+        let slice = self.full_timeout.clamp(Duration::from_millis(1), self.sync_timeout);
+        loop {
+            match self.wal.wait_durable(lsn, slice) {
+                Err(WaitError::TimedOut { refused: None, .. })
+                    if begun.elapsed() < self.sync_timeout => {}
+                other => return other,
             }
-        };
-        ceiling.coming = Some((next, lsn));
-        self.wal
-            .wait_durable(lsn, self.sync_timeout)
-            .map_err(|cause| AppendError::DurabilityUnknown { lsn, cause })?;
-        (ceiling.in_force, ceiling.coming) = (next, None);
-        arena.set_generation_limit(next);
-        Ok(())
+        }
+    }
+
+    /// Puts an announcement into force that has become durable.
+    fn settle(&self, ceiling: &mut Ceiling, arena: &Arena) {
+        if let Some((next, lsn)) = ceiling.coming
+            && self.wal.durable_lsn() >= lsn
+        {
+            (ceiling.in_force, ceiling.coming) = (next, None);
+            arena.set_generation_limit(next);
+        }
     }
 
     /// Announces ids up to above `needed`, if the log has room, without waiting for the disk: so that the
@@ -107,17 +149,14 @@ impl Log {
     /// Keeps the ceiling at least half a step above what is in use, without blocking.
     pub(crate) fn keep_ceiling_ahead(&self, arena: &Arena) {
         let Some(mut ceiling) = self.ceiling.try_lock() else { return };
-        if let Some((next, lsn)) = ceiling.coming {
-            if self.wal.durable_lsn() >= lsn {
-                (ceiling.in_force, ceiling.coming) = (next, None);
-                arena.set_generation_limit(next);
-            }
+        self.settle(&mut ceiling, arena);
+        if ceiling.coming.is_some() {
             return;
         }
         if arena.generation_high().saturating_add(CEILING_STEP / 2) > ceiling.in_force {
             let next = ceiling.in_force.saturating_add(CEILING_STEP);
             // Full or failed: the create that needs it will say so.
-            if let Ok(lsn) = self.wal.try_append(format::CEILING, &format::generation(next)) {
+            if let Ok(lsn) = self.wal.attempt(format::CEILING, &format::generation(next), false) {
                 ceiling.coming = Some((next, lsn));
             }
         }

@@ -489,9 +489,13 @@ impl Session {
         let Some(log) = &self.inner.log else { return Ok(()) };
         match log.raise_ceiling(&self.inner.arena, needed) {
             Ok(()) => Ok(()),
+            Err(AppendError::DurabilityUnknown {
+                lsn,
+                cause: cause @ WaitError::TimedOut { .. },
+            }) => Err(CreateError::IdsNotDurable { lsn, cause }),
             Err(error) => {
                 let waited = Duration::ZERO;
-                Err(Stuck::of(error, waited).into())
+                Err(Stuck::of(error, waited, Some(log)).into())
             }
         }
     }
@@ -599,32 +603,36 @@ impl Session {
         }
     }
 
-    /// Waits for the level that was asked for. A wait that was too short says so, and no more: the sync may
-    /// still return. A log that failed has turned the store read-only by then.
+    /// Waits for the level that was asked for. Only a log that has failed makes the store read-only; one
+    /// that is slow does not.
     fn reach(&self, lsn: Lsn, level: Durability) -> Result<(), WaitError> {
         let Some(log) = &self.inner.log else { return Ok(()) };
         let level = level.max(log.level);
         if level == Durability::Relaxed {
             return Ok(());
         }
-        log.reach(lsn, level).inspect_err(|cause| {
-            if let WaitError::Failed(failure) = cause {
-                self.inner.status.set_read_only(&failure.to_string());
-                self.inner.arena.ring();
-            }
-        })
+        log.reach(lsn, level).inspect_err(|cause| self.heed_wait(cause))
     }
 
-    /// After a refused claim: waits for the room that was wanting, if it is that.
+    fn heed_wait(&self, cause: &WaitError) {
+        if let WaitError::Failed(failure) = cause {
+            self.inner.status.set_read_only(&failure.to_string());
+            self.inner.arena.ring();
+        }
+    }
+
+    /// After a refused claim: waits if that can help.
     fn wait_for_room(&self, error: AppendError, begun: &mut Option<Instant>) -> Result<(), Stuck> {
         let begun = *begun.get_or_insert_with(Instant::now);
         if let (AppendError::Full(full), Some(log)) = (&error, &self.inner.log) {
-            return log.wait_for_room(full, begun).map_err(|waited| Stuck::of(error, waited));
+            return log
+                .wait_for_room(full, begun)
+                .map_err(|waited| Stuck::of(error, waited, Some(log)));
         }
         if let AppendError::Failed(failure) = &error {
             self.inner.status.set_read_only(&failure.to_string());
         }
-        Err(Stuck::of(error, begun.elapsed()))
+        Err(Stuck::of(error, begun.elapsed(), None))
     }
 
     fn note_refusal(&mut self, error: &CreateError) {
@@ -806,20 +814,27 @@ impl Inner {
 struct Stuck {
     error: AppendError,
     waited: Duration,
+    /// Bytes of the log, and their limit.
+    used: u64,
+    limit: u64,
 }
 
 impl Stuck {
-    fn of(error: AppendError, waited: Duration) -> Stuck {
-        Stuck { error, waited }
+    fn of(error: AppendError, waited: Duration, log: Option<&Log>) -> Stuck {
+        let (used, limit) = log.map_or((0, 0), Log::used_and_limit);
+        Stuck { error, waited, used, limit }
     }
 }
 
 impl From<Stuck> for CreateError {
     fn from(stuck: Stuck) -> CreateError {
         match stuck.error {
-            AppendError::Full(full) => {
-                CreateError::LogFull { cause: full.cause, waited: stuck.waited }
-            }
+            AppendError::Full(full) => CreateError::LogFull {
+                cause: Box::new(full.cause),
+                used: stuck.used,
+                limit: stuck.limit,
+                waited: stuck.waited,
+            },
             AppendError::Closed => CreateError::Closed,
             AppendError::Forked { opened_by } => CreateError::Forked { opened_by },
             other => CreateError::ReadOnly { cause: other.to_string() },
@@ -830,9 +845,12 @@ impl From<Stuck> for CreateError {
 impl From<Stuck> for WriteError {
     fn from(stuck: Stuck) -> WriteError {
         match stuck.error {
-            AppendError::Full(full) => {
-                WriteError::LogFull { cause: full.cause, waited: stuck.waited }
-            }
+            AppendError::Full(full) => WriteError::LogFull {
+                cause: Box::new(full.cause),
+                used: stuck.used,
+                limit: stuck.limit,
+                waited: stuck.waited,
+            },
             AppendError::Closed => WriteError::Closed,
             AppendError::Forked { opened_by } => WriteError::Forked { opened_by },
             other => WriteError::ReadOnly { cause: other.to_string() },
@@ -881,7 +899,22 @@ impl From<Refusal> for CreateError {
 #[cfg(test)]
 mod tests {
     use crate::trace::{MemorySink, SamplerConfig};
-    use crate::{Config, Store, Token};
+    use crate::{Config, Health, Store, Token};
+    use ng_wal::{Lsn, WaitError};
+    use std::time::Duration;
+
+    /// It made the store read-only for good.
+    #[test]
+    fn a_wait_that_was_too_short_for_the_disk_leaves_the_store_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Config::default()).unwrap();
+        let mut session = store.session();
+        let (lsn, durable_lsn) = (Lsn::new(9), Lsn::new(8));
+        let waited = Duration::from_secs(1);
+        session.heed_wait(&WaitError::TimedOut { lsn, durable_lsn, waited, refused: None });
+        assert_eq!(store.health(), Health::Healthy);
+        session.create(&Token::builder().build().unwrap()).unwrap();
+    }
 
     /// As the pulse does it.
     fn sample_at(store: &Store, rate: f64) {

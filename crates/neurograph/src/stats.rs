@@ -110,6 +110,17 @@ pub enum Health {
     Healthy,
     /// The disk is full: logged operations wait for room.
     DiskFull,
+    /// The log is refused something else that it needs to go on, such as a file descriptor, and tries
+    /// again until it gets it: logged operations wait for room.
+    LogHindered {
+        /// What is refused.
+        cause: String,
+    },
+    /// A sync of the log takes longer than `wal.sync_timeout`. It recovers when the sync returns.
+    SyncOverdue {
+        /// How long it has been under way.
+        since: Duration,
+    },
     /// The log failed for good; reads go on from memory.
     ReadOnly {
         /// Why.

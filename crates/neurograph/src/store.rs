@@ -201,6 +201,10 @@ impl Store {
             Err(Barred::ReadOnly(cause)) => Health::ReadOnly { cause },
             Ok(()) => match self.inner.log.as_ref().map(|log| log.wal.health()) {
                 Some(ng_wal::Health::DiskFull) => Health::DiskFull,
+                Some(ng_wal::Health::Hindered(failure)) => {
+                    Health::LogHindered { cause: failure.to_string() }
+                }
+                Some(ng_wal::Health::SyncOverdue(since)) => Health::SyncOverdue { since },
                 Some(ng_wal::Health::Failed(failure)) => {
                     Health::ReadOnly { cause: failure.to_string() }
                 }

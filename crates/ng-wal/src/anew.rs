@@ -9,7 +9,7 @@
 use std::io;
 
 use crate::decide::{Plan, is_prepared};
-use crate::format::{self, FIRST_FRAME_OFFSET};
+use crate::format::{self, BLOCK_BYTES, FIRST_FRAME_OFFSET};
 use crate::reader::{Walk, open_segment};
 use crate::scan::{Scan, SegmentScan};
 use crate::segment::{self, ActiveSegment, SYNC_OF_NAMES, StepResult, file_name, temporary_name};
@@ -32,6 +32,9 @@ pub(crate) fn write_anew(
     let Some(last) = small_last(plan, scan) else { return Ok(None) };
     if !is_scarce(scan, config) || mutants::on("wal-open-wears-the-log") {
         return Ok(None);
+    }
+    if let Some(active) = as_it_was_made(io, last)? {
+        return Ok(Some(active));
     }
     let temporary = temporary_name(last.seq);
     // What is refused here may still go the ordinary way.
@@ -62,6 +65,26 @@ fn is_scarce(scan: &Scan, config: &WalConfig) -> bool {
     let used: u64 = scan.segments.iter().map(|segment| segment.bytes).sum();
     let kept = config.reserved_bytes + config.slack_bytes() + 2 * config.segment_bytes;
     used.saturating_add(kept) > config.log_bytes_max
+}
+
+/// The segment as an open before this one left it, if nothing was written into it since: it goes on in
+/// it, so that opening again and again changes nothing. No other ends with a block that promises all
+/// its records, for a sync point promises what the one before made durable.
+fn as_it_was_made(io: &dyn LogIo, last: &SegmentScan) -> StepResult<Option<ActiveSegment>> {
+    let (Some(walk), Some(start), Ok(header)) = (&last.walk, last.start, &last.header) else {
+        return Ok(None);
+    };
+    let promises_all = walk.promise == walk.end_lsn && walk.end_offset.is_multiple_of(BLOCK_BYTES);
+    let islands = &walk.islands;
+    let ends_there = islands.frames == 0 && !islands.salted && islands.dirty_end <= walk.end_offset;
+    if walk.sealed || !promises_all || !ends_there {
+        return Ok(None);
+    }
+    let file = open_segment(io, last.seq, Access::ReadWrite)?.file;
+    // Its name may have been on its way to the disk when that open was interrupted.
+    io.sync_dir().map_err(|e| (SYNC_OF_NAMES, e))?;
+    let at = (walk.end_offset, walk.chain, walk.promise);
+    Ok(Some(ActiveSegment::resumed(file, *header, &start, at)))
 }
 
 /// Everything that the plan keeps of `last` in a new file, on stable storage; `None` if it takes more

@@ -9,7 +9,7 @@ use crate::WaitError;
 use crate::commit::{Commit, panicked};
 use crate::ring::{Class, Refused, Ring};
 use crate::sync::modelled::Mutex;
-use crate::waiters::Waiters;
+use crate::waiters::{Need, Room, Waiters};
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::thread;
 
@@ -22,17 +22,27 @@ fn model(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     builder.check(body);
 }
 
+fn room_of(ring: &Ring) -> Room {
+    let (ordinary, reserved) = ring.room();
+    Room { slots: [ordinary, reserved], large_bytes: [0, 0] }
+}
+
 /// As `Wal::append` waits.
-fn push_when_there_is_room(ring: &Ring, room: &Waiters, kind: u8) -> Result<u64, Refused> {
+fn push_when_there_is_room(
+    ring: &Ring,
+    room: &Waiters,
+    kind: u8,
+    class: Class,
+) -> Result<u64, Refused> {
+    let need = Need { slots: 1, large_bytes: 0, class };
     loop {
-        match ring.push_inline(kind, &[kind], Class::Ordinary) {
+        match ring.push_inline(kind, &[kind], class) {
             Err(Refused::Full) => {}
             other => return other,
         }
-        let ticket = room.enter(1);
-        match ring.push_inline(kind, &[kind], Class::Ordinary) {
-            Err(Refused::Full) => ticket.park(LONG),
-            other => return other,
+        let ticket = room.enter(need);
+        if !room_of(ring).has(&need) && !ring.is_closed() {
+            ticket.park(LONG);
         }
     }
 }
@@ -45,7 +55,7 @@ fn an_appender_that_waits_for_room_is_woken_when_there_is_some() {
         ring.push_inline(0, &[0], Class::Ordinary).unwrap();
         let appenders = [1u8, 2].map(|kind| {
             let (ring, room) = (ring.clone(), room.clone());
-            thread::spawn(move || push_when_there_is_room(&ring, &room, kind))
+            thread::spawn(move || push_when_there_is_room(&ring, &room, kind, Class::Ordinary))
         });
         let mut seen = 0;
         while seen < 3 {
@@ -54,8 +64,7 @@ fn an_appender_that_waits_for_room_is_woken_when_there_is_some() {
                 seen += 1;
             }
             consumer.release(u64::MAX, u64::MAX);
-            let (ordinary, reserved) = ring.room();
-            room.wake_for_room(ordinary, reserved);
+            room.wake_for_room(room_of(&ring));
             if seen < 3 {
                 thread::yield_now();
             }
@@ -63,6 +72,32 @@ fn an_appender_that_waits_for_room_is_woken_when_there_is_some() {
         for appender in appenders {
             assert!(appender.join().unwrap().is_ok());
         }
+    });
+}
+
+/// A full log that takes its reserve only: who waits for that is woken, whoever came first; the other
+/// one when a retirement has made room for all.
+#[test]
+fn each_class_of_appenders_is_woken_by_its_own_room() {
+    model(3, || {
+        let (ring, mut consumer) = Ring::new(2, 1);
+        consumer.release(0, 0);
+        let room = Arc::new(Waiters::new());
+        let appenders = [Class::Ordinary, Class::Reserved].map(|class| {
+            let (ring, room) = (ring.clone(), room.clone());
+            thread::spawn(move || push_when_there_is_room(&ring, &room, 1, class))
+        });
+        for seen in 0..2u64 {
+            // One place: first of the reserve, then for all.
+            consumer.release(seen, 1);
+            room.wake_for_room(room_of(&ring));
+            while consumer.peek().is_none() {
+                thread::yield_now();
+            }
+            consumer.take(|_, _| ());
+        }
+        let outcomes = appenders.map(|appender| appender.join().unwrap());
+        assert_eq!(outcomes, [Ok(2), Ok(1)]);
     });
 }
 
@@ -74,7 +109,7 @@ fn an_appender_that_waits_for_room_learns_of_a_close() {
         ring.push_inline(0, &[0], Class::Ordinary).unwrap();
         let appender = {
             let (ring, room) = (ring.clone(), room.clone());
-            thread::spawn(move || push_when_there_is_room(&ring, &room, 1))
+            thread::spawn(move || push_when_there_is_room(&ring, &room, 1, Class::Ordinary))
         };
         assert_eq!(ring.close(), 2);
         room.wake(|_| true);

@@ -369,7 +369,7 @@ fn begin(
         && let (Ok(header), Some(start), Some(walk)) = (&last.header, last.start, &last.walk)
     {
         let file = open_segment(io, last.seq, Access::ReadWrite)?.file;
-        let at = (walk.end_offset, walk.chain);
+        let at = (walk.end_offset, walk.chain, walk.promise);
         return Ok(ActiveSegment::resumed(file, *header, &start, at));
     }
     if mutants::on("wal-m15-cut-not-durable") {

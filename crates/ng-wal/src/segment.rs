@@ -280,17 +280,15 @@ impl ActiveSegment {
         }
     }
 
-    /// Goes on behind what is there already: a breakage.
-    #[cfg(mutants)]
+    /// Goes on behind what is there already, which ends at `end` with this chain and promise.
     pub(crate) fn resumed(
         file: Arc<dyn LogFile>,
         header: SegmentHeader,
         start: &Start,
-        (end, chain): (u64, u64),
+        (end, chain, promised): (u64, u64, u64),
     ) -> Self {
-        let mut segment = Self::started(file, header, start, end);
-        segment.frames = Frames::new(&header, end, chain);
-        segment
+        let segment = Self::started(file, header, start, end);
+        Self { frames: Frames::new(&header, end, chain), promised, ..segment }
     }
 
     /// Begins with the start frame's block, which is still to be written.

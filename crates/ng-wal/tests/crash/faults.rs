@@ -200,6 +200,43 @@ fn a_full_disk_holds_appends_up_and_loses_nothing_when_space_returns() {
     judge(world, seed);
 }
 
+/// The next segment's file is thrown away when its sync fails, and another one takes its place: the log
+/// goes on, and what is written into that one is there after each crash.
+#[test]
+fn a_segment_whose_file_failed_before_it_held_anything_is_made_again() {
+    let seed = seed();
+    for how in [FailedSync::KeepsCache, FailedSync::Reverts] {
+        let mut world = World::new(seed, config());
+        run(&mut world, &[Op::Close]);
+        good(world.log().map(drop));
+        // The next sync is that of the file that the first record waits for.
+        world.disk.fail_sync(1, how);
+        run(&mut world, &[Op::Append, Op::Rotate, Op::Batch, Op::Sync, Op::Batch]);
+        assert_eq!(world.log().unwrap().health(), Health::Healthy);
+        judge(world, seed);
+    }
+}
+
+/// The limit is so low that each of these opens finds the log near it.
+#[test]
+fn a_log_near_its_limit_is_opened_in_place_and_keeps_all_through_every_crash() {
+    let seed = seed();
+    let mut near = config();
+    near.reserved_bytes = 8 << 10;
+    near.log_bytes_max = 4 * near.segment_bytes + near.reserved_bytes + (74 << 10);
+    let mut world = World::new(seed, near);
+    run(&mut world, &[Op::Rotate, Op::Rotate, Op::Append, Op::Sync]);
+    world.begin_looking();
+    let names = |world: &World| world.disk.image().names(LOG);
+    let last_segment = |names: Vec<String>| names.into_iter().filter(|n| n.ends_with(".seg")).max();
+    let before = last_segment(names(&world));
+    run(&mut world, &[Op::Reopen, Op::Batch, Op::Sync, Op::Append, Op::Reopen, Op::Append]);
+    run(&mut world, &[Op::Close, Op::Append, Op::Sync, Op::Reopen, Op::Reopen, Op::Batch]);
+    assert_eq!(last_segment(names(&world)), before, "an open made a segment");
+    run(&mut world, &[Op::PowerCut, Op::Append, Op::Sync, Op::PowerCut]);
+    judge(world, seed);
+}
+
 #[test]
 fn a_sector_that_cannot_be_read_is_no_torn_write() {
     let mut world = World::new(seed(), config());
