@@ -56,6 +56,12 @@ pub struct Writer {
     shared: Arc<Shared>,
 }
 
+const _: () = {
+    // Both lie on their owners' stacks and are moved about: small, and aligned as a token is at most.
+    assert!(size_of::<Writer>() <= 512 && align_of::<Writer>() <= 64);
+    assert!(size_of::<Mask>() <= 128);
+};
+
 // SAFETY: `origin` points into the reservation that `shared` keeps mapped; nothing is bound to a thread.
 unsafe impl Send for Writer {}
 
