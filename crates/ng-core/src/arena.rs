@@ -7,6 +7,7 @@ use crate::iter::Iter;
 use crate::lease::Lease;
 use crate::restore::Restorer;
 use crate::shared::Shared;
+use crate::shared_writer::SharedWriter;
 use crate::stats::ArenaStats;
 use crate::sync::atomic::{
     AtomicU32,
@@ -43,6 +44,11 @@ impl Arena {
         let lease = Arc::new(Lease::new());
         self.shared.register(&lease);
         Writer::new(Arc::clone(&self.shared), lease)
+    }
+
+    /// A writer for any number of threads, at the cost of a lock for each call; see [`SharedWriter`].
+    pub fn shared_writer(&self) -> SharedWriter {
+        SharedWriter::new(self.writer())
     }
 
     /// The token, or `None` if `id` names no live one. Never a mixture of two states of it.
@@ -143,7 +149,8 @@ impl Arena {
         self.shared.stats()
     }
 
-    /// Takes the unused slots of every writer's lease back; returns how many.
+    /// Takes the unused slots of every writer's lease back; returns how many. [`Writer::create`] does it
+    /// by itself before it refuses; this is for owners who call [`Writer::lease`].
     ///
     /// Each writer then stops at its next create and asks for new slots.
     pub fn recall_idle(&self) -> u64 {

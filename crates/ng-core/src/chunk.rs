@@ -465,8 +465,8 @@ pub(crate) struct Settled<'a> {
 impl Settled<'_> {
     /// Takes up to `want` free slots of one group; `None` if the search met none. A slot that was freed
     /// behind the search, just before another took the one ahead of it, is not met.
-    pub(crate) fn take(&self, want: u32) -> Option<(u32, Mask)> {
-        self.chunks.search(want, 1, false, false)
+    pub(crate) fn take(&self, want: u32, with_memory: bool) -> Option<(u32, Mask)> {
+        self.chunks.search(want, 1, with_memory, false)
     }
 }
 

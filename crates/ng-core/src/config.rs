@@ -18,6 +18,9 @@ pub const LEASE_SLOTS_MAX: u32 = 1_024;
 #[cfg(all(test, any(loom, shuttle)))]
 pub const LEASE_SLOTS_MAX: u32 = 64;
 
+/// Most slots that an arena can have: what the 32 bits of an id's slot can name, less one chunk.
+pub const SLOTS_MAX: u64 = (1 << 32) - CHUNK_SLOTS as u64;
+
 /// Most memory that is taken ahead.
 const COMMIT_AHEAD_BYTES_MAX: u64 = 16 << 20;
 
@@ -25,7 +28,7 @@ const COMMIT_AHEAD_BYTES_MAX: u64 = 16 << 20;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ArenaConfig {
-    /// Most tokens that can be alive at once. Unit: slots of 64 bytes. Range: 1 to 2^32 − 32,768.
+    /// Most tokens that can be alive at once. Unit: slots of 64 bytes. Range: 1 to [`SLOTS_MAX`].
     /// Rounded up to whole chunks of 32,768. Only address space is reserved, memory is taken as it
     /// is used. Default: 40,000,000.
     pub max_slots: u64,
@@ -74,9 +77,8 @@ impl ArenaConfig {
     ///
     /// Errors: the first bad field with its value and range.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let most = u64::from(u32::MAX) + 1 - u64::from(CHUNK_SLOTS);
-        if self.max_slots == 0 || self.max_slots > most {
-            return Err(ConfigError::MaxSlots { value: self.max_slots, most });
+        if self.max_slots == 0 || self.max_slots > SLOTS_MAX {
+            return Err(ConfigError::MaxSlots { value: self.max_slots, most: SLOTS_MAX });
         }
         if self.commit_ahead_bytes > COMMIT_AHEAD_BYTES_MAX {
             let most = COMMIT_AHEAD_BYTES_MAX;

@@ -246,9 +246,9 @@ impl Lease {
     pub(crate) fn recall(&self, barrier: Barrier) -> Option<Unused> {
         let mut held = lock(&self.held);
         // The position only rises within a lease, so an old reading can only show too much left.
-        if held.mask.below(held.end).without(&held.mask.below(self.hot.pos.load(Relaxed))).count()
-            == 0
-        {
+        let begun = self.hot.pos.load(Relaxed);
+        let left = || held.mask.below(held.end).without(&held.mask.below(begun)).count();
+        if begun >= held.end || left() == 0 {
             return None;
         }
         self.lower();

@@ -21,6 +21,7 @@ mod arena;
 mod barrier;
 mod chunk;
 mod config;
+mod drain;
 mod error;
 mod id;
 mod iter;
@@ -36,6 +37,7 @@ mod restore;
 #[cfg(feature = "serde")]
 mod serial;
 mod shared;
+mod shared_writer;
 #[cfg(all(test, shuttle))]
 mod shuttle_arena;
 #[cfg(all(test, shuttle))]
@@ -54,11 +56,13 @@ use shuttle_memory as memory;
 
 pub use crate::{
     arena::Arena,
-    config::{ArenaConfig, CHUNK_BYTES, CHUNK_SLOTS, LEASE_SLOTS_MAX, MemoryGate},
+    config::{ArenaConfig, CHUNK_BYTES, CHUNK_SLOTS, LEASE_SLOTS_MAX, MemoryGate, SLOTS_MAX},
+    drain::Drain,
     error::{ArenaError, ConfigError, CreateError, NotFound},
     id::{ParseIdError, TokenId},
     iter::Iter,
     restore::{NoRoom, Restored, Restorer},
+    shared_writer::SharedWriter,
     stats::ArenaStats,
     token::{
         EntityType, Flags, ImageOptions, Imported, ParseFlagsError, Space, Token, TokenBuilder,

@@ -66,7 +66,7 @@ impl Readable {
             .flags(flags)
             .entity_type(self.entity_type)
             .domain(self.domain)
-            .weight(self.weight)
+            .weight_decoded(self.weight)
             .radius(self.radius)
             .strength(self.strength)
             .timestamp(self.timestamp);

@@ -18,7 +18,9 @@ use crate::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
 };
-use crate::sync::{Arc, Mutex, lock, pause};
+use crate::sync::{
+    Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, lock, pause, read, write,
+};
 use crate::token::Token;
 use crate::view::View;
 
@@ -43,6 +45,9 @@ pub(crate) struct Shared {
     commit: Mutex<()>,
     /// Held while a chunk's free slots are in nobody's bitmap, because their memory goes back.
     giving: Mutex<()>,
+    /// Read while slots move between bitmaps and leases, written by who must see where all of them
+    /// are: see [`Shared::alone`]. The outermost lock.
+    moving: RwLock<()>,
     generation_limit: AtomicU32,
     writers: Mutex<Registry>,
     pub(crate) committed_chunks: AtomicU64,
@@ -83,6 +88,7 @@ impl Shared {
             gate: config.gate,
             commit: Mutex::new(()),
             giving: Mutex::new(()),
+            moving: RwLock::new(()),
             generation_limit: AtomicU32::new(u32::MAX),
             writers: Mutex::new(Registry::default()),
             committed_chunks: AtomicU64::new(0),
@@ -108,7 +114,26 @@ impl Shared {
         Lease::ring_all(&self.leases(), self.barrier);
     }
 
+    /// To be held while slots are in neither a bitmap nor a lease.
+    pub(crate) fn moving(&self) -> RwLockReadGuard<'_, ()> {
+        read(&self.moving)
+    }
+
+    /// While the guard lives no lease gains a slot and none is on its way: what is in no bitmap and
+    /// idle in no lease is taken. So a search that finds nothing after a recall that found nothing is
+    /// no false alarm: at the recall's end all leases were empty, and stay so.
+    pub(crate) fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        write(&self.moving)
+    }
+
+    /// See [`Arena::recall_idle`](crate::Arena::recall_idle).
     pub(crate) fn recall_idle(&self) -> u64 {
+        let _moving = self.moving();
+        self.recall()
+    }
+
+    /// For who holds a guard of `moving`.
+    pub(crate) fn recall(&self) -> u64 {
         let leases = self.leases();
         let mut recalled = 0;
         for lease in leases {
@@ -139,7 +164,8 @@ impl Shared {
             ahead_bytes: ahead.bytes,
             ahead_populated_total: ahead.populated_total,
             ahead_taken_over_total: ahead.taken_over_total,
-            live_bytes: live * size_of::<Token>() as u64,
+            // The parts are not of one instant; no more can be alive than there is memory for.
+            live_bytes: (live * size_of::<Token>() as u64).min(committed * CHUNK_BYTES),
             chunks: committed,
             leased_slots: tally.idle,
             writers,
@@ -169,7 +195,8 @@ impl Shared {
     /// only then from groups with few. Leases of a slot or two cost more than the slots; so the arena
     /// lets about 3 % of the used slots lie free before it takes them one by one.
     ///
-    /// Says also whether they were never used since their chunk last had no memory.
+    /// Says also whether they were never used since their chunk last had no memory. For who holds a
+    /// guard of `moving`.
     pub(crate) fn take(&self, want: u32) -> Result<(u32, Mask, bool), CreateError> {
         let want = want.clamp(1, LEASE_SLOTS_MAX);
         loop {
@@ -178,10 +205,10 @@ impl Shared {
                 || self.chunks.take(want, 1, true).or_else(|| self.chunks.take(want, 1, false));
             // Last with no chunk on its way back to the kernel, whose free slots are in no bitmap, and
             // with no hint being cleared.
-            let settled = || {
+            let settled = |with_memory| {
                 let beside = mutants::on("core-full-beside-a-give-back");
                 let _giving = (!beside).then(|| lock(&self.giving));
-                self.chunks.settle().take(want)
+                self.chunks.settle().take(want, with_memory)
             };
             let found = self
                 .chunks
@@ -189,14 +216,15 @@ impl Shared {
                 .or_else(|| self.chunks.take(want, least, false))
                 .or_else(|| self.take_fresh(want))
                 .or_else(any)
-                .or_else(settled);
+                .or_else(|| settled(false));
             let Some((first, mask)) = found else {
                 return Err(CreateError::Full { slots: u64::from(self.view.slot_count()) });
             };
             let prepared = match self.prepare(first, mask) {
                 // No memory for a fresh chunk: what lies free in the others will do.
                 Err(refused @ CreateError::Memory { .. }) => {
-                    let (first, mask) = self.chunks.take(want, 1, true).ok_or(refused)?;
+                    let found = self.chunks.take(want, 1, true).or_else(|| settled(true));
+                    let (first, mask) = found.ok_or(refused)?;
                     self.prepare(first, mask).map(|prepared| (first, prepared))
                 }
                 prepared => prepared.map(|prepared| (first, prepared)),
@@ -318,8 +346,8 @@ impl Shared {
         if !Reservation::GIVES_BACK {
             return 0;
         }
-        self.close_frontier(chunk);
         let _giving = lock(&self.giving);
+        self.close_frontier(chunk); // its slots are in no bitmap for a moment
         if !self.chunks.take_whole(chunk) && !mutants::on("core-chunk-given-back-while-leased") {
             return 0;
         }
@@ -358,7 +386,7 @@ impl Shared {
         CHUNK_BYTES
     }
 
-    /// Slots of a lease that were not used go back to their chunk.
+    /// Slots of a lease that were not used go back to their chunk. For who holds a guard of `moving`.
     pub(crate) fn put_back(&self, unused: Unused) {
         self.chunks.free_group(unused.first, &unused.mask);
     }

@@ -9,7 +9,7 @@ use shuttle::sync::{Arc, Mutex};
 use shuttle::thread;
 use std::collections::HashSet;
 
-/// Of each model; there are six here, and one of the hints alone.
+/// Of each model; there are seven here, and one of the hints alone.
 const SCHEDULES: usize = 21_000;
 
 pub(crate) fn explore(name: &str, model: fn()) {
@@ -208,5 +208,27 @@ fn shuttle_a_walk_and_a_count_beside_writers_miss_nothing_that_stays() {
         assert!((2..=4).contains(&count), "{count} tokens");
         other.join().unwrap();
         assert_eq!(arena.len_consistent(), 2);
+    });
+}
+
+#[test]
+fn shuttle_a_create_is_refused_only_where_each_slot_has_a_token() {
+    explore("the last slots", || {
+        let arena = arena(1);
+        let mut first = arena.writer();
+        (0..CHUNK_SLOTS - 2).for_each(|n| _ = first.create(&token(n)).unwrap());
+        // Two slots are free, idle with this writer, and two threads want one each.
+        let threads: Vec<_> = (0..2)
+            .map(|n| {
+                let arena = arena.clone();
+                thread::spawn(move || {
+                    let mut writer = arena.writer();
+                    writer.create(&token(n)).expect("a slot for each");
+                    writer
+                })
+            })
+            .collect();
+        let mut writers: Vec<_> = threads.into_iter().map(|one| one.join().unwrap()).collect();
+        assert!(first.create(&token(1)).is_err() && writers[0].create(&token(1)).is_err());
     });
 }

@@ -22,7 +22,7 @@ fn shuttle_who_frees_a_slot_finds_a_free_one() {
                         chunks.free(slot);
                         let found = chunks.take(1, 1, false).or_else(|| {
                             let unsettled = mutants::on("core-full-beside-a-cleared-hint");
-                            if unsettled { None } else { chunks.settle().take(1) }
+                            if unsettled { None } else { chunks.settle().take(1, false) }
                         });
                         let (first, mask) = found.expect("a slot is free");
                         assert_eq!(mask.count(), 1);

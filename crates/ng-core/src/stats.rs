@@ -14,7 +14,7 @@ pub struct ArenaStats {
     pub ahead_populated_total: u64,
     /// Chunks populated ahead that a writer then used.
     pub ahead_taken_over_total: u64,
-    /// Bytes of live tokens: 64 each.
+    /// Bytes of live tokens: 64 each. At most `committed_bytes`.
     pub live_bytes: u64,
     /// Chunks with memory.
     pub chunks: u64,

@@ -3,13 +3,13 @@
 #[cfg(all(test, loom))]
 pub(crate) use loom::sync::atomic;
 #[cfg(all(test, loom))]
-pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
+pub(crate) use loom::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[cfg(not(all(test, any(loom, shuttle))))]
-pub(crate) use parking_lot::{Mutex, MutexGuard};
+pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[cfg(all(test, shuttle))]
 pub(crate) use shuttle::sync::atomic;
 #[cfg(all(test, shuttle))]
-pub(crate) use shuttle::sync::{Arc, Mutex, MutexGuard};
+pub(crate) use shuttle::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[cfg(not(all(test, any(loom, shuttle))))]
 pub(crate) use std::sync::Arc;
 #[cfg(not(all(test, any(loom, shuttle))))]
@@ -35,6 +35,30 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(all(test, any(loom, shuttle)))]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap()
+}
+
+/// As [`lock`], shared with other readers.
+#[cfg(not(all(test, any(loom, shuttle))))]
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read()
+}
+
+/// As [`lock`], shared with other readers.
+#[cfg(all(test, any(loom, shuttle)))]
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap()
+}
+
+/// As [`lock`], alone.
+#[cfg(not(all(test, any(loom, shuttle))))]
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write()
+}
+
+/// As [`lock`], alone.
+#[cfg(all(test, any(loom, shuttle)))]
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap()
 }
 
 /// Lets the other side of a short wait run.

@@ -2,7 +2,15 @@
 //!
 //! A `Token` can only be made by ways that check it, so a token at hand is a valid one. The words are
 //! those of a slot, so storing one moves eight words and converts nothing.
+//!
+//! One rule for numbers at each door, the builder, images, words and serde. Coordinates, radius and
+//! strength are stored in steps: the value times the steps of a unit, computed in the value's own
+//! precision, is rounded to the nearest step, ties to the even one, and *that step* is held against the
+//! range. So what rounds to an end of the range is that end, and −0 is 0. A weight is stored as it is:
+//! it is held against its range unrounded, and −0 is stored as 0. The builder takes weights from 0 to 1;
+//! whatever decodes takes any finite weight from 0 on, because other writers may use other ranges.
 
+use crate::mutants;
 use crate::slot::{HEAD, Lines, TOKEN_PART, Words};
 use std::fmt;
 
@@ -254,10 +262,16 @@ pub enum TokenError {
         /// Most allowed.
         high: f64,
     },
-    /// The weight is not finite or outside its range.
+    /// The weight is not a number or outside the builder's range.
     #[error("weight is {value}, expected 0 to 1")]
     Weight {
         /// What was given.
+        value: f32,
+    },
+    /// A weight that was decoded is negative or not finite.
+    #[error("weight is {value}, expected a finite number of at least 0")]
+    DecodedWeight {
+        /// What was found.
         value: f32,
     },
     /// The field radius is outside its range.
@@ -319,14 +333,17 @@ impl Token {
 
     /// From what [`Token::to_words`] gave.
     ///
-    /// Errors: bits that no token has; a weight outside 0 to 1.
+    /// Errors: bits that no token has; a weight that is negative or not finite. A weight of −0 becomes 0.
     #[inline]
-    pub fn from_words(words: [u64; 8]) -> Result<Token, TokenError> {
+    pub fn from_words(mut words: [u64; 8]) -> Result<Token, TokenError> {
         if words[HEAD] & !TOKEN_PART != 0 {
             return Err(TokenError::Words { word: words[HEAD] });
         }
-        let weight = f32::from_bits((words[HEAD] >> 32) as u32);
-        check_weight(weight)?;
+        // Made once for each token that is read back: the usual weight costs one compare.
+        if !is_plain_weight((words[HEAD] >> 32) as u32) {
+            let weight = decoded_weight(f32::from_bits((words[HEAD] >> 32) as u32))?;
+            words[HEAD] = words[HEAD] & 0xffff_ffff | u64::from(weight.to_bits()) << 32;
+        }
         Ok(Token { words })
     }
 
@@ -361,7 +378,7 @@ impl Token {
         (self.words[index / 4] >> (index % 4 * 16)) as i16
     }
 
-    /// Weight, 0 to 1.
+    /// Weight: finite, never negative and never −0; from 0 to 1, unless it was decoded from elsewhere.
     pub fn weight(&self) -> f32 {
         f32::from_bits((self.words[HEAD] >> 32) as u32)
     }
@@ -466,7 +483,7 @@ impl Token {
 
     /// From a v2.0 exchange image. The entity type is taken from the id's bits, as the image has it twice.
     ///
-    /// Errors: a weight outside 0 to 1.
+    /// Errors: a weight that is negative or not finite. A weight of −0 becomes 0.
     pub fn from_image(image: &[u8; 64], options: ImageOptions) -> Result<Token, TokenError> {
         Ok(Token::from_image_counted(image, options)?.token)
     }
@@ -484,7 +501,7 @@ impl Token {
         let flags = Flags(u16::from_le_bytes([image[52], image[53]]))
             .with_entity_type(EntityType::ALL[(id >> 24 & 0xf) as usize]);
         let weight = f32::from_le_bytes([image[54], image[55], image[56], image[57]]);
-        check_weight(weight)?;
+        let weight = decoded_weight(weight)?;
         let seconds = u32::from_le_bytes([image[60], image[61], image[62], image[63]]);
         words[6] = u64::from(id >> 28) << 28 | u64::from(weight.to_bits()) << 32;
         words[7] = u64::from(flags.0)
@@ -547,13 +564,32 @@ fn all_axes() -> impl Iterator<Item = (Space, usize)> {
     Space::ALL.into_iter().flat_map(|space| (0..3).map(move |axis| (space, axis)))
 }
 
+/// A weight that the builder takes: 0 to 1, −0 being 0.
+fn built_weight(value: f32) -> Result<f32, TokenError> {
+    // NaN is in no range. Adding 0 makes −0 a 0, and changes nothing else.
+    if (0.0..=1.0).contains(&value) { Ok(value + 0.0) } else { Err(TokenError::Weight { value }) }
+}
+
+/// Whether these are the bits of a finite weight from +0 up.
 #[inline(always)]
-fn check_weight(value: f32) -> Result<(), TokenError> {
+fn is_plain_weight(bits: u32) -> bool {
     // Bits of floats from +0 up are ordered as the floats are; −0, NaN and the negative lie above them all.
-    if value.to_bits() > 1.0f32.to_bits() {
-        return Err(TokenError::Weight { value });
+    bits < f32::INFINITY.to_bits()
+}
+
+/// A weight that may come from elsewhere: finite and at least 0, −0 being 0.
+fn decoded_weight(value: f32) -> Result<f32, TokenError> {
+    if is_plain_weight(value.to_bits()) {
+        return Ok(value);
     }
-    Ok(())
+    let zero = if mutants::on("core-zero-keeps-its-sign") { value } else { 0.0 };
+    if value == 0.0 { Ok(zero) } else { Err(TokenError::DecodedWeight { value }) }
+}
+
+/// Nearest step of 0 to 255, ties to even; `None` if it does not fit or `value` is no number.
+fn encode_byte(steps_per_unit: f32, value: f32) -> Option<u8> {
+    let step = (value * steps_per_unit).round_ties_even();
+    (0.0..=255.0).contains(&step).then_some(step as u8)
 }
 
 /// Nearest step, ties to even; `None` if it does not fit or `value` is no number.
@@ -567,6 +603,9 @@ fn encode(space: Space, value: f64) -> Option<i16> {
 }
 
 /// Makes valid tokens only: the first bad value is kept and comes back from [`TokenBuilder::build`].
+///
+/// A value that is stored in steps is rounded first, to the nearest step and from a tie to the even
+/// one, and then held against its range: a radius of −0.004 is 0, one of 2.556 is refused. −0 is 0.
 #[derive(Clone, Debug)]
 pub struct TokenBuilder {
     token: Token,
@@ -576,7 +615,7 @@ pub struct TokenBuilder {
 impl TokenBuilder {
     /// Sets the three coordinates of a space.
     ///
-    /// A value that is not a number or does not fit is an error at `build`.
+    /// A value that is not a number, or whose nearest step lies outside ±32,767, is an error at `build`.
     #[must_use]
     pub fn coordinates(mut self, space: Space, values: [f64; 3]) -> Self {
         for (axis, value) in values.into_iter().enumerate() {
@@ -587,7 +626,7 @@ impl TokenBuilder {
 
     /// Sets one coordinate, `axis` 0, 1 or 2.
     ///
-    /// A value that is not a number or does not fit is an error at `build`. Panics if `axis` is above 2.
+    /// Errors as for [`TokenBuilder::coordinates`]. Panics if `axis` is above 2.
     #[must_use]
     pub fn coordinate(mut self, space: Space, axis: usize, value: f64) -> Self {
         assert!(axis < 3, "axis {axis} of 0 to 2");
@@ -605,7 +644,8 @@ impl TokenBuilder {
         }
     }
 
-    /// As [`TokenBuilder::coordinates`], but clamps what does not fit; not-a-number becomes undefined.
+    /// As [`TokenBuilder::coordinates`], but what does not fit becomes the nearest step that does; not a
+    /// number becomes undefined.
     #[must_use]
     pub fn coordinates_saturating(mut self, space: Space, values: [f64; 3]) -> Self {
         for (axis, value) in values.into_iter().enumerate() {
@@ -616,13 +656,23 @@ impl TokenBuilder {
         self
     }
 
-    /// Sets the weight, 0 to 1.
+    /// Sets the weight, 0 to 1; it is not rounded.
     #[must_use]
-    pub fn weight(mut self, value: f32) -> Self {
-        match check_weight(value) {
-            Ok(()) => {
+    pub fn weight(self, value: f32) -> Self {
+        self.with_weight(built_weight(value))
+    }
+
+    /// Sets a weight that was decoded: any finite one of at least 0.
+    #[cfg(feature = "serde")]
+    pub(crate) fn weight_decoded(self, value: f32) -> Self {
+        self.with_weight(decoded_weight(value))
+    }
+
+    fn with_weight(mut self, weight: Result<f32, TokenError>) -> Self {
+        match weight {
+            Ok(weight) => {
                 let low = self.token.words[HEAD] & 0xffff_ffff;
-                self.token.words[HEAD] = low | u64::from(value.to_bits()) << 32;
+                self.token.words[HEAD] = low | u64::from(weight.to_bits()) << 32;
             }
             Err(error) => self.fail(error),
         }
@@ -632,11 +682,11 @@ impl TokenBuilder {
     /// Sets the field radius, 0 to 2.55 in steps of 0.01.
     #[must_use]
     pub fn radius(mut self, value: f32) -> Self {
-        let step = (value * 100.0).round_ties_even();
-        if (0.0..=255.0).contains(&step) {
-            self.token.words[7] = self.token.words[7] & !0xff_0000 | (step as u64) << 16;
-        } else {
-            self.fail(TokenError::Radius { value });
+        match encode_byte(100.0, value) {
+            Some(step) => {
+                self.token.words[7] = self.token.words[7] & !0xff_0000 | u64::from(step) << 16;
+            }
+            None => self.fail(TokenError::Radius { value }),
         }
         self
     }
@@ -644,11 +694,11 @@ impl TokenBuilder {
     /// Sets the field strength, 0 to 1 in steps of 1/255.
     #[must_use]
     pub fn strength(mut self, value: f32) -> Self {
-        let step = (value * 255.0).round_ties_even();
-        if (0.0..=255.0).contains(&step) {
-            self.token.words[7] = self.token.words[7] & !0xff00_0000 | (step as u64) << 24;
-        } else {
-            self.fail(TokenError::Strength { value });
+        match encode_byte(255.0, value) {
+            Some(step) => {
+                self.token.words[7] = self.token.words[7] & !0xff00_0000 | u64::from(step) << 24;
+            }
+            None => self.fail(TokenError::Strength { value }),
         }
         self
     }
@@ -777,7 +827,7 @@ mod tests {
         let error =
             Token::builder().coordinates(Space::Motor, [0.0, 0.0, 33.0]).build().unwrap_err();
         assert_eq!(error.to_string(), "coordinate 2 of Motor is 33, expected -32.767 to 32.767");
-        for weight in [-0.1, 1.1, f32::INFINITY, -0.0] {
+        for weight in [-0.1, 1.1, f32::INFINITY, -f32::MIN_POSITIVE] {
             assert!(Token::builder().weight(weight).build().is_err(), "{weight}");
         }
         assert!(Token::builder().coordinates(Space::Physical, [f64::NAN; 3]).build().is_err());
@@ -879,7 +929,7 @@ mod tests {
         words[6] |= 1;
         assert!(matches!(Token::from_words(words), Err(TokenError::Words { .. })));
         words[6] = u64::from(f32::NAN.to_bits()) << 32;
-        assert!(matches!(Token::from_words(words), Err(TokenError::Weight { .. })));
+        assert!(matches!(Token::from_words(words), Err(TokenError::DecodedWeight { .. })));
     }
 
     proptest::proptest! {
@@ -901,8 +951,11 @@ mod tests {
             image[32..].copy_from_slice(&high);
             let weight = f32::from_le_bytes([image[54], image[55], image[56], image[57]]);
             match Token::from_image(&image, ImageOptions::default()) {
-                Ok(token) => proptest::prop_assert_eq!(token.weight(), weight),
-                Err(error) => proptest::prop_assert!(error.to_string().starts_with("weight is "), "{}", error),
+                Ok(token) => proptest::prop_assert!(weight >= 0.0 && token.weight() == weight),
+                Err(error) => {
+                    proptest::prop_assert!(!weight.is_finite() || weight < 0.0);
+                    proptest::prop_assert!(error.to_string().starts_with("weight is "), "{}", error);
+                }
             }
         }
 

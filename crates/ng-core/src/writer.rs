@@ -10,8 +10,10 @@
 
 use crate::barrier::Barrier;
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
+use crate::drain::{Deleted, Drain};
 use crate::error::{CreateError, NotFound};
 use crate::id::TokenId;
+use crate::iter::Iter;
 use crate::lease::{Lease, Mask};
 use crate::mutants;
 use crate::shared::Shared;
@@ -54,6 +56,12 @@ pub struct Writer {
     shared: Arc<Shared>,
 }
 
+const _: () = {
+    // Both lie on their owners' stacks and are moved about: small, and aligned as a token is at most.
+    assert!(size_of::<Writer>() <= 512 && align_of::<Writer>() <= 64);
+    assert!(size_of::<Mask>() <= 128);
+};
+
 // SAFETY: `origin` points into the reservation that `shared` keeps mapped; nothing is bound to a thread.
 unsafe impl Send for Writer {}
 
@@ -94,8 +102,11 @@ impl Writer {
 
     /// Stores a token.
     ///
-    /// Blocks at most for the kernel to hand out memory, once in 32,768 creates.
-    /// Errors: the arena is full, or its owner refused memory or generations. Nothing changed.
+    /// Blocks at most for the kernel to hand out memory, once in 32,768 creates; where no slot is free,
+    /// also while it takes back what lies idle in others' leases.
+    /// Errors: the arena is full, or its owner refused memory or generations. Nothing changed. Full
+    /// means that at one instant of the call each slot had a token or was being given one: slots that
+    /// other writers hold ahead are fetched first.
     #[inline(always)]
     pub fn create(&mut self, token: &Token) -> Result<TokenId, CreateError> {
         let position = match self.advance() {
@@ -117,14 +128,55 @@ impl Writer {
     #[inline(never)]
     fn advance_slow(&mut self) -> Result<u32, CreateError> {
         loop {
-            match self.due() {
-                Due::Lease => {
-                    self.lease(LEASE_SLOTS_MAX)?;
+            if let Some(position) = self.advance_whatever_is_due() {
+                return Ok(position);
+            }
+            match self.lease(LEASE_SLOTS_MAX) {
+                Ok(_) => {}
+                Err(CreateError::Full { .. } | CreateError::Memory { .. })
+                    if !mutants::on("core-full-beside-idle-leases") =>
+                {
+                    return self.advance_scarcely();
                 }
-                Due::Stop => return Ok(self.next),
+                Err(refused) => return Err(refused),
+            }
+        }
+    }
+
+    /// The next position, past a stop and a bell; `None` if the lease has none.
+    fn advance_whatever_is_due(&mut self) -> Option<u32> {
+        loop {
+            if let Some(position) = self.advance() {
+                return Some(position);
+            }
+            match self.due() {
+                Due::Lease => return None,
+                Due::Stop => return Some(self.next),
                 Due::Bell => self.resume(),
             }
-            if let Some(position) = self.advance() {
+        }
+    }
+
+    /// The next position where no slot is free, or no memory for one: takes back what lies idle in all
+    /// leases, and then one slot. Whoever else wants slots waits meanwhile; else others could take them
+    /// as soon as they are back, and a refusal would say nothing.
+    #[cold]
+    #[inline(never)]
+    fn advance_scarcely(&mut self) -> Result<u32, CreateError> {
+        let shared = Arc::clone(&self.shared);
+        let beside = mutants::on("core-scarce-beside-others");
+        let _alone = (!beside).then(|| shared.alone());
+        loop {
+            match self.lease_moving(1) {
+                Ok(_) => {}
+                Err(CreateError::Full { .. } | CreateError::Memory { .. })
+                    if shared.recall() > 0 =>
+                {
+                    continue;
+                }
+                Err(refused) => return Err(refused),
+            }
+            if let Some(position) = self.advance_whatever_is_due() {
                 return Ok(position);
             }
         }
@@ -185,9 +237,18 @@ impl Writer {
 
     /// Takes up to `want` new slots in place of the lease that is used up. Returns how many.
     ///
-    /// Errors: as [`Writer::create`]; the writer then has no lease.
+    /// Errors: as [`Writer::create`], except that slots which lie idle in others' leases count as
+    /// taken: whoever counts what its leases hold calls [`Arena::recall_idle`](crate::Arena::recall_idle)
+    /// itself. The writer then has no lease.
     pub fn lease(&mut self, want: u32) -> Result<u32, CreateError> {
-        self.hand_back();
+        let shared = Arc::clone(&self.shared);
+        let _moving = shared.moving();
+        self.lease_moving(want)
+    }
+
+    /// [`Writer::lease`] for who holds a guard of `moving`.
+    fn lease_moving(&mut self, want: u32) -> Result<u32, CreateError> {
+        self.hand_back_moving();
         let (first, mask, untouched) = self.shared.take(want)?;
         let late = mutants::on("core-lease-shared-before-it-is-faulted-in");
         if untouched && !late {
@@ -222,6 +283,13 @@ impl Writer {
 
     /// Gives the unused slots of the lease back. Returns how many.
     pub fn hand_back(&mut self) -> u32 {
+        let shared = Arc::clone(&self.shared);
+        let _moving = shared.moving();
+        self.hand_back_moving()
+    }
+
+    /// [`Writer::hand_back`] for who holds a guard of `moving`.
+    fn hand_back_moving(&mut self) -> u32 {
         self.settle_stop();
         let unused = self.lease.finish(self.next);
         let count = unused.mask.count();
@@ -307,7 +375,8 @@ impl Writer {
         self.fill(position, &words)
     }
 
-    /// Takes the next slot and marks it as being written, if nothing is due.
+    /// Takes the next slot and marks it as being written, if nothing is due: see [`Writer::due`] and
+    /// [`Writer::lease`].
     ///
     /// The token appears with [`Pending::commit`]; dropping the `Pending` undoes it all.
     #[inline]
@@ -356,6 +425,35 @@ impl Writer {
         shared.end(id);
         self.lease.count_deleted();
         Ok(true)
+    }
+
+    /// Removes each live token for which `keep` says `false`; returns how many.
+    ///
+    /// `keep` sees a copy and runs while no token is held, so it may take its time and use the arena. A
+    /// token that somebody writes meanwhile is asked for again as it is then: what is removed is what
+    /// `keep` saw last. Tokens created meanwhile may be missed; see [`Arena::iter`](crate::Arena::iter).
+    pub fn retain(&mut self, mut keep: impl FnMut(TokenId, &Token) -> bool) -> u64 {
+        self.drain(|id, token| !keep(id, token)).map(|_removed| 1).sum()
+    }
+
+    /// Removes the live tokens for which `chosen` says `true`, and gives each with the id it had.
+    ///
+    /// A token is removed when the iterator comes to it: dropping it early leaves the rest. Otherwise as
+    /// [`Writer::retain`].
+    pub fn drain<P: FnMut(TokenId, &Token) -> bool>(&mut self, chosen: P) -> Drain<'_, P> {
+        let live = Iter::new(Arc::clone(&self.shared), 0);
+        Drain { writer: self, live, chosen }
+    }
+
+    /// Removes the token at `id` if it is `seen`.
+    pub(crate) fn delete_if(&mut self, id: TokenId, seen: &Token) -> Deleted {
+        let Ok(edit) = self.edit(id) else { return Deleted::Gone };
+        let current = edit.current();
+        if current != *seen && !mutants::on("core-drain-takes-the-changed") {
+            return Deleted::Changed(current);
+        }
+        edit.delete();
+        Deleted::Yes
     }
 
     /// Takes the sole right to write the token at `id`; readers of it wait until it is given up.

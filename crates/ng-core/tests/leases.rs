@@ -2,10 +2,10 @@
 
 use ng_core::{
     Arena, ArenaConfig, CHUNK_BYTES, CHUNK_SLOTS, CreateError, Due, Flags, MemoryGate, NotFound,
-    Token,
+    Token, Writer,
 };
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 fn token(n: u32) -> Token {
@@ -137,25 +137,94 @@ fn a_delete_spares_a_token_with_one_of_the_flags() {
     assert_eq!(arena.stats().deleted_total, 1);
 }
 
+/// Creates until the first refusal; returns how many there were.
+fn fill(writer: &mut Writer) -> u32 {
+    (0..).take_while(|&n| writer.create(&token(n)).is_ok()).count() as u32
+}
+
 #[test]
-fn idle_slots_are_recalled_and_their_owner_goes_on_with_new_ones() {
+fn a_create_finds_the_slots_that_lie_idle_with_others_and_their_owner_goes_on() {
     let arena = small(1);
     let mut idle = arena.writer();
     idle.create(&token(1)).unwrap();
     assert_eq!(arena.stats().leased_slots, 1_023);
     let mut busy = arena.writer();
-    let mut created = 1;
-    while busy.create(&token(2)).is_ok() {
-        created += 1;
+    assert_eq!(fill(&mut busy), CHUNK_SLOTS - 1);
+    let full = Err(CreateError::Full { slots: u64::from(CHUNK_SLOTS) });
+    assert_eq!(idle.create(&token(3)), full);
+    assert_eq!((arena.stats().leased_slots, arena.len()), (0, u64::from(CHUNK_SLOTS)));
+    let (id, _) = arena.iter().next().unwrap();
+    busy.delete(id).unwrap();
+    idle.create(&token(3)).expect("what one writer freed another has");
+}
+
+#[test]
+fn an_owner_of_leases_asks_for_idle_slots_itself() {
+    let arena = small(1);
+    let mut idle = arena.writer();
+    idle.create(&token(1)).unwrap();
+    let mut busy = arena.writer();
+    let mut leased = 0;
+    while let Ok(slots) = busy.lease(1_024) {
+        (0..slots).for_each(|n| _ = busy.begin().unwrap().commit(&token(n)));
+        leased += slots;
     }
-    assert_eq!(created, CHUNK_SLOTS - 1_023, "the idle writer still holds its lease");
+    assert_eq!(leased, CHUNK_SLOTS - 1_024, "a lease takes nothing from others");
     assert_eq!(arena.recall_idle(), 1_023);
-    while busy.create(&token(2)).is_ok() {
-        created += 1;
-    }
-    assert_eq!(created, CHUNK_SLOTS);
-    assert!(matches!(idle.create(&token(3)), Err(CreateError::Full { .. })));
-    assert_eq!(arena.stats().leased_slots, 0);
+    assert_eq!((busy.lease(1_024), busy.lease(1_024)), (Ok(1_023), Ok(1_023)));
+}
+
+#[test]
+fn a_create_refused_for_memory_finds_the_slots_that_lie_idle_with_others() {
+    let gate = Arc::new(Budget { bytes: AtomicU64::new(0), limit: CHUNK_BYTES });
+    let mut config = ArenaConfig::default();
+    config.max_slots = u64::from(4 * CHUNK_SLOTS);
+    config.gate = Some(gate);
+    let arena = Arena::new(config).unwrap();
+    let mut idle: Vec<_> = (0..31).map(|_| arena.writer()).collect();
+    idle.iter_mut().for_each(|writer| _ = writer.create(&token(1)).unwrap());
+    let mut busy = arena.writer();
+    assert_eq!(fill(&mut busy), CHUNK_SLOTS - 31);
+    assert!(matches!(idle[7].create(&token(1)), Err(CreateError::Memory { .. })));
+}
+
+/// `writers` writers on one chunk, on eight threads that begin together; each creates `rounds` times,
+/// in turn with its thread's others. All must be admitted, and none beyond the last slot.
+fn race(writers: usize, rounds: usize) {
+    let arena = small(1);
+    let (start, full) = (Barrier::new(8), writers * rounds == CHUNK_SLOTS as usize);
+    let admitted: usize = thread::scope(|scope| {
+        let racers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut mine: Vec<_> = (0..writers / 8).map(|_| arena.writer()).collect();
+                    start.wait();
+                    let mut admitted = 0;
+                    for _ in 0..rounds {
+                        for writer in &mut mine {
+                            admitted += usize::from(writer.create(&token(1)).is_ok());
+                        }
+                    }
+                    start.wait(); // nobody's lease goes back before all have tried
+                    let one_more = full && mine[0].create(&token(1)).is_ok();
+                    admitted + usize::from(one_more)
+                })
+            })
+            .collect();
+        racers.into_iter().map(|racer| racer.join().unwrap()).sum()
+    });
+    let expected = writers * rounds;
+    assert_eq!((admitted, arena.len()), (expected, expected as u64));
+}
+
+#[test]
+fn sixty_four_writers_with_one_create_each_are_all_admitted_to_thirty_two_thousand_slots() {
+    (0..20).for_each(|_| race(64, 1));
+}
+
+#[test]
+fn four_thousand_writers_fill_the_arena_to_its_last_slot_and_no_further() {
+    race(4_096, 8);
 }
 
 struct Ended<'a>(&'a AtomicU64);

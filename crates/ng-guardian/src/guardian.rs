@@ -94,8 +94,8 @@ pub struct PulseReport {
     pub changed: Option<LevelChange>,
     /// What the kernel's files said.
     pub reading: Reading,
-    /// Cleanup is switched on, the level is soft or above, and there is something to evict: call
-    /// [`Guardian::cleanup`] with [`CleanupGoal::LowWater`].
+    /// Cleanup is switched on, the level is soft or above, more is in use than the low-water mark, and
+    /// eviction could change that: call [`Guardian::cleanup`] with [`CleanupGoal::LowWater`].
     pub cleanup_due: bool,
 }
 
@@ -274,8 +274,8 @@ impl Guardian {
     }
 
     /// Whether whoever is about to admit should call [`cleanup`](Self::cleanup) with
-    /// [`CleanupGoal::LowWater`] first: cleanup is switched on, the level is hard or above, there
-    /// is something to evict, and no cleanup has ended since the last pulse. So near the limit a
+    /// [`CleanupGoal::LowWater`] first: cleanup is switched on, the level is hard or above, eviction
+    /// could help, and no cleanup has ended since the last pulse. So near the limit a
     /// writer helps to make room, at most once a pulse. One relaxed load at lower levels.
     pub fn cleanup_before_admission(&self) -> bool {
         self.level() >= Level::Hard && self.inner.cleanup_may_help()

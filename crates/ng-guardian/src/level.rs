@@ -2,7 +2,9 @@
 
 use crate::mutants;
 
-/// How near to refusing the guardian is.
+/// How near to refusing the guardian is. A signal: it counts all that is in use, also what no eviction
+/// frees, and so may stay high. Whether a cleanup is begun is asked apart: see
+/// [`PulseReport::cleanup_due`](crate::PulseReport::cleanup_due).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Level {
@@ -11,7 +13,8 @@ pub enum Level {
     Normal,
     /// From the soft threshold on: a signal; cleanup in the background is due.
     Soft,
-    /// From half way between the soft threshold and the limit on: clean up before admitting.
+    /// From half way between the soft threshold and the limit on: clean up before admitting, where
+    /// [`cleanup_before_admission`](crate::Guardian::cleanup_before_admission) says that it may help.
     Hard,
     /// At the limit: requests are refused.
     Refuse,
