@@ -6,6 +6,9 @@ use std::fmt;
 
 use crate::format;
 
+/// What a panic says of a thread without a name.
+pub(crate) const UNNAMED: &str = "unnamed";
+
 /// What an event is about. The numbers 0 to 15 belong to this crate, all others to the owner of the
 /// recorder, who gives them names at open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    event::{Event, Kind, Severity, Text},
+    event::{Event, Kind, Severity, Text, UNNAMED},
     folder::Folder,
     mutants,
     process::Birth,
@@ -185,7 +185,7 @@ fn record(info: &panic::PanicHookInfo<'_>) {
         .location()
         .map_or(Text::start_of("unknown"), |place| end_of_place(place.file(), place.line()));
     let thread = thread::current();
-    let name = thread.name().unwrap_or("unnamed");
+    let name = thread.name().unwrap_or(UNNAMED);
     let events = [
         Event::text(Kind::PANICKED, Severity::FATAL, message(info.payload())),
         Event::with_text(Kind::PANIC_PLACE, Severity::FATAL, place),

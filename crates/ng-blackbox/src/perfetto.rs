@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, io};
 
 use crate::{
-    event::{Fields, Kind, Phase},
+    event::{Fields, Kind, Phase, UNNAMED},
     mutants,
     reader::{Reader, Recorded},
 };
@@ -54,7 +54,7 @@ fn threads(reader: &Reader) -> BTreeMap<u32, Option<String>> {
     for event in reader.events() {
         let name: &mut Option<String> = threads.entry(event.thread).or_default();
         if let (Kind::PANIC_THREAD, Fields::Text(told)) = (event.kind, event.fields) {
-            name.get_or_insert_with(|| told.as_str().to_owned());
+            *name = (told.as_str() != UNNAMED).then(|| told.as_str().to_owned());
         }
     }
     for lane in &reader.summary().lanes {

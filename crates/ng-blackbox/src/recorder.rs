@@ -189,8 +189,8 @@ impl Recorder {
     /// Waits until all recorded so far is on the disk, so that it survives even a power failure.
     /// For what a kill must not take, this is not needed.
     ///
-    /// Errors: the system's, or [`Unsupported`](io::ErrorKind::Unsupported) in a child of the process that
-    /// opened the recorder. Both are counted.
+    /// Errors: the system's, which are counted, or [`Unsupported`](io::ErrorKind::Unsupported) in a child of
+    /// the process that opened the recorder.
     pub fn flush(&self) -> io::Result<()> {
         if self.core.birth.is_elsewhere_by_the_kernel() {
             let what = "this recording belongs to the process that forked this one";
