@@ -7,7 +7,10 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use crate::row::{Failure, Group, Sample, Work};
+use crate::{
+    console,
+    row::{Failure, Group, Sample, Work},
+};
 
 /// Whether this libc's heap can be told to ask for huge pages.
 pub(crate) const HUGE_HEAP: bool = cfg!(all(target_os = "linux", target_env = "gnu"));
@@ -89,11 +92,15 @@ pub(crate) fn serve(mut groups: Vec<Group>, work: Work) -> Result<(), Failure> {
             .find(|r| r.name == row)
             .ok_or_else(|| Failure::Input(format!("no row {row} in group {group}")));
         match found.and_then(|row| (row.measure)(&work)) {
-            Ok(sample) => println!("{} {}", sample.elapsed_ns, sample.operations),
-            Err(failure) => println!("{failure}"),
-        }
+            Ok(sample) => answer(&format!("{} {}", sample.elapsed_ns, sample.operations)),
+            Err(failure) => answer(&failure.to_string()),
+        }?;
     }
     Ok(())
+}
+
+fn answer(line: &str) -> Result<(), Failure> {
+    console::print(format_args!("{line}\n")).map_err(Failure::Stdout)
 }
 
 #[cfg(test)]

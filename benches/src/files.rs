@@ -9,7 +9,10 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::row::{Failure, Work};
+use crate::{
+    console,
+    row::{Failure, Work},
+};
 
 /// The folder of this run, made inside the one that was asked for. Only it goes when this is dropped.
 pub(crate) struct Data {
@@ -23,7 +26,8 @@ impl Data {
         let made = fs::create_dir_all(parent)
             .and_then(|()| tempfile::Builder::new().prefix("neurograph-bench-").tempdir_in(parent))
             .map_err(|error| {
-                Failure::Input(format!("cannot make files in {}: {error}", parent.display()))
+                let line = format!("cannot make files in {}: {error}", parent.display());
+                Failure::of_path(line, &error)
             })?;
         // One path a run, so that `Work` stays a plain value.
         let dir = made.path().to_path_buf().leak();
@@ -38,6 +42,7 @@ impl Data {
     pub(crate) fn go_when_interrupted(&self) -> Result<(), Failure> {
         let dir = self.dir;
         let go = move || {
+            console::tell(format_args!("bench-report: interrupted\n"));
             // A row may make a file in between: then the second look finds it.
             let _ = fs::remove_dir_all(dir).or_else(|_| fs::remove_dir_all(dir));
             std::process::exit(130);

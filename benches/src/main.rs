@@ -2,9 +2,11 @@
 //! Only ratios inside one run mean anything; nanoseconds stand beside them as information.
 //!
 //! A new group is one file under `groups/` and one line in `groups.rs`.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
 
+mod args;
 mod child;
+#[path = "../../crates/ng-stress/src/console.rs"]
+mod console;
 mod files;
 mod groups;
 mod log;
@@ -14,6 +16,7 @@ mod payload;
 mod peers;
 mod peers_trace;
 mod peers_wal;
+mod progress;
 mod report;
 mod rounds;
 mod row;
@@ -21,16 +24,17 @@ mod subject;
 mod tokens;
 
 use std::{
-    fs, io,
+    env, fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
     time::SystemTime,
 };
 
-use clap::{Parser, value_parser};
-
 use crate::{
+    args::Args,
+    console::Early,
     machine::Machine,
+    progress::Progress,
     report::Report,
     row::{Failure, Work},
 };
@@ -42,53 +46,25 @@ const ROUNDS_QUICK: usize = 15;
 const PEAK_BYTES_PER_TOKEN: u64 = 120;
 const SLACK_BYTES: u64 = 64 << 20;
 
-/// Floors, peers and our figures side by side; writes index.html, report.json and report.md.
-///
-/// Exit codes: 0 good; 1 a check failed; 2 wrong usage or bad input; 3 the environment lacks something.
-#[derive(Parser)]
-#[command(bin_name = "cargo xtask bench-report", version)]
-struct Args {
-    /// Fewer rounds: 15 and not 31
-    #[arg(long)]
-    quick: bool,
-    /// Print report.json on stdout and nothing else there
-    #[arg(long)]
-    json: bool,
-    /// Folder for the report; `target/bench-report/<time>` where not given
-    #[arg(long, value_name = "PATH")]
-    out: Option<PathBuf>,
-    /// Tokens a round; below 9,500,000 no bar is judged
-    #[arg(long, value_name = "N", default_value_t = row::TOKENS_TO_JUDGE, value_parser = value_parser!(u64).range(1000..=1_000_000_000))]
-    tokens: u64,
-    /// Seed of the tokens
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Pairs of a delete and a create in each round of the group `churn`; as many as tokens where not given
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1000..=10_000_000_000))]
-    churn_operations: Option<u64>,
-    /// Records a round of the groups of the log; below 3,000,000 none of their bars is judged
-    #[arg(long, value_name = "N", default_value_t = row::RECORDS_TO_JUDGE, value_parser = value_parser!(u64).range(10_000..=100_000_000))]
-    records: u64,
-    /// Folder in which those groups make their files, in a fresh folder that goes again; nothing else in it is touched
-    #[arg(long, value_name = "PATH", default_value = "target/bench-report/data")]
-    dir: PathBuf,
-    /// Only the group of this id
-    #[arg(long, value_name = "ID")]
-    group: Option<String>,
-    /// Measure what the parent asks for over stdin: rows that need another allocator setting
-    #[arg(long, hide = true)]
-    serve_rows: bool,
-}
-
 fn main() -> ExitCode {
-    let args = Args::parse();
-    match run(&args) {
+    let ended = match console::read::<Args>(env::args_os()) {
+        Ok(args) => run(&args),
+        Err(Early::Asked(text)) => print(&text),
+        Err(Early::Wrong(line)) => Err(Failure::Input(line)),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("bench-report: {failure}");
+            if let Some(line) = failure.line() {
+                console::tell(format_args!("bench-report: {line}\n"));
+            }
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    console::print(format_args!("{text}")).map_err(Failure::Stdout)
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
@@ -98,16 +74,13 @@ fn run(args: &Args) -> Result<(), Failure> {
     if args.serve_rows {
         return child::serve(groups::all(), work);
     }
-    let ids: Vec<_> = groups::all().iter().map(|group| group.id).collect();
-    if let Some(group) = args.group.as_deref().filter(|only| !ids.contains(only)) {
-        return Err(Failure::Input(format!("no group {group:?}; there are {}", ids.join(", "))));
-    }
     enough_memory(&work)?;
-    let data = files::Data::make(&args.dir)?;
+    let dir = args.dir.clone().unwrap_or_else(|| target_dir().join("bench-report/data"));
+    let data = files::Data::make(&dir)?;
     data.go_when_interrupted()?;
     work.dir = data.dir();
     let started = SystemTime::now();
-    let out = args.out.clone().unwrap_or_else(|| default_out(started));
+    let out = args.out.clone().unwrap_or_else(|| default_out(&target_dir(), started));
     fs::create_dir_all(&out).map_err(|error| cannot_write(&out, &error))?;
     let report = measure(args, &work, started, &out).and_then(|report| {
         report.write(&out).map_err(|error| cannot_write(&out, &error))?;
@@ -119,20 +92,19 @@ fn run(args: &Args) -> Result<(), Failure> {
     }
     let report = report?;
     if args.json {
-        println!("{}", report.json()?);
+        print(&(report.json()? + "\n"))
     } else {
-        println!("{}", report.markdown());
-        println!("{}", out.join("index.html").display());
+        print(&format!("{}\n{}\n", report.markdown(), out.join("index.html").display()))
     }
-    Ok(())
 }
 
 fn measure(args: &Args, work: &Work, started: SystemTime, out: &Path) -> Result<Report, Failure> {
     let rounds = if args.quick { ROUNDS_QUICK } else { ROUNDS };
+    let progress = Progress::start();
     let mut groups = Vec::new();
     let wanted = |id: &str| args.group.as_deref().is_none_or(|only| only == id);
     for group in groups::all().into_iter().filter(|group| wanted(group.id)) {
-        groups.push(rounds::measure(group, work, rounds)?);
+        groups.push(rounds::measure(group, work, rounds, &progress)?);
     }
     Ok(Report::new(Machine::look(out), started, work, rounds, groups))
 }
@@ -150,14 +122,20 @@ fn enough_memory(work: &Work) -> Result<(), Failure> {
     }
 }
 
-fn default_out(started: SystemTime) -> PathBuf {
+/// Where cargo, and so this program, puts what it makes.
+fn target_dir() -> PathBuf {
+    let set = env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty());
+    set.map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}
+
+fn default_out(target: &Path, started: SystemTime) -> PathBuf {
     // Colons would be refused by some file systems.
     let time = humantime::format_rfc3339_seconds(started).to_string().replace(':', "-");
-    Path::new("target/bench-report").join(time)
+    target.join("bench-report").join(time)
 }
 
 fn cannot_write(out: &Path, error: &io::Error) -> Failure {
-    Failure::Input(format!("cannot write to {}: {error}", out.display()))
+    Failure::of_path(format!("cannot write to {}: {error}", out.display()), error)
 }
 
 #[cfg(test)]
@@ -165,11 +143,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrong_flags_and_too_few_tokens_are_wrong_usage() {
-        for bad in [["x", "--tokens=5"], ["x", "--quik"], ["x", "--seed=-1"]] {
-            let Err(error) = Args::try_parse_from(bad) else { panic!("{bad:?} accepted") };
-            assert_eq!(error.exit_code(), 2);
-        }
+    fn the_command_line_knows_the_groups_and_the_sizes() {
+        let ids: Vec<_> = groups::all().iter().map(|group| group.id).collect();
+        assert_eq!(ids, args::GROUPS);
+        let defaults = console::read::<Args>(["bench-report".into()]).unwrap();
+        let sizes = (defaults.tokens, defaults.records);
+        assert_eq!(sizes, (row::TOKENS_TO_JUDGE, row::RECORDS_TO_JUDGE));
+    }
+
+    #[test]
+    fn a_path_through_a_file_is_bad_input_and_one_that_may_not_be_written_is_the_environments() {
+        let failure = |code| cannot_write(Path::new("x"), &io::Error::from_raw_os_error(code));
+        let codes = [20, 17, 13, 28, 30].map(|code| failure(code).exit_code());
+        assert_eq!(codes, [2, 2, 3, 3, 3], "ENOTDIR, EEXIST, EACCES, ENOSPC, EROFS");
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! Measures the rows of a group in interleaved rounds, the order turned round each time, so that what drifts on the
 //! machine hits all alike. The first round is thrown away: the host may not have backed the memory before it.
 
-use std::{
-    fs::File,
-    io::{self, IsTerminal},
-};
+use std::fs::File;
 
 use crate::{
     child::HugeHeap,
     mapping::Mapping,
+    progress::Progress,
     report::{GroupReport, RowReport},
     row::{Failure, Group, On, Row, Work},
 };
@@ -20,18 +18,16 @@ pub(crate) fn measure(
     mut group: Group,
     work: &Work,
     rounds: usize,
+    progress: &Progress,
 ) -> Result<GroupReport, Failure> {
     let mut samples: Vec<Vec<f64>> = group.rows.iter().map(|_| Vec::new()).collect();
     let needs_child = group.rows.iter().any(|row| row.huge_heap);
     let mut child = if needs_child { Some(HugeHeap::start(work)?) } else { None };
-    let watched = io::stderr().is_terminal();
     for round in 0..=rounds {
         let verify = round % VERIFY_EVERY == 0 || round == rounds;
         for index in order(round, group.rows.len()) {
             let row = &mut group.rows[index];
-            if watched {
-                eprint!("\r\x1b[K{}: round {round} of {rounds}, {}", group.id, row.name);
-            }
+            progress.tell(format!("{}: round {round} of {rounds}, {}", group.id, row.name));
             settle(group.on, work)?;
             let row = &mut group.rows[index];
             let sample = match child.as_mut().filter(|_| row.huge_heap) {
@@ -43,9 +39,7 @@ pub(crate) fn measure(
             }
         }
     }
-    if watched {
-        eprint!("\r\x1b[K");
-    }
+    progress.clear();
     let rows = group.rows.iter().zip(samples).map(|(row, samples)| summary(row, samples)).collect();
     let Group { id, title, unit, on, bars, notes, .. } = group;
     Ok(GroupReport { id, title, unit, on, rows, bars, notes: notes() })
@@ -116,7 +110,7 @@ mod tests {
         };
         let group = Group::in_memory("g", "", vec![row("a"), row("b")], vec![]);
         let work = Work { verify: false, ..Work::small() };
-        let report = measure(group, &work, 3).unwrap();
+        let report = measure(group, &work, 3, &Progress::start()).unwrap();
         assert_eq!(*calls.borrow(), "abbaabba");
         assert_eq!((report.rows[0].median, report.rows[0].samples), (Some(2.0), 3));
         assert_eq!(report.rows[0].high, Some(2.0));
@@ -136,6 +130,6 @@ mod tests {
     fn a_failed_check_ends_the_run() {
         let row = Row::new("a", Kind::Ours, "", |_: &Work| Err(Failure::Check("lost".into())));
         let group = Group::in_memory("g", "", vec![row], vec![]);
-        assert!(measure(group, &Work::small(), 1).is_err());
+        assert!(measure(group, &Work::small(), 1, &Progress::start()).is_err());
     }
 }

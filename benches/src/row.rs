@@ -1,6 +1,12 @@
 //! What a group of rows is made of: names, kinds, how to measure one round, and the bars between rows.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+    path::Path,
+};
+
+use crate::console::Unwritten;
 
 /// Fewer tokens fit in caches and warm up too little for a ratio to mean anything.
 pub(crate) const TOKENS_TO_JUDGE: u64 = 9_500_000;
@@ -162,11 +168,31 @@ pub(crate) enum Failure {
     Input(String),
     /// The machine lacks something.
     Environment(String),
+    /// Stdout takes no more.
+    Stdout(Unwritten),
 }
 
 impl Failure {
+    /// A path that leads through a file is a slip of the user's; any other error is the machine's.
+    pub(crate) fn of_path(line: String, error: &io::Error) -> Failure {
+        match error.kind() {
+            ErrorKind::NotADirectory | ErrorKind::AlreadyExists => Failure::Input(line),
+            _ => Failure::Environment(line),
+        }
+    }
+
+    /// The one line that stderr gets; none where the reader of stdout has had enough.
+    pub(crate) fn line(&self) -> Option<String> {
+        match self {
+            Failure::Stdout(Unwritten::Closed) => None,
+            failure => Some(failure.to_string()),
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
+            Failure::Stdout(Unwritten::Closed) => 0,
+            Failure::Stdout(Unwritten::Failed(_)) => 1,
             Failure::Check(_) => 1,
             Failure::Input(_) => 2,
             Failure::Environment(_) => 3,
@@ -176,7 +202,14 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Failure::Check(text) | Failure::Input(text) | Failure::Environment(text)) = self;
-        f.write_str(text)
+        match self {
+            Failure::Check(text) | Failure::Input(text) | Failure::Environment(text) => {
+                f.write_str(text)
+            }
+            Failure::Stdout(Unwritten::Closed) => f.write_str("stdout is closed"),
+            Failure::Stdout(Unwritten::Failed(error)) => {
+                write!(f, "cannot write to stdout: {error}")
+            }
+        }
     }
 }

@@ -1,27 +1,52 @@
 //! Starts the measuring programs in release mode, in the workspace root, with the user's arguments unchanged.
 //! After the build the program takes this process's place, so Ctrl-C and exit codes are its own.
+//!
+//! Their arguments are read here first, so that a wrong flag is refused, and help is given, without a build of minutes.
+//! The definitions are the programs' own files: mirrored ones would have to be kept alike, and xtask may depend on no
+//! crate of ours.
 
-use std::{
-    ffi::OsString,
-    io::{self, IsTerminal},
-    process::Command,
+#[path = "../../benches/src/args.rs"]
+#[allow(dead_code, reason = "only what can be typed matters here")]
+mod bench_args;
+#[path = "../../crates/ng-stress/src/args.rs"]
+#[allow(dead_code, reason = "only what can be typed matters here")]
+mod stress_args;
+
+use std::{ffi::OsString, io, process::Command};
+
+use clap::Parser;
+
+use crate::{
+    console::{self, Early},
+    exit::Exit,
+    meanwhile, workspace,
 };
-
-use crate::{exit::Exit, workspace};
 
 /// `cargo xtask stress`: the four-phase suite.
 pub(crate) fn stress(args: &[OsString]) -> Exit {
-    launch(&["-p", "ng-stress"], args)
+    launch::<stress_args::Args>("ng-stress", &["-p", "ng-stress"], args)
 }
 
 /// `cargo xtask bench-report`: floors, peers and our figures. Only here are the peers built.
 pub(crate) fn bench_report(args: &[OsString]) -> Exit {
-    launch(&["-p", "benches", "--features", "peers"], args)
+    launch::<bench_args::Args>("bench-report", &["-p", "benches", "--features", "peers"], args)
 }
 
-fn launch(package: &[&str], args: &[OsString]) -> Exit {
+fn launch<A: Parser>(name: &str, package: &[&str], args: &[OsString]) -> Exit {
+    let words = [OsString::from(name)].into_iter().chain(args.iter().cloned());
+    match console::read::<A>(words) {
+        Ok(_) => {}
+        Err(Early::Asked(text)) => {
+            print!("{text}");
+            return Exit::Good;
+        }
+        Err(Early::Wrong(line)) => {
+            eprintln!("{name}: {line}");
+            return Exit::Usage;
+        }
+    }
     // Built first and apart, since `cargo run` reports a failed build as 101, which is none of our exit codes.
-    match cargo("build", package).status() {
+    match meanwhile::build(&format!("{name} in release mode"), &mut cargo("build", package)) {
         Ok(status) if status.success() => {}
         Ok(_) => {
             eprintln!("xtask: the release build of {} failed, see above", package[1]);
@@ -36,10 +61,6 @@ fn launch(package: &[&str], args: &[OsString]) -> Exit {
 fn cargo(verb: &str, package: &[&str]) -> Command {
     let mut command = workspace::cargo();
     command.args([verb, "--release", "--locked"]).args(package);
-    // The first build takes minutes: on a terminal cargo's own progress bar says so.
-    if verb == "build" && !io::stderr().is_terminal() {
-        command.arg("--quiet");
-    }
     command
 }
 

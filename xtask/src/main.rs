@@ -1,26 +1,48 @@
 //! The project's own commands behind `cargo xtask`: run the suite, build the bench report, judge the tree, do all that
 //! a merge needs. Imports none of our crates; it starts their programs and reads their sources as text.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
+
+#[path = "../../crates/ng-stress/src/console.rs"]
+mod console;
+
+/// In place of the standard ones, which panic where nobody reads; the first two end the program then. Every file of
+/// xtask has them, since they stand before all of them.
+macro_rules! print {
+    ($($words:tt)*) => { crate::exit::print(format_args!($($words)*)) };
+}
+macro_rules! println {
+    ($($words:tt)*) => { crate::exit::print(format_args!("{}\n", format_args!($($words)*))) };
+}
+macro_rules! eprint {
+    ($($words:tt)*) => { crate::console::tell(format_args!($($words)*)) };
+}
+macro_rules! eprintln {
+    ($($words:tt)*) => { crate::console::tell(format_args!("{}\n", format_args!($($words)*))) };
+}
 
 mod ci;
 mod exit;
 mod launch;
+mod meanwhile;
 mod mutants;
 mod profiles;
 mod tidy;
 mod torture;
 mod workspace;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{env, ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::exit::Exit;
+use crate::{
+    console::Early,
+    exit::{Exit, INTERRUPTED},
+};
 
 /// The project's own commands.
 ///
-/// Exit codes: 0 good; 1 a check or bar failed; 2 wrong usage or bad input; 3 the environment lacks something.
+/// Exit codes: 0 good; 1 a check or bar failed; 2 wrong usage or bad input; 3 the environment lacks something; 130
+/// interrupted. Off a terminal, what takes long prints a line each 10 s on stderr.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct Args {
@@ -111,7 +133,23 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let exit = match Args::parse().command {
+    // Without a handler an interrupt ends it all the same, only in silence.
+    let _ = ctrlc::set_handler(|| {
+        eprintln!("xtask: interrupted");
+        std::process::exit(INTERRUPTED);
+    });
+    let args = match console::read::<Args>(env::args_os()) {
+        Ok(args) => args,
+        Err(Early::Asked(text)) => {
+            print!("{text}");
+            return Exit::Good.into();
+        }
+        Err(Early::Wrong(line)) => {
+            eprintln!("xtask: {line}");
+            return Exit::Usage.into();
+        }
+    };
+    let exit = match args.command {
         None => list(),
         Some(Task::Stress { args }) => launch::stress(&args),
         Some(Task::BenchReport { args }) => launch::bench_report(&args),
@@ -130,13 +168,8 @@ fn main() -> ExitCode {
 
 /// `cargo xtask` alone: what there is.
 fn list() -> Exit {
-    match Args::command().print_help() {
-        Ok(()) => Exit::Good,
-        Err(error) => {
-            eprintln!("xtask: cannot print: {error}");
-            Exit::Environment
-        }
-    }
+    print!("{}", Args::command().render_help());
+    Exit::Good
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::{
     io::{self, IsTerminal, Read, Seek},
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::{
     exit::Exit,
+    meanwhile::meanwhile,
     workspace::{self, Workspace},
 };
 
@@ -84,14 +86,23 @@ pub(crate) fn run(only: Option<&str>, all_images: bool, as_json: bool) -> Exit {
     }
     let mut sound = BTreeMap::new();
     let mut rows = Vec::new();
-    for mutant in &mutants {
-        if io::stderr().is_terminal() {
-            eprint!("\r\x1b[K{}", mutant.name);
+    let tried = AtomicUsize::new(0);
+    let how_far = || {
+        let number = tried.load(Ordering::Relaxed);
+        let name = mutants.get(number).map_or("the end", |mutant| mutant.name.as_str());
+        format!("mutants: {number} of {} tried, now {name}", mutants.len())
+    };
+    meanwhile(how_far, || {
+        for mutant in &mutants {
+            if io::stderr().is_terminal() {
+                eprint!("\r\x1b[K{}", mutant.name);
+            }
+            let begin = Instant::now();
+            let verdict = try_one(mutant, &executables, all_images, &mut sound);
+            rows.push((mutant, verdict, begin.elapsed()));
+            tried.fetch_add(1, Ordering::Relaxed);
         }
-        let begin = Instant::now();
-        let verdict = try_one(mutant, &executables, all_images, &mut sound);
-        rows.push((mutant, verdict, begin.elapsed()));
-    }
+    });
     if io::stderr().is_terminal() {
         eprint!("\r\x1b[K");
     }
@@ -126,9 +137,8 @@ fn compile(build: Build, mutants: &[Mutant]) -> Result<Vec<(Target, PathBuf)>, S
     if !io::stderr().is_terminal() {
         cargo.arg("--quiet");
     }
-    let output = cargo
-        .stderr(Stdio::inherit())
-        .output()
+    let what = || format!("building the {build:?} programs of {} crates", names.len());
+    let output = meanwhile(what, || cargo.stderr(Stdio::inherit()).output())
         .map_err(|error| format!("cannot start cargo: {error}"))?;
     if !output.status.success() {
         return Err(format!("the {build:?} build with --cfg mutants failed, see above"));

@@ -31,7 +31,7 @@ use std::{
 use serde_json::json;
 
 use self::child::Program;
-use crate::{exit::Exit, workspace};
+use crate::{exit::Exit, meanwhile::meanwhile, workspace};
 
 const SECONDS: u64 = 60;
 /// The test that reads the process's memory.
@@ -144,7 +144,8 @@ pub(crate) fn run(request: &Request) -> Exit {
     let mut failed = false;
     for step in steps {
         let begin = Instant::now();
-        let (mut outcome, counts) = (step.run)(&torture);
+        let what = || format!("torture: {}", step.name);
+        let (mut outcome, counts) = meanwhile(what, || (step.run)(&torture));
         if let (Outcome::Lacking(remedy), true) = (&outcome, in_ci && step.needed) {
             outcome = Outcome::Failed(format!("lacking: {remedy}"));
         }

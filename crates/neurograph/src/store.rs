@@ -224,6 +224,16 @@ impl Store {
         self.inner.guardian.set_limits(limits);
     }
 
+    /// Switches cleanup on or off, as `guardian.enable_aggressive_cleanup` does when the store is opened. A
+    /// cleanup under way goes on to its end.
+    pub fn set_aggressive_cleanup(&self, enabled: bool) {
+        let mut config = self.inner.guardian.config();
+        config.enable_aggressive_cleanup = enabled;
+        // The other settings are in force, so they are valid, and this one has no range.
+        let changed = self.inner.guardian.reconfigure(config);
+        debug_assert!(changed.is_ok(), "settings in force are valid: {changed:?}");
+    }
+
     /// Waits until the spans recorded so far have reached the sink. Blocks at most `timeout`.
     pub fn flush_spans(&self, timeout: Duration) -> Result<(), ng_trace::FlushError> {
         match &self.inner.tracing {

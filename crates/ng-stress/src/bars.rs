@@ -188,7 +188,7 @@ mod tests {
     fn grounds(tokens: &str, filesystem: &str, noise: Noise) -> Grounds {
         use clap::Parser;
         let args = crate::args::Args::try_parse_from(["ng-stress", "--tokens", tokens]);
-        let plan = Plan::new(&args.expect("parsed")).expect("valid");
+        let plan = Plan::new(&args.expect("parsed"));
         Grounds::of(&plan, &machine(filesystem), noise)
     }
 

@@ -2,23 +2,24 @@
 //! several. Nothing else happens in it but the clock reads around each lap (`pace.rs`).
 
 use std::ops::Range;
-use std::sync::Barrier;
+use std::sync::RwLock;
+use std::thread::Builder;
 
 use neurograph::{Token, TokenId};
 
-use crate::failure::Failure;
+use crate::failure::{Answer, Failure};
 use crate::pace::{Laps, Paced, TENTHS, Yardstick, split};
 use crate::workload::Workload;
 
 /// What is put under load, as one thread sees it: the arena's writer, or a session of the store.
 pub trait Subject: Send {
-    /// Stores a token; None if that was refused.
-    fn create(&mut self, token: &Token) -> Option<TokenId>;
-    /// Deletes a token; false if it was not there.
-    fn delete(&mut self, id: TokenId) -> bool;
+    /// Stores a token, or says why not.
+    fn create(&mut self, token: &Token) -> Result<TokenId, Answer>;
+    /// Deletes a token, or says why not.
+    fn delete(&mut self, id: TokenId) -> Result<(), Answer>;
 }
 
-/// One timed region.
+/// One timed region, in which every create was admitted.
 #[derive(Debug)]
 pub struct Fill {
     /// First create to last of the slowest thread, the yardsticks taken out; and the yardsticks,
@@ -28,40 +29,82 @@ pub struct Fill {
     pub yardstick_cpu_ns: u64,
     /// Mean of the threads, for each tenth of their creates.
     pub tenths_ns: [u64; TENTHS],
-    /// Creates that were refused.
-    pub refused: u64,
-    /// Ids in the order of the tokens' numbers, as numbers (0: refused); empty unless asked for.
-    pub ids: Vec<u64>,
+    /// Ids in the order of the tokens' numbers; empty unless asked for.
+    pub ids: Vec<TokenId>,
+}
+
+/// A create that was refused.
+#[derive(Debug)]
+struct Refusal {
+    number: u64,
+    answer: Answer,
 }
 
 /// Creates the tokens `numbers`, in equal shares by each of `subjects`. With `keep`, the ids are
 /// kept for reading back, in memory touched beforehand. `go` is called just before the start.
+///
+/// The first create that is refused ends it, and the error has the answer: each run has room for its tokens.
 pub fn fill<S: Subject>(
+    run: &'static str,
     subjects: &mut [S],
     workload: &Workload,
     numbers: Range<u64>,
     keep: bool,
     go: impl FnOnce(),
 ) -> Result<Fill, Failure> {
-    let mut shares: Vec<Share> = shares(numbers, subjects.len(), keep)?;
-    if let ([subject], [share]) = (&mut *subjects, &mut *shares) {
+    let mut shares: Vec<Share> = shares(numbers.clone(), subjects.len(), keep)?;
+    let refused = if let ([subject], [share]) = (&mut *subjects, &mut *shares) {
         go();
-        share.run(subject, workload);
+        share.run(subject, workload)
     } else {
-        let start = Barrier::new(shares.len() + 1);
-        std::thread::scope(|scope| {
-            for (subject, share) in subjects.iter_mut().zip(&mut shares) {
-                let start = &start;
-                scope.spawn(move || {
-                    start.wait();
-                    share.run(subject, workload);
-                });
-            }
-            go();
-            start.wait();
-        });
-    }
+        together(subjects, &mut shares, workload, go)?
+    };
+    let (from, to) = (numbers.start, numbers.end.saturating_sub(1));
+    refused.map_err(|Refusal { number, answer }| Failure::Refused {
+        run,
+        number,
+        from,
+        to,
+        source: answer,
+    })?;
     Ok(join(shares))
+}
+
+/// Each share by a thread of its own; all begin when the last of them has been started.
+fn together<S: Subject>(
+    subjects: &mut [S],
+    shares: &mut [Share],
+    workload: &Workload,
+    go: impl FnOnce(),
+) -> Result<Result<(), Refusal>, Failure> {
+    // A barrier would hold those that were started for ever if one could not be.
+    let gate = RwLock::new(());
+    let count = shares.len();
+    std::thread::scope(|scope| {
+        let closed = gate.write();
+        let mut running = Vec::with_capacity(count);
+        for (subject, share) in subjects.iter_mut().zip(shares) {
+            let gate = &gate;
+            let run = move || {
+                drop(gate.read());
+                share.run(subject, workload)
+            };
+            let started = Builder::new().spawn_scoped(scope, run);
+            running.push(started.map_err(|error| {
+                let already = running.len();
+                Failure::Environment(format!(
+                    "cannot start {count} threads that create, only {already}: {error}"
+                ))
+            })?);
+        }
+        go();
+        drop(closed);
+        let ended: Vec<Result<(), Refusal>> = running
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
+            .collect();
+        Ok(ended.into_iter().collect())
+    })
 }
 
 /// One thread's part.
@@ -69,21 +112,26 @@ pub fn fill<S: Subject>(
 struct Share {
     numbers: Range<u64>,
     keep: bool,
-    ids: Vec<u64>,
-    refused: u64,
+    ids: Vec<TokenId>,
     yardstick: Yardstick,
     laps: Laps,
 }
 
+/// Stands where an id will be: it is written, so the memory is there before the clock runs. No run in which
+/// it stays is told of.
+const NOT_YET: TokenId = match TokenId::new(0, 1) {
+    Some(id) => id,
+    None => panic!("an odd generation makes an id"),
+};
+
 fn shares(numbers: Range<u64>, count: usize, keep: bool) -> Result<Vec<Share>, Failure> {
     split(numbers, count)
         .map(|numbers| {
+            let kept = if keep { (numbers.end - numbers.start) as usize } else { 0 };
             Ok(Share {
-                // Ones, not zeroes: they are written, so the memory is there before the clock runs.
-                ids: vec![1; if keep { (numbers.end - numbers.start) as usize } else { 0 }],
+                ids: vec![NOT_YET; kept],
                 numbers,
                 keep,
-                refused: 0,
                 yardstick: Yardstick::new()?,
                 laps: Laps::default(),
             })
@@ -92,38 +140,34 @@ fn shares(numbers: Range<u64>, count: usize, keep: bool) -> Result<Vec<Share>, F
 }
 
 impl Share {
-    fn run<S: Subject>(&mut self, subject: &mut S, workload: &Workload) {
-        let (first, ids, mut refused) = (self.numbers.start, &mut self.ids, 0);
-        let keep = self.keep;
+    fn run<S: Subject>(&mut self, subject: &mut S, workload: &Workload) -> Result<(), Refusal> {
+        let (first, ids, keep) = (self.numbers.start, &mut self.ids, self.keep);
         self.laps = Laps::run(self.numbers.clone(), &mut self.yardstick, workload, |numbers| {
-            refused += if keep {
+            if keep {
                 let part = (numbers.start - first) as usize..(numbers.end - first) as usize;
                 create_keeping(subject, workload, numbers, &mut ids[part])
             } else {
                 create_all(subject, workload, numbers)
-            };
-        });
-        self.refused = refused;
+            }
+        })?;
+        Ok(())
     }
 }
 
 /// Kept apart from its caller, so that the loop is compiled as a loop of its own.
 #[inline(never)]
-fn create_all<S: Subject>(subject: &mut S, workload: &Workload, numbers: Range<u64>) -> u64 {
-    let mut refused = 0;
-    for token in workload.stream(numbers) {
-        if subject.create(&token).is_none() {
-            count_one(&mut refused);
+fn create_all<S: Subject>(
+    subject: &mut S,
+    workload: &Workload,
+    numbers: Range<u64>,
+) -> Result<(), Refusal> {
+    let mut tokens = workload.stream(numbers);
+    while let Some(token) = tokens.next() {
+        if let Err(answer) = subject.create(&token) {
+            return Err(Refusal { number: tokens.last_number(), answer });
         }
     }
-    refused
-}
-
-/// Apart, or the compiler would add a number that is nearly always 0, on one side and not on the other.
-#[cold]
-#[inline(never)]
-fn count_one(refused: &mut u64) {
-    *refused += 1;
+    Ok(())
 }
 
 #[inline(never)]
@@ -131,16 +175,17 @@ fn create_keeping<S: Subject>(
     subject: &mut S,
     workload: &Workload,
     numbers: Range<u64>,
-    ids: &mut [u64],
-) -> u64 {
-    let mut refused = 0;
-    for (token, kept) in workload.stream(numbers).zip(ids) {
+    ids: &mut [TokenId],
+) -> Result<(), Refusal> {
+    let mut tokens = workload.stream(numbers);
+    for kept in ids {
+        let Some(token) = tokens.next() else { break };
         match subject.create(&token) {
-            Some(id) => *kept = id.to_u64(),
-            None => (*kept, refused) = (0, refused + 1),
+            Ok(id) => *kept = id,
+            Err(answer) => return Err(Refusal { number: tokens.last_number(), answer }),
         }
     }
-    refused
+    Ok(())
 }
 
 fn join(shares: Vec<Share>) -> Fill {
@@ -154,13 +199,12 @@ fn join(shares: Vec<Share>) -> Fill {
         },
         yardstick_cpu_ns: shares.iter().map(|s| s.laps.yardstick_cpu_ns).sum(),
         tenths_ns: std::array::from_fn(|tenth| mean(&|laps| laps.tenths_ns[tenth])),
-        refused: shares.iter().map(|s| s.refused).sum(),
         ids: shares.into_iter().map(|share| share.ids).reduce(append).unwrap_or_default(),
     }
 }
 
 /// Moves nothing where there is one thread.
-fn append(mut ids: Vec<u64>, more: Vec<u64>) -> Vec<u64> {
+fn append(mut ids: Vec<TokenId>, more: Vec<TokenId>) -> Vec<TokenId> {
     ids.extend(more);
     ids
 }
@@ -176,28 +220,42 @@ mod tests {
     }
 
     impl Subject for Counted {
-        fn create(&mut self, _: &Token) -> Option<TokenId> {
-            (self.next < self.room).then(|| {
-                self.next += 1;
-                TokenId::new(self.next - 1, 1).expect("odd generation")
-            })
+        fn create(&mut self, _: &Token) -> Result<TokenId, Answer> {
+            if self.next == self.room {
+                return Err("no room".into());
+            }
+            self.next += 1;
+            Ok(TokenId::new(self.next - 1, 1).expect("odd generation"))
         }
 
-        fn delete(&mut self, _: TokenId) -> bool {
-            false
+        fn delete(&mut self, _: TokenId) -> Result<(), Answer> {
+            Err("never".into())
         }
     }
 
-    #[test]
-    fn ids_are_kept_in_order_and_refusals_are_counted() {
+    fn filled(rooms: [u32; 2], keep: bool) -> Result<Fill, Failure> {
         let workload = Workload::new(1, 1000);
-        let mut subjects = [Counted { room: 1000, next: 0 }, Counted { room: 90, next: 0 }];
-        let fill = fill(&mut subjects, &workload, 0..200, true, || {}).expect("mapped");
-        assert_eq!(fill.refused, 10);
+        let mut subjects = rooms.map(|room| Counted { room, next: 0 });
+        fill("test", &mut subjects, &workload, 0..200, keep, || {})
+    }
+
+    #[test]
+    fn ids_are_kept_in_the_order_of_the_tokens() {
+        let fill = filled([1000, 1000], true).expect("room for all");
         assert_eq!(fill.ids.len(), 200);
-        assert_eq!(fill.ids[99] as u32, 99);
-        assert_eq!(fill.ids[100] as u32, 0);
-        assert!(fill.ids[190..].iter().all(|&id| id == 0));
+        let slots: Vec<u32> = fill.ids.iter().map(|id| id.slot()).collect();
+        assert_eq!((slots[0], slots[99], slots[100], slots[199]), (0, 99, 0, 99));
         assert!(fill.time.ns > 0 && fill.time.pace_ns > 0);
+    }
+
+    #[test]
+    fn a_refused_create_is_no_id_but_the_end_of_the_run() {
+        for keep in [true, false] {
+            let refused =
+                filled([1000, 90], keep).expect_err("the second has no room for its last");
+            let line = refused.line().expect("a line");
+            assert_eq!(line, "test: the create of token 190 was refused, of 0 to 199: no room");
+            assert_eq!(refused.exit_code(), crate::failure::EXIT_FAILED);
+        }
     }
 }

@@ -68,7 +68,11 @@ impl Fresh {
         thread::scope(|scope| {
             for start in (0..self.mapped_bytes).step_by(share) {
                 let bytes = share.min(self.mapped_bytes - start);
-                scope.spawn(move || populate(base + start, bytes));
+                let take = move || populate(base + start, bytes);
+                if thread::Builder::new().spawn_scoped(scope, take).is_err() {
+                    // No thread to be had: slower, and the same in the end.
+                    take();
+                }
             }
         });
     }
@@ -95,6 +99,18 @@ impl Fresh {
             unsafe { madvise(self.base.as_ptr(), self.mapped_bytes, Advice::LinuxDontNeed) };
         debug_assert!(given.is_ok(), "a private mapping can be given back: {given:?}");
     }
+}
+
+/// Maps `bytes` of addresses as an arena reserves them, and gives them back.
+pub fn try_addresses(bytes: u64) -> std::io::Result<()> {
+    let bytes = usize::try_from(bytes).map_err(std::io::Error::other)?;
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new private mapping at an address of the kernel's choice overlaps nothing.
+    let base = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, flags)? };
+    // SAFETY: exactly the mapping just made, which nobody else knows.
+    unsafe { munmap(base, bytes)? };
+    Ok(())
 }
 
 impl Drop for Fresh {

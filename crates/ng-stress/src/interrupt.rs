@@ -10,6 +10,7 @@ use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::console;
 use crate::failure::{EXIT_INTERRUPTED, Failure};
 
 /// What is ours and would stay behind.
@@ -49,6 +50,7 @@ pub fn yield_to_handler() {
 
 fn on_interrupt() {
     INTERRUPTED.store(true, Ordering::SeqCst);
+    console::tell(format_args!("ng-stress: interrupted\n"));
     let mut owned = owned();
     if let Some(child) = &mut owned.child {
         // An error here means that it has ended by itself.

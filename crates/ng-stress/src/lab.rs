@@ -47,7 +47,8 @@ impl Checks {
 
     /// An activity counter that is 0 means that a part slept through its own measurement.
     pub fn active(&mut self, phase: &str, what: &str, count: u64) {
-        self.that(format!("{phase}: {what} is not 0"), count > 0, count.to_string());
+        let detail = format!("found {count}, expected at least 1");
+        self.that(format!("{phase}: {what} is not 0"), count > 0, detail);
     }
 
     /// Two figures that must be the same.

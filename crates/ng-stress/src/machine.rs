@@ -57,7 +57,8 @@ pub fn memory_available_bytes() -> Option<u64> {
     meminfo("MemAvailable")
 }
 
-/// What is left under the tightest limit of this process's memory cgroups, v2 or v1.
+/// What is left below 95 % of the tightest limit of this process's memory cgroups, v2 or v1: from there on the
+/// store takes the cgroup's use for a reason to clean up.
 pub fn cgroup_room_bytes() -> Option<u64> {
     cgroup_room_in(Path::new("/sys/fs/cgroup"), &read("/proc/self/cgroup"))
 }
@@ -92,7 +93,8 @@ fn tightest(root: &Path, group: &str, [limit, used]: [&str; 2]) -> Option<u64> {
             let used: u64 = read(dir.join(used)).trim().parse().ok()?;
             // Page cache that the kernel drops when asked is not in the way.
             let cache = stat_field(&read(dir.join("memory.stat")), "inactive_file").unwrap_or(0);
-            Some(limit.saturating_sub(used.saturating_sub(cache)))
+            let quiet = limit - limit / 20;
+            Some(quiet.saturating_sub(used.saturating_sub(cache)))
         })
         .min()
 }
@@ -178,14 +180,14 @@ mod tests {
         fs::write(root.path().join("outer/memory.current"), "300\n").expect("written");
         let stat = "anon 1\ninactive_file 100\n";
         fs::write(root.path().join("outer/memory.stat"), stat).expect("written");
-        assert_eq!(cgroup_room_in(root.path(), "0::/outer/inner\n"), Some(800));
+        assert_eq!(cgroup_room_in(root.path(), "0::/outer/inner\n"), Some(750));
         assert_eq!(cgroup_room_in(root.path(), "0::/elsewhere\n"), None);
 
         let v1 = root.path().join("memory/job");
         fs::create_dir_all(&v1).expect("made");
         fs::write(v1.join("memory.limit_in_bytes"), "500\n").expect("written");
         fs::write(v1.join("memory.usage_in_bytes"), "100\n").expect("written");
-        assert_eq!(cgroup_room_in(root.path(), "7:cpu,memory:/job\n3:cpuset:/\n"), Some(400));
+        assert_eq!(cgroup_room_in(root.path(), "7:cpu,memory:/job\n3:cpuset:/\n"), Some(375));
     }
 
     #[test]

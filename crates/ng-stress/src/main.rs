@@ -6,6 +6,7 @@ mod admissions;
 mod args;
 mod bars;
 mod child;
+mod console;
 mod failure;
 mod fill;
 mod floors;
@@ -32,37 +33,36 @@ mod usage;
 mod workdir;
 mod workload;
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::args::Args;
+use crate::console::Early;
 use crate::failure::{EXIT_FAILED, EXIT_GOOD, Failure};
 use crate::plan::Plan;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => return misused(&error),
-    };
-    let ended = match &args.recovery_child {
-        Some(dir) => child::run(dir, args.seed).map(|()| EXIT_GOOD),
-        None => run(&args),
+    let ended = match console::read::<Args>(std::env::args_os()) {
+        Ok(args) => match &args.recovery_child {
+            Some(dir) => child::run(dir, args.seed).map(|()| EXIT_GOOD),
+            None => run(&args),
+        },
+        Err(Early::Asked(text)) => print(&text).map(|()| EXIT_GOOD),
+        Err(Early::Wrong(line)) => Err(Failure::Usage(line)),
     };
     interrupt::yield_to_handler();
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            // If stderr is gone, the exit code still says it.
-            let _ = writeln!(std::io::stderr(), "ng-stress: {failure}");
+            if let Some(line) = failure.line() {
+                console::tell(format_args!("ng-stress: {line}\n"));
+            }
             ExitCode::from(failure.exit_code())
         }
     }
 }
 
 fn run(args: &Args) -> Result<u8, Failure> {
-    let plan = Plan::new(args)?;
+    let plan = Plan::new(args);
     usage::with_plain_heap()?;
     let prepared = suite::prepare(&plan)?;
     if !plan.json {
@@ -78,24 +78,6 @@ fn run(args: &Args) -> Result<u8, Failure> {
     Ok(if good { EXIT_GOOD } else { EXIT_FAILED })
 }
 
-/// Help and version as they are; anything else in one line.
-fn misused(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::from(EXIT_GOOD);
-    }
-    let text = error.to_string();
-    let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let said: Vec<&str> =
-        said.filter(|line| !line.is_empty() && !line.contains("--help")).collect();
-    let line = said.join(" ");
-    let failure = Failure::Usage(line.strip_prefix("error: ").unwrap_or(&line).to_owned());
-    let _ = writeln!(std::io::stderr(), "ng-stress: {failure} (--help shows the flags)");
-    ExitCode::from(failure.exit_code())
-}
-
 fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    written.map_err(Failure::io("write to", "stdout"))
+    Ok(console::print(format_args!("{text}"))?)
 }

@@ -52,25 +52,25 @@ pub struct Laps {
 }
 
 impl Laps {
-    /// Has `work` done with `numbers`, a lap at a time.
-    pub fn run(
+    /// Has `work` done with `numbers`, a lap at a time, until all is done or a lap fails.
+    pub fn run<E>(
         numbers: Range<u64>,
         yardstick: &mut Yardstick,
         workload: &Workload,
-        mut work: impl FnMut(Range<u64>),
-    ) -> Self {
+        mut work: impl FnMut(Range<u64>) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let mut laps = Self::default();
         let count = laps_of(numbers.end - numbers.start);
         laps.measure(yardstick, workload);
         for (lap, numbers) in split(numbers, count).enumerate() {
             let begin = Instant::now();
-            work(numbers);
+            work(numbers)?;
             let ns = begin.elapsed().as_nanos() as u64;
             laps.time.ns += ns;
             laps.tenths_ns[lap * TENTHS / count] += ns;
             laps.measure(yardstick, workload);
         }
-        laps
+        Ok(laps)
     }
 
     fn measure(&mut self, yardstick: &mut Yardstick, workload: &Workload) {
@@ -119,6 +119,8 @@ impl Yardstick {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
 
     #[test]
@@ -141,7 +143,11 @@ mod tests {
         let mut yardstick = Yardstick::new().expect("mapped");
         let mut seen = Vec::new();
         let workload = Workload::new(1, 1000);
-        let laps = Laps::run(5..3_000_005, &mut yardstick, &workload, |lap| seen.push(lap));
+        let laps = Laps::run(5..3_000_005, &mut yardstick, &workload, |lap| {
+            seen.push(lap);
+            Ok::<(), Infallible>(())
+        });
+        let laps = laps.expect("nothing fails");
         assert_eq!((seen.len(), seen[0].start, seen[29].end), (30, 5, 3_000_005));
         assert!(seen.windows(2).all(|pair| pair[0].end == pair[1].start));
         assert_eq!(laps.tenths_ns.iter().sum::<u64>(), laps.time.ns);

@@ -1,9 +1,9 @@
 //! What the command line means: validated, with defaults filled in and sizes derived from it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::args::{Args, DurabilityArg, PhaseArg};
-use crate::failure::Failure;
 
 /// Bytes of one token in the arena.
 pub const TOKEN_BYTES: u64 = 64;
@@ -11,20 +11,32 @@ pub const TOKEN_BYTES: u64 = 64;
 /// The published size: bars of time and memory are judged from here on.
 pub const JUDGED_TOKENS: u64 = 9_500_000;
 
-/// Fewest tokens of a run: below, a tenth of a run is shorter than two clock reads can tell.
-const TOKENS_MIN: u64 = 1_000;
-
-/// Most threads that create at once; far above any use, to stop a slip of the finger.
-const THREADS_MAX: u64 = 256;
-
 /// Creates tried after the quota is used up; each must be refused.
 pub const REFUSED_CREATES: u64 = 1_000;
 
 /// Memory quota of the published run, for the published number of tokens.
 const PUBLISHED_MEMORY_BYTES: u64 = 1_024_000_000;
 
+/// Share of a quota at which the store begins to clean up, as published.
+pub const CLEANUP_SHARE: f64 = 0.95;
+
+/// Share of its quotas that a run stays below, so that it is no occasion for a cleanup.
+const QUIET_SHARE: f64 = 0.9;
+
 /// What the log, the rings and the black box may hold at any size of run.
 const FIXED_MEMORY_BYTES: u64 = 64 << 20;
+
+/// Most memory of one session's span ring, as the project's bar allows.
+pub const SPAN_RING_BYTES: u64 = 4 << 20;
+
+/// Slots, and credits, that one writer holds ahead at most.
+const LEASE_SLOTS: u64 = 1_024;
+
+/// Sessions of a run beside those that create: one reads back, one is the store's own.
+const OTHER_SESSIONS: u64 = 2;
+
+/// Slots reserved for each token of the quota, on both sides: address space, not memory.
+const SLOTS_PER_TOKEN: u64 = 4;
 
 /// A validated run.
 #[derive(Clone, Debug)]
@@ -45,9 +57,11 @@ pub struct Plan {
     pub runs: usize,
     /// Tokens between two steps of a verification's progress.
     pub batch: u64,
+    /// Cores, which are the creators of some runs of the full phase.
+    pub cores: usize,
     /// Parent of the working directory.
     pub dir: PathBuf,
-    /// Directory of report.json; None stands for `target/stress/<time>`.
+    /// Directory of report.json; None stands for `stress/<time>` in the target directory.
     pub out: Option<PathBuf>,
     /// JSON on stdout instead of the table.
     pub json: bool,
@@ -57,6 +71,8 @@ pub struct Plan {
     pub seed: u64,
     /// One line a phase on stderr.
     pub notices: bool,
+    /// Time between two lines of progress where there is no terminal.
+    pub line_every: Duration,
 }
 
 /// Which phases run.
@@ -73,28 +89,10 @@ pub struct Phases {
 }
 
 impl Plan {
-    /// Decides what `args` mean, or says which value is out of its range.
-    pub fn new(args: &Args) -> Result<Self, Failure> {
-        if args.tokens < TOKENS_MIN {
-            return Err(Failure::Usage(format!(
-                "--tokens {} is too few: at least {TOKENS_MIN} are needed",
-                args.tokens
-            )));
-        }
-        if args.threads > THREADS_MAX {
-            return Err(Failure::Usage(format!(
-                "--threads {} is out of range: 1 to {THREADS_MAX}",
-                args.threads
-            )));
-        }
-        if args.runs > 10_000 {
-            return Err(Failure::Usage(format!(
-                "--runs {} is out of range: 1 to 10000",
-                args.runs
-            )));
-        }
+    /// Decides what `args` mean. Each value is in its range already.
+    pub fn new(args: &Args) -> Self {
         let asked = |phase| args.phase.contains(&phase) || args.phase.contains(&PhaseArg::All);
-        Ok(Self {
+        Self {
             tokens: args.tokens,
             threads: args.threads as usize,
             phases: Phases {
@@ -108,13 +106,15 @@ impl Plan {
             sample_rate: args.sample_rate,
             runs: args.runs as usize,
             batch: args.batch,
-            dir: args.dir.clone(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            dir: args.dir.clone().unwrap_or_else(|| target_dir().join("stress/data")),
             out: args.out.clone(),
             json: args.json,
             enforce: args.enforce,
             seed: args.seed,
             notices: args.notices,
-        })
+            line_every: Duration::from_millis(args.line_every),
+        }
     }
 
     /// Pairs of a component's ratio: half of the headline's.
@@ -127,13 +127,36 @@ impl Plan {
         self.runs.div_ceil(4)
     }
 
-    /// The published memory quota, scaled with the tokens. The fixed parts do not scale, so a
-    /// small run gets room for them.
-    pub fn max_memory_bytes(&self) -> u64 {
+    /// Whether any phase writes a log.
+    pub fn logs(&self) -> bool {
+        self.phases.full || self.phases.recovery || self.phases.tracing
+    }
+
+    /// Most threads that create at once.
+    pub fn threads_most(&self) -> usize {
+        if self.phases.full { self.threads.max(self.cores) } else { self.threads }
+    }
+
+    /// The quota of tokens while a run of `threads` creators is timed: what --tokens tokens and the creators'
+    /// leases are [`QUIET_SHARE`] of. Cleanup is on then, and begins at [`CLEANUP_SHARE`].
+    pub fn timed_quota(&self, threads: usize) -> u64 {
+        beyond(self.tokens.saturating_add(LEASE_SLOTS.saturating_mul(sessions(threads))))
+    }
+
+    /// The published memory quota, scaled with the tokens. A session's span ring and leases do not scale,
+    /// nor do the fixed parts, so a small run and one of many threads get room for them.
+    pub fn max_memory_bytes(&self, threads: usize) -> u64 {
         let scaled = u128::from(PUBLISHED_MEMORY_BYTES) * u128::from(self.tokens)
             / u128::from(JUDGED_TOKENS);
         let scaled = u64::try_from(scaled).unwrap_or(u64::MAX);
-        scaled.max(self.tokens.saturating_mul(TOKEN_BYTES).saturating_add(FIXED_MEMORY_BYTES))
+        let arena = self.tokens.saturating_mul(TOKEN_BYTES);
+        scaled.max(beyond(arena.saturating_add(unscaled_bytes(threads))))
+    }
+
+    /// Slots of the arena of a run with `threads` creators: each may have a lease under way and one to come.
+    pub fn max_slots(&self, threads: usize) -> u64 {
+        let leases = 2 * LEASE_SLOTS * sessions(threads);
+        self.tokens.saturating_mul(SLOTS_PER_TOKEN).saturating_add(leases)
     }
 
     /// Tokens that a run of `tokens` creates marks PERSISTENT.
@@ -143,16 +166,27 @@ impl Plan {
 
     /// Physical memory needed at the peak: one arena, the ids kept for reading back, and the rest.
     pub fn memory_needed_bytes(&self) -> u64 {
-        // 2 % for chunk rounding, headers and bitmaps; 384 MiB for rings, log buffers, the program,
-        // and what the recovery phase remembers of its child's operations.
+        // 2 % for chunk rounding, headers and bitmaps; the ids twice, since they are sorted to find doubles;
+        // 256 MiB for log buffers, the program, and what the recovery phase remembers of its child.
         let arena = self.tokens.saturating_mul(TOKEN_BYTES);
-        let ids = self.tokens.saturating_mul(8);
-        arena.saturating_add(arena / 50).saturating_add(ids).saturating_add(384 << 20)
+        let ids = self.tokens.saturating_mul(16);
+        let rest = unscaled_bytes(self.threads_most()).saturating_add(256 << 20);
+        arena.saturating_add(arena / 50).saturating_add(ids).saturating_add(rest)
     }
 
-    /// Address space needed: the arena reserves four times its quota without using it.
+    /// Address space needed: the arena reserves four times its quota without using it, and beside it as much
+    /// memory as the tokens take is mapped for a moment before each run.
     pub fn address_space_needed_bytes(&self) -> u64 {
-        self.tokens.saturating_mul(4 * TOKEN_BYTES).saturating_add(1 << 30)
+        // 1 GiB for the program, heaps of threads, the log's buffers; 4 MiB for the stack of each creator.
+        let creators = self.threads_most();
+        let reserved = self.max_slots(creators).saturating_mul(TOKEN_BYTES);
+        let rest = (1 << 30) + ((creators as u64) << 22);
+        reserved.saturating_add(self.memory_needed_bytes()).saturating_add(rest)
+    }
+
+    /// Threads that run at once: the creators, those that map memory, and the store's own.
+    pub fn threads_needed(&self) -> usize {
+        self.threads_most().max(self.cores) + 16
     }
 
     /// Most bytes that one store of the suite may log.
@@ -163,10 +197,34 @@ impl Plan {
 
     /// Disk space needed in `dir`: logs are removed after each run, so the largest counts.
     pub fn disk_needed_bytes(&self) -> u64 {
+        if !self.logs() {
+            return 1 << 20;
+        }
         let full = self.marked(self.tokens).saturating_mul(160);
-        // 512 MiB: the killed child's log, spare segments and the black box.
-        full.saturating_add(512 << 20)
+        // 640 MiB: the killed child's log, spare segments and the black box.
+        full.saturating_add(640 << 20)
     }
+}
+
+/// Where cargo, and so this program, puts what it makes.
+pub fn target_dir() -> PathBuf {
+    let set = std::env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty());
+    set.map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}
+
+fn sessions(threads: usize) -> u64 {
+    threads as u64 + OTHER_SESSIONS
+}
+
+/// What a store holds beside its tokens.
+fn unscaled_bytes(threads: usize) -> u64 {
+    let session = SPAN_RING_BYTES + 2 * LEASE_SLOTS * TOKEN_BYTES;
+    FIXED_MEMORY_BYTES.saturating_add(sessions(threads).saturating_mul(session))
+}
+
+/// The limit of which `used` is [`QUIET_SHARE`].
+fn beyond(used: u64) -> u64 {
+    (used as f64 / QUIET_SHARE).ceil() as u64
 }
 
 #[cfg(test)]
@@ -175,16 +233,16 @@ mod tests {
 
     use super::*;
 
-    fn plan(args: &[&str]) -> Result<Plan, Failure> {
+    fn plan(args: &[&str]) -> Plan {
         let typed = ["ng-stress"].into_iter().chain(args.iter().copied());
         Plan::new(&Args::try_parse_from(typed).expect("the arguments parse"))
     }
 
     #[test]
     fn the_defaults_are_the_published_run() {
-        let plan = plan(&[]).expect("defaults are valid");
+        let plan = plan(&[]);
         assert_eq!(plan.tokens, 9_500_000);
-        assert_eq!(plan.max_memory_bytes(), 1_024_000_000);
+        assert_eq!(plan.max_memory_bytes(1), 1_024_000_000);
         assert_eq!((plan.runs, plan.half_runs(), plan.quarter_runs()), (31, 15, 8));
         assert_eq!(plan.marked(plan.tokens), 9_500);
         assert!(plan.phases.baseline && plan.phases.full);
@@ -193,19 +251,28 @@ mod tests {
 
     #[test]
     fn phases_can_be_chosen_one_by_one() {
-        let plan = plan(&["--phase", "baseline,tracing"]).expect("valid");
+        let plan = plan(&["--phase", "baseline,tracing"]);
         assert!(plan.phases.baseline && plan.phases.tracing);
         assert!(!plan.phases.full && !plan.phases.recovery);
     }
 
     #[test]
-    fn sizes_beyond_any_machine_do_not_overflow() {
-        let plan = plan(&["--tokens", "18446744073709551615"]).expect("left to the preflight");
-        assert_eq!(plan.memory_needed_bytes(), u64::MAX);
+    fn the_largest_run_has_slots_that_the_arena_can_number() {
+        let plan = plan(&["--tokens", "1000000000", "--threads", "256"]);
+        assert!(plan.max_slots(256) < u64::from(u32::MAX));
+        assert!(plan.memory_needed_bytes() > 64_000_000_000);
     }
 
     #[test]
-    fn too_few_tokens_are_wrong_usage() {
-        assert!(matches!(plan(&["--tokens", "999"]), Err(Failure::Usage(_))));
+    fn what_each_thread_holds_has_room_in_both_quotas() {
+        for (tokens, threads) in [("1000", 256), ("100000", 48), ("9500000", 256)] {
+            let plan = plan(&["--tokens", tokens, "--threads", &threads.to_string()]);
+            let rings = SPAN_RING_BYTES * threads as u64;
+            let held = plan.tokens * TOKEN_BYTES + rings + FIXED_MEMORY_BYTES;
+            let share = |used: u64, limit: u64| used as f64 / limit as f64;
+            assert!(share(held, plan.max_memory_bytes(threads)) < CLEANUP_SHARE, "{tokens}");
+            let leased = plan.tokens + LEASE_SLOTS * threads as u64;
+            assert!(share(leased, plan.timed_quota(threads)) < CLEANUP_SHARE, "{tokens}");
+        }
     }
 }

@@ -1,64 +1,134 @@
 //! Before the first allocation: does the machine have what the run needs? Everything that is
 //! lacking ends the run with one line that says what is needed and what is there.
+//!
+//! What can be tried is tried and given back: addresses, threads and descriptors have more limits, of
+//! the process, of its user, of its cgroup, of the kernel, than could be looked up.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::RwLock;
+use std::thread::Builder;
 
 use rustix::process::{Resource, getrlimit};
 
 use crate::failure::Failure;
+use crate::fresh;
 use crate::plan::Plan;
+use crate::subject::largest_file_bytes;
 use crate::{machine, usage};
 
-/// Most tokens a store can address: slot numbers have 32 bits, and the arena reserves four times
-/// its quota.
-const TOKENS_MAX: u64 = 1_000_000_000;
+/// Descriptors that a run has open at once, at most, beside those that it was started with: the log's segments
+/// and its directory, the lock, the recorder, the child's pipe, the kernel's files. 24 were seen.
+const DESCRIPTORS: usize = 32;
 
-/// Checks memory, address space, directory and disk, in this order, and creates nothing.
+/// Looks at directories, memory, addresses, threads, descriptors, file sizes and the disk, and leaves nothing.
 pub fn check(plan: &Plan) -> Result<(), Failure> {
-    memory(plan)?;
-    address_space(plan)?;
-    if plan.tokens > TOKENS_MAX {
-        let tokens = plan.tokens;
-        return Err(Failure::Usage(format!("--tokens {tokens} is too many: at most {TOKENS_MAX}")));
-    }
     directory("--dir", &plan.dir)?;
     if let Some(out) = &plan.out {
         directory("--out", out)?;
+    }
+    memory(plan)?;
+    address_space(plan)?;
+    threads(plan.threads_needed())?;
+    descriptors(DESCRIPTORS)?;
+    if plan.logs() {
+        file_size(largest_file_bytes())?;
     }
     disk(plan)
 }
 
 fn memory(plan: &Plan) -> Result<(), Failure> {
-    let needed = plan.memory_needed_bytes();
     let sources = [
         (machine::memory_available_bytes(), "available"),
-        (machine::cgroup_room_bytes(), "left under the cgroup's limit"),
+        (machine::cgroup_room_bytes(), "left below 95 % of the cgroup's limit"),
     ];
     for (present, words) in sources {
-        if let Some(present) = present.filter(|present| *present < needed) {
-            return Err(Failure::Environment(format!(
-                "too little memory: {} needed for {} tokens, {} {words}",
-                mib(needed),
-                plan.tokens,
-                mib(present)
-            )));
+        enough_memory(plan, present, words)?;
+    }
+    Ok(())
+}
+
+fn enough_memory(plan: &Plan, present: Option<u64>, words: &str) -> Result<(), Failure> {
+    let needed = plan.memory_needed_bytes();
+    match present.filter(|present| *present < needed) {
+        None => Ok(()),
+        Some(present) => Err(Failure::Environment(format!(
+            "too little memory: {} needed for {} tokens and {} threads, {} {words}",
+            mib(needed),
+            plan.tokens,
+            plan.threads_most(),
+            mib(present)
+        ))),
+    }
+}
+
+fn address_space(plan: &Plan) -> Result<(), Failure> {
+    let needed = plan.address_space_needed_bytes();
+    let too_little = |present: String| {
+        Failure::Environment(format!(
+            "too little address space: {} needed for {} tokens and {} threads, {present}",
+            mib(needed),
+            plan.tokens,
+            plan.threads_most()
+        ))
+    };
+    if let Some(limit) = getrlimit(Resource::As).current {
+        let present = limit.saturating_sub(usage::address_space_bytes());
+        if present < needed {
+            return Err(too_little(format!("{} left under RLIMIT_AS", mib(present))));
+        }
+    }
+    fresh::try_addresses(needed)
+        .map_err(|error| too_little(format!("which the kernel refuses to map: {error}")))
+}
+
+/// Starts as many threads as will run at once, and ends them when all are there or one is refused.
+fn threads(needed: usize) -> Result<(), Failure> {
+    let gate = RwLock::new(());
+    std::thread::scope(|scope| {
+        let _closed = gate.write();
+        for present in 0..needed {
+            let started = Builder::new().spawn_scoped(scope, || drop(gate.read()));
+            started.map_err(|error| {
+                let words = format!("{needed} needed at once, {present} can be started");
+                Failure::Environment(format!("too few threads: {words} ({error})"))
+            })?;
+        }
+        Ok(())
+    })
+}
+
+/// Opens as many descriptors as a run does, and closes them.
+fn descriptors(needed: usize) -> Result<(), Failure> {
+    let stderr = std::io::stderr();
+    let mut open: Vec<OwnedFd> = Vec::with_capacity(needed);
+    while open.len() < needed {
+        match stderr.as_fd().try_clone_to_owned() {
+            Ok(descriptor) => open.push(descriptor),
+            Err(error) => {
+                let limit = getrlimit(Resource::Nofile).current;
+                let limit = limit.map_or("unlimited".into(), |limit| limit.to_string());
+                return Err(Failure::Environment(format!(
+                    "too few file descriptors: {needed} more needed, {} can be opened \
+                     (RLIMIT_NOFILE is {limit}; {error})",
+                    open.len()
+                )));
+            }
         }
     }
     Ok(())
 }
 
-fn address_space(plan: &Plan) -> Result<(), Failure> {
-    let Some(limit) = getrlimit(Resource::As).current else { return Ok(()) };
-    let (needed, used) = (plan.address_space_needed_bytes(), usage::address_space_bytes());
-    if limit.saturating_sub(used) < needed {
-        return Err(Failure::Environment(format!(
-            "too little address space: {} needed for {} tokens, {} left under RLIMIT_AS",
+/// A write beyond this limit would end the process by a signal.
+fn file_size(needed: u64) -> Result<(), Failure> {
+    match getrlimit(Resource::Fsize).current.filter(|limit| *limit < needed) {
+        None => Ok(()),
+        Some(limit) => Err(Failure::Environment(format!(
+            "too small a limit of file sizes: {} needed for a segment of the log, RLIMIT_FSIZE is {}",
             mib(needed),
-            plan.tokens,
-            mib(limit.saturating_sub(used))
-        )));
+            mib(limit)
+        ))),
     }
-    Ok(())
 }
 
 /// A path that is no directory, or leads through a file, is a slip of the user's.
@@ -113,15 +183,36 @@ mod tests {
 
     fn plan(args: &[&str]) -> Plan {
         let typed = ["ng-stress"].into_iter().chain(args.iter().copied());
-        Plan::new(&Args::try_parse_from(typed).expect("parsed")).expect("valid")
+        Plan::new(&Args::try_parse_from(typed).expect("parsed"))
     }
 
     #[test]
-    fn a_run_larger_than_any_memory_is_refused_with_both_figures() {
-        let refused = check(&plan(&["--tokens", "1_000_000_000_000"])).expect_err("refused");
+    fn a_run_larger_than_the_memory_is_refused_with_both_figures() {
+        let plan = plan(&["--tokens", "1_000_000"]);
+        let refused = enough_memory(&plan, Some(100 << 20), "available").expect_err("refused");
         let line = refused.to_string();
         assert!(matches!(refused, Failure::Environment(_)));
-        assert!(line.contains("needed") && line.contains("available"), "{line}");
+        assert!(line.contains("MiB needed") && line.contains("100 MiB available"), "{line}");
+        assert!(
+            enough_memory(&plan, None, "").is_ok()
+                && enough_memory(&plan, Some(1 << 40), "").is_ok()
+        );
+    }
+
+    #[test]
+    fn addresses_that_no_kernel_has_are_refused_and_what_is_there_is_given_back() {
+        assert!(fresh::try_addresses(1 << 60).is_err());
+        for _ in 0..100 {
+            fresh::try_addresses(1 << 30).expect("each is given back");
+        }
+    }
+
+    #[test]
+    fn threads_and_descriptors_that_are_there_are_found() {
+        threads(20).expect("20 threads");
+        descriptors(20).expect("20 descriptors");
+        let refused = descriptors(10_000_000).expect_err("nobody may have so many").to_string();
+        assert!(refused.contains("10000000 more needed"), "{refused}");
     }
 
     #[test]

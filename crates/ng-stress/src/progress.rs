@@ -1,9 +1,15 @@
-//! Tells what is going on: bars on stderr, and only on a terminal. Nothing ticks by itself, so that
-//! no thread of ours runs beside a timed region.
+//! Tells what is going on, on stderr: bars on a terminal, and elsewhere a line each ten seconds. On a terminal
+//! nothing ticks by itself; elsewhere a thread wakes once a line, which is nothing beside a timed region.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::console;
 
 /// Where progress goes.
 #[derive(Debug)]
@@ -11,24 +17,38 @@ pub struct Progress {
     /// All running bars; a bar within another one gets a line of its own.
     bars: MultiProgress,
     notices: bool,
+    lines: Option<Lines>,
+}
+
+/// The running bars, outermost first.
+type Running = Arc<Mutex<Vec<ProgressBar>>>;
+
+/// The thread that prints a line now and then.
+#[derive(Debug)]
+struct Lines {
+    running: Running,
+    /// Dropped to end the thread.
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Progress {
-    /// Bars if stderr is a terminal; one line a phase if `notices` asks for them.
-    pub fn new(notices: bool) -> Self {
-        let target = if std::io::stderr().is_terminal() {
+    /// Bars if stderr is a terminal, else a line each `line_every`; one line a phase if `notices` asks for them.
+    pub fn new(notices: bool, line_every: Duration) -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        let target = if is_terminal {
             ProgressDrawTarget::stderr_with_hz(5)
         } else {
             ProgressDrawTarget::hidden()
         };
-        Self { bars: MultiProgress::with_draw_target(target), notices }
+        let lines = if is_terminal { None } else { Lines::start(line_every) };
+        Self { bars: MultiProgress::with_draw_target(target), notices, lines }
     }
 
     /// A phase begins, or something in it that a test waits for.
     pub fn notice(&self, words: &str) {
         if self.notices {
-            // Nobody reads along: not worth stopping for.
-            let _ = writeln!(std::io::stderr(), "ng-stress: {words}");
+            console::tell(format_args!("ng-stress: {words}\n"));
         }
     }
 
@@ -43,31 +63,82 @@ impl Progress {
         bar.set_length(steps);
         let bar = self.bars.add(bar);
         bar.tick();
-        Bar(bar)
+        let running = self.lines.as_ref().map(|lines| Arc::clone(&lines.running));
+        if let Some(running) = &running {
+            lock(running).push(bar.clone());
+        }
+        Bar { bar, running }
     }
+}
+
+impl Lines {
+    /// None without a thread to be had: a run without lines is better than none.
+    fn start(every: Duration) -> Option<Self> {
+        let running = Running::default();
+        let (stop, stopped) = channel::<()>();
+        let seen = Arc::clone(&running);
+        let print = move || {
+            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                let line = lock(&seen).last().map(line);
+                if let Some(line) = line {
+                    console::tell(format_args!("ng-stress: {line}\n"));
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("progress".into()).spawn(print).ok()?;
+        Some(Self { running, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It can only have panicked, which was told then.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// `full: baseline and full stack, pairs: 3 of 31 (12 s)`
+fn line(bar: &ProgressBar) -> String {
+    let (done, of) = (bar.position(), bar.length().unwrap_or(0));
+    let seconds = bar.elapsed().as_secs();
+    format!("{}: {}: {done} of {of} ({seconds} s)", bar.prefix(), bar.message())
+}
+
+fn lock(running: &Running) -> std::sync::MutexGuard<'_, Vec<ProgressBar>> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const TEMPLATE: &str = "{prefix:>9} [{bar:30}] {pos}/{len} {msg} ({elapsed})";
 
 /// One running bar.
 #[derive(Debug)]
-pub struct Bar(ProgressBar);
+pub struct Bar {
+    bar: ProgressBar,
+    running: Option<Running>,
+}
 
 impl Bar {
     /// One step is done.
     pub fn step(&self) {
-        self.0.inc(1);
+        self.bar.inc(1);
     }
 
     /// `n` steps are done.
     pub fn steps(&self, n: u64) {
-        self.0.inc(n);
+        self.bar.inc(n);
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        if let Some(running) = &self.running {
+            // Bars end in the opposite order of their beginnings.
+            lock(running).pop();
+        }
+        self.bar.finish_and_clear();
     }
 }
 
@@ -88,6 +159,14 @@ mod tests {
     #[test]
     fn the_template_is_one_that_indicatif_accepts() {
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+
+    #[test]
+    fn a_line_tells_what_runs_how_far_it_is_and_for_how_long() {
+        let bar = ProgressBar::hidden().with_prefix("full").with_message("pairs".to_owned());
+        bar.set_length(31);
+        bar.inc(3);
+        assert_eq!(line(&bar), "full: pairs: 3 of 31 (0 s)");
     }
 
     #[test]

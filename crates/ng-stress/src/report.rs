@@ -144,7 +144,7 @@ pub struct Full {
     pub baseline_ns_per_token: f64,
     /// What the ratio adds to one token.
     pub added_ns_per_token: f64,
-    /// Records that the log's reader found.
+    /// Token records that the log's reader found, without those of tokens deleted and created again at the quota.
     pub wal_records: u64,
     /// Bytes of frames written.
     pub wal_bytes: u64,
@@ -152,7 +152,7 @@ pub struct Full {
     pub wal_syncs: u64,
     /// From the last create to all of the log being on stable storage, median.
     pub durable_after_ns: u64,
-    /// Admissions decided.
+    /// Admissions decided, in the timed region and of the creates tried at the quota.
     pub quota_checks: u64,
     /// Refusals for the quota's sake.
     pub quota_exceeded: u64,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use neurograph::{Session, Store, TokenId};
 
 use crate::activity::Activity;
-use crate::admissions::Admissions;
+use crate::admissions::{Admissions, meet_the_quota};
 use crate::failure::Failure;
 use crate::fill::{Fill, fill};
 use crate::floors;
@@ -30,8 +30,6 @@ pub struct Timing {
     pub cpu: Paced,
     /// By tenths of the creates.
     pub tenths_ns: Vec<u64>,
-    /// Creates refused in the timed region.
-    pub refused: u64,
     /// Resident memory.
     pub rss: Rss,
 }
@@ -45,6 +43,8 @@ pub struct Rss {
     pub peak_bytes: u64,
     /// After everything was dropped.
     pub end_bytes: u64,
+    /// Creators of the run.
+    pub threads: usize,
 }
 
 impl Rss {
@@ -58,10 +58,11 @@ impl Rss {
         self.end_bytes.saturating_sub(self.start_bytes)
     }
 
-    /// Whether all came back, but for 1 % of the growth. In small runs 1 MiB may stay: pages of the
-    /// program's own code, and heaps of the first threads that ever ran beside each other.
-    pub fn came_back(&self) -> bool {
-        self.left_bytes() <= (self.growth_bytes() / 100).max(1 << 20)
+    /// What may stay: 1 % of the growth. In small runs it is 1 MiB, for pages of the program's own code, and 32 KiB
+    /// a thread, for stacks and heaps that the C library keeps for the next ones.
+    pub fn may_stay_bytes(&self) -> u64 {
+        let fixed = (1 << 20) + ((self.threads as u64) << 15);
+        (self.growth_bytes() / 100).max(fixed)
     }
 }
 
@@ -72,18 +73,18 @@ pub fn baseline(
     prove: bool,
 ) -> Result<(Timing, Option<Readback>), Failure> {
     let start_bytes = usage::rss_bytes();
-    let arena = subject::arena(lab.plan)?;
+    let arena = subject::arena(lab.plan, threads)?;
     let mut writers: Vec<_> = (0..threads).map(|_| arena.writer()).collect();
     let numbers = 0..lab.plan.tokens;
     floors::back_memory(lab.plan.tokens)?;
     let cpu = usage::cpu_ns();
-    let filled = fill(&mut writers, &lab.workload, numbers.clone(), prove, || {})?;
+    let filled = fill("baseline", &mut writers, &lab.workload, numbers.clone(), prove, || {})?;
     let cpu_ns = usage::cpu_ns() - cpu;
     let peak_bytes = rss_without(&filled.ids);
     let readback = prove.then(|| {
         Readback::of(lab, "baseline", numbers, &filled.ids, |id| arena.get(id), arena.iter())
     });
-    let mut timing = timing(filled, cpu_ns, Rss { start_bytes, peak_bytes, end_bytes: 0 });
+    let mut timing = timing(filled, cpu_ns, Rss { start_bytes, peak_bytes, end_bytes: 0, threads });
     drop(writers);
     drop(arena);
     timing.rss.end_bytes = usage::rss_bytes();
@@ -126,9 +127,9 @@ pub struct Proof {
 pub fn full(lab: &Lab<'_>, parts: Parts, threads: usize, prove: bool) -> Result<FullRun, Failure> {
     let start_bytes = usage::rss_bytes();
     let dir = lab.workdir.join(STORE);
-    let store = Arc::new(subject::store(lab.plan, parts, &dir)?);
+    let store = Arc::new(subject::store(lab.plan, parts, threads, &dir)?);
     let mut sessions: Vec<Session> = (0..threads).map(|_| store.session()).collect();
-    let scraper = parts.metrics.then(|| Scraper::start(&store));
+    let scraper = parts.metrics.then(|| Scraper::start(&store)).transpose()?;
     let go = || {
         if let Some(scraper) = &scraper {
             scraper.go();
@@ -137,7 +138,7 @@ pub fn full(lab: &Lab<'_>, parts: Parts, threads: usize, prove: bool) -> Result<
     let numbers = 0..lab.plan.tokens;
     floors::back_memory(lab.plan.tokens)?;
     let cpu = usage::cpu_ns();
-    let filled = fill(&mut sessions, &lab.workload, numbers.clone(), prove, go)?;
+    let mut filled = fill("full", &mut sessions, &lab.workload, numbers.clone(), prove, go)?;
     let last = Instant::now();
     if parts.wal {
         store.sync().map_err(Failure::subject("cannot sync the store"))?;
@@ -146,15 +147,17 @@ pub fn full(lab: &Lab<'_>, parts: Parts, threads: usize, prove: bool) -> Result<
     let cpu_ns = usage::cpu_ns() - cpu;
     let peak_bytes = rss_without(&filled.ids);
     let activity = Activity::from(&store.stats());
-    let afterwards = prove.then(|| {
-        let walk = store.iter();
+    let afterwards = if prove {
+        meet_the_quota(lab, &store, &mut sessions, &mut filled.ids)?;
         let reader = store.session();
         let get = |id: TokenId| reader.get(id);
-        let readback = Readback::of(lab, "full", numbers, &filled.ids, get, walk);
-        let admissions = Admissions::of(lab, &mut sessions, &filled);
-        (readback, admissions, Activity::from(&store.stats()), store.metrics_text())
-    });
-    let mut timing = timing(filled, cpu_ns, Rss { start_bytes, peak_bytes, end_bytes: 0 });
+        let readback = Readback::of(lab, "full", numbers, &filled.ids, get, store.iter());
+        let admissions = Admissions::of(lab, &mut sessions, &filled.ids)?;
+        Some((readback, admissions, Activity::from(&store.stats()), store.metrics_text()))
+    } else {
+        None
+    };
+    let mut timing = timing(filled, cpu_ns, Rss { start_bytes, peak_bytes, end_bytes: 0, threads });
     let scraped = scraper.map(Scraper::stop).unwrap_or_default();
     drop(sessions);
     close(store)?;
@@ -185,11 +188,10 @@ fn timing(filled: Fill, cpu_ns: u64, rss: Rss) -> Timing {
             pace_ns: filled.time.pace_ns,
         },
         tenths_ns: filled.tenths_ns.to_vec(),
-        refused: filled.refused,
         rss,
     }
 }
 
-fn rss_without(ids: &[u64]) -> u64 {
+fn rss_without(ids: &[TokenId]) -> u64 {
     usage::rss_bytes().saturating_sub(size_of_val(ids) as u64)
 }

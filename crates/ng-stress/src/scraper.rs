@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use neurograph::Store;
+
+use crate::failure::Failure;
 
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -28,11 +30,14 @@ pub struct Scraped {
 
 impl Scraper {
     /// Starts the thread; it waits for [`Self::go`].
-    pub fn start(store: &Arc<Store>) -> Self {
+    pub fn start(store: &Arc<Store>) -> Result<Self, Failure> {
         let store = Arc::clone(store);
         let (go, ticks) = channel();
-        let thread = std::thread::spawn(move || scrape(&store, &ticks));
-        Self { go, thread }
+        let thread = Builder::new().name("scraper".into()).spawn(move || scrape(&store, &ticks));
+        let thread = thread.map_err(|error| {
+            Failure::Environment(format!("cannot start the thread that scrapes: {error}"))
+        })?;
+        Ok(Self { go, thread })
     }
 
     /// The timed region begins.

@@ -9,16 +9,10 @@ use neurograph::trace::{CountingSink, SamplerConfig, Sink};
 use neurograph::{Config, Durability, Persist, Session, Store, Token, TokenId};
 
 use crate::args::DurabilityArg;
-use crate::failure::Failure;
+use crate::failure::{Answer, Failure};
 use crate::fill::Subject;
 use crate::interrupt;
-use crate::plan::Plan;
-
-/// Most memory of one thread's span ring, as the project's bar allows.
-const SPAN_RING_BYTES: usize = 4 << 20;
-
-/// Slots reserved for each token of the quota, on both sides: address space, not memory.
-const SLOTS_PER_TOKEN: u64 = 4;
+use crate::plan::{CLEANUP_SHARE, Plan, SPAN_RING_BYTES};
 
 /// Which parts of the store are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,34 +48,43 @@ impl Parts {
     pub const BLACKBOX: Self = Self { blackbox: true, ..Self::NONE };
 }
 
-/// An arena as both sides have it.
-pub fn arena(plan: &Plan) -> Result<Arena, Failure> {
+/// An arena for `threads` creators, as both sides have it.
+pub fn arena(plan: &Plan, threads: usize) -> Result<Arena, Failure> {
     let mut config = ArenaConfig::default();
-    config.max_slots = max_slots(plan);
+    config.max_slots = plan.max_slots(threads);
     Arena::new(config).map_err(Failure::subject("cannot make the arena"))
 }
 
-/// A store with `parts` on. It lives in `dir`, which must not exist yet, as far as a part needs one.
-pub fn store(plan: &Plan, parts: Parts, dir: &Path) -> Result<Store, Failure> {
-    let builder = Store::builder(config(plan, parts)).sink(Box::new(CountingSink::default()));
+/// A store with `parts` on, for `threads` creators. It lives in `dir`, which must not exist yet, as far as a
+/// part needs one.
+///
+/// Its quotas are those of a timed region: cleanup is on, and the tokens stay below where it begins.
+pub fn store(plan: &Plan, parts: Parts, threads: usize, dir: &Path) -> Result<Store, Failure> {
+    let builder =
+        Store::builder(config(plan, parts, threads)).sink(Box::new(CountingSink::default()));
     // No interrupt between making the directory and the end of opening.
     let _owned = interrupt::owned();
     let store = if parts.wal || parts.blackbox { builder.open(dir) } else { builder.in_memory() };
     store.map_err(Failure::subject("cannot open the store"))
 }
 
-fn config(plan: &Plan, parts: Parts) -> Config {
+/// Lowers the quota of a store to exactly --tokens, and switches cleanup off: at its quota it would make room
+/// for the creates that are to be refused, and lose tokens that are read back.
+pub fn at_the_quota(plan: &Plan, store: &Store, threads: usize) {
+    store.set_aggressive_cleanup(false);
+    store.set_limits(Some(plan.tokens), Some(plan.max_memory_bytes(threads)));
+}
+
+fn config(plan: &Plan, parts: Parts, threads: usize) -> Config {
     let mut config = Config::bare();
     config.persist = Persist::Flagged;
-    config.arena.max_slots = Some(max_slots(plan));
+    config.arena.max_slots = Some(plan.max_slots(threads));
     if parts.guardian {
-        config.guardian.max_tokens = Some(plan.tokens);
-        config.guardian.max_memory_bytes = Some(plan.max_memory_bytes());
-        config.guardian.memory_threshold = 0.95;
+        config.guardian.max_tokens = Some(plan.timed_quota(threads));
+        config.guardian.max_memory_bytes = Some(plan.max_memory_bytes(threads));
+        config.guardian.memory_threshold = CLEANUP_SHARE;
         config.guardian.pressure_sources = PressureSources::default();
-        // The run fills the quota to the last token and then counts refusals; a cleanup would make
-        // room instead, and lose tokens that are read back.
-        config.guardian.enable_aggressive_cleanup = false;
+        config.guardian.enable_aggressive_cleanup = true;
     }
     if parts.wal {
         config.wal.enabled = true;
@@ -91,7 +94,7 @@ fn config(plan: &Plan, parts: Parts) -> Config {
     if parts.trace {
         config.trace.installed = true;
         config.trace.sampler = strict(plan.sample_rate);
-        config.trace.collector.ring_bytes = SPAN_RING_BYTES;
+        config.trace.collector.ring_bytes = SPAN_RING_BYTES as usize;
     }
     config.blackbox.enabled = parts.blackbox;
     config
@@ -104,8 +107,9 @@ fn strict(rate: f64) -> SamplerConfig {
     config
 }
 
-fn max_slots(plan: &Plan) -> u64 {
-    plan.tokens * SLOTS_PER_TOKEN
+/// Size of the largest file that a store makes: a segment of its log, which has its full length from the start.
+pub fn largest_file_bytes() -> u64 {
+    Config::bare().wal.segment_bytes
 }
 
 /// The store's word for a typed level.
@@ -119,26 +123,33 @@ pub fn durability(typed: DurabilityArg) -> Durability {
 
 impl Subject for Writer {
     #[inline(always)]
-    fn create(&mut self, token: &Token) -> Option<TokenId> {
-        Writer::create(self, token).ok()
+    fn create(&mut self, token: &Token) -> Result<TokenId, Answer> {
+        Writer::create(self, token).map_err(answer)
     }
 
     #[inline(always)]
-    fn delete(&mut self, id: TokenId) -> bool {
-        Writer::delete(self, id).is_ok()
+    fn delete(&mut self, id: TokenId) -> Result<(), Answer> {
+        Writer::delete(self, id).map_err(answer)
     }
 }
 
 impl Subject for Session {
     #[inline(always)]
-    fn create(&mut self, token: &Token) -> Option<TokenId> {
-        Session::create(self, token).ok()
+    fn create(&mut self, token: &Token) -> Result<TokenId, Answer> {
+        Session::create(self, token).map_err(answer)
     }
 
     #[inline(always)]
-    fn delete(&mut self, id: TokenId) -> bool {
-        Session::delete(self, id).is_ok()
+    fn delete(&mut self, id: TokenId) -> Result<(), Answer> {
+        Session::delete(self, id).map_err(answer)
     }
+}
+
+/// Apart from the timed loops, which never come here.
+#[cold]
+#[inline(never)]
+fn answer<E: Into<Answer>>(error: E) -> Answer {
+    error.into()
 }
 
 /// Token records in the log of a closed store, and errors that its reader met.
@@ -156,6 +167,9 @@ pub fn log_records(dir: &Path) -> Result<(u64, u64), Failure> {
     Ok((records, errors))
 }
 
+/// Slots of a store that logs every token: five times what is alive in one, and no address space beyond that.
+const LOGGED_SLOTS: u64 = 32 * 32_768;
+
 /// A store in `dir` that logs every token, and does nothing else.
 pub fn logged_store(dir: &Path) -> Result<Store, Failure> {
     traced_logged_store(dir, None)
@@ -166,6 +180,7 @@ pub fn traced_logged_store(dir: &Path, sampler: Option<SamplerConfig>) -> Result
     let mut config = traced(sampler);
     config.persist = Persist::All;
     config.wal.enabled = true;
+    config.arena.max_slots = Some(LOGGED_SLOTS);
     let _owned = interrupt::owned();
     Store::open(dir, config).map_err(Failure::subject("cannot open the store"))
 }
@@ -195,7 +210,7 @@ fn traced(sampler: Option<SamplerConfig>) -> Config {
     if let Some(sampler) = sampler {
         config.trace.installed = true;
         config.trace.sampler = sampler;
-        config.trace.collector.ring_bytes = SPAN_RING_BYTES;
+        config.trace.collector.ring_bytes = SPAN_RING_BYTES as usize;
     }
     config
 }

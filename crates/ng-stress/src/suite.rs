@@ -9,7 +9,7 @@ use crate::interrupt;
 use crate::lab::{Checks, Lab};
 use crate::machine::{Machine, git_hash};
 use crate::phases;
-use crate::plan::Plan;
+use crate::plan::{Plan, target_dir};
 use crate::preflight;
 use crate::progress::Progress;
 use crate::report::{PROVES, Phases, Report, RunConfig, SCHEMA, now_rfc3339, reference};
@@ -37,7 +37,7 @@ pub fn prepare(plan: &Plan) -> Result<Prepared, Failure> {
 pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure> {
     let Prepared { started, workdir, out } = prepared;
     let machine = Machine::look(&plan.dir);
-    let progress = Progress::new(plan.notices);
+    let progress = Progress::new(plan.notices, plan.line_every);
     let workload = Workload::new(plan.seed, plan.persist);
     let lab = Lab { plan, workload, workdir: &workdir, progress: &progress, machine: &machine };
 
@@ -89,7 +89,7 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
             durability: plan.durability.as_str(),
             sample_rate: plan.sample_rate,
             runs: plan.runs,
-            max_memory_bytes: plan.max_memory_bytes(),
+            max_memory_bytes: plan.max_memory_bytes(plan.threads),
         },
         bars: bars(&phases, &grounds),
         phases,
@@ -112,7 +112,7 @@ struct OutDir(PathBuf);
 
 impl OutDir {
     fn create(plan: &Plan, started: &str) -> Result<Self, Failure> {
-        let path = plan.out.clone().unwrap_or_else(|| default_out(started));
+        let path = plan.out.clone().unwrap_or_else(|| default_out(&target_dir(), started));
         let refused =
             |e| Failure::Environment(format!("cannot write in --out {}: {e}", path.display()));
         let mut owned = interrupt::owned();
@@ -148,10 +148,10 @@ impl Drop for OutDir {
     }
 }
 
-/// `target/stress/<time>`, with a time that every file system takes for a name.
-fn default_out(started: &str) -> PathBuf {
+/// `stress/<time>`, with a time that every file system takes for a name, in the target directory.
+fn default_out(target: &Path, started: &str) -> PathBuf {
     let seconds = started.split('.').next().unwrap_or(started);
-    Path::new("target/stress").join(seconds.replace(':', "-"))
+    target.join("stress").join(seconds.replace(':', "-"))
 }
 
 #[cfg(test)]
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_default_report_directory_has_the_time_in_its_name() {
-        let out = default_out("2026-01-02T03:04:05.678Z");
+        let out = default_out(Path::new("target"), "2026-01-02T03:04:05.678Z");
         assert_eq!(out, Path::new("target/stress/2026-01-02T03-04-05"));
     }
 }

@@ -4,6 +4,7 @@
 //! The idea: two multiplications make 128 mixed bits of (seed, i); rotations of them fill the 512.
 //! That is cheap enough to stand inside a timed loop, and its cost is measured and printed.
 
+use std::fmt;
 use std::ops::Range;
 
 use neurograph::Token;
@@ -52,6 +53,13 @@ pub struct Stream {
     persist: u64,
     numbers: Range<u64>,
     until_mark: u64,
+}
+
+impl Stream {
+    /// Number of the token that came last.
+    pub fn last_number(&self) -> u64 {
+        self.numbers.start.saturating_sub(1)
+    }
 }
 
 impl Iterator for Stream {
@@ -126,6 +134,12 @@ impl Checksum {
         self.count -= 1;
         self.sum = self.sum.wrapping_sub(hash);
         self.xor ^= hash;
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tokens, sum {:016x}, xor {:016x}", self.count, self.sum, self.xor)
     }
 }
 

@@ -85,6 +85,7 @@ fn ctrl_c_in_the_full_phase_removes_what_is_ours_and_nothing_else() {
     let mut running = Running::start(&place, &["--tokens", "100000", "--phase", "full"]);
     running.wait_for("full pairs");
     assert_eq!(running.interrupt(), Some(130));
+    assert_eq!(running.wait_for("interrupted"), "");
     only_neighbours_are_left(&place);
 }
 

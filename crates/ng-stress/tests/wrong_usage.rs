@@ -21,7 +21,7 @@ fn refused(output: &Output, code: i32, words: &[&str]) {
 fn wrong_flags_are_wrong_usage_and_named() {
     for (args, words) in [
         (&["--tokens", "many"][..], &["--tokens", "many"][..]),
-        (&["--tokens", "0"], &["--tokens", "at least 1"]),
+        (&["--tokens", "0"], &["--tokens", "1000 to 1000000000"]),
         (&["--tokens", "999"], &["--tokens", "999", "1000"]),
         (&["--phase", "warp"], &["--phase", "warp", "baseline"]),
         (&["--persist", "never"], &["--persist", "every"]),
@@ -39,9 +39,11 @@ fn wrong_flags_are_wrong_usage_and_named() {
 }
 
 #[test]
-fn more_tokens_than_memory_lacks_memory_and_says_how_much() {
+fn more_tokens_than_addresses_lack_them_and_say_how_much() {
     let place = Place::new();
-    refused(&place.run(&["--tokens", "1_000_000_000_000"]), 3, &["memory", "needed", "MiB"]);
+    let run = place.command(&["--tokens", "1_000_000"]);
+    let output = place.limited("ulimit -v 600000", &run);
+    refused(&output, 3, &["address space", "MiB needed", "MiB left under RLIMIT_AS"]);
     assert!(place.left_behind().is_empty(), "{:?}", place.left_behind());
 }
 

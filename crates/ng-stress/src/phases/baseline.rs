@@ -15,7 +15,9 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<Strin
     let (tokens, pairs) = (lab.plan.tokens, lab.plan.half_runs());
     let bar = lab.progress.bar("baseline", "floor and arena, pairs", pairs as u64);
     let (mut floor_runs, mut timings) = (Vec::new(), Vec::new());
-    let (mut leaks, mut refused) = (Leaks::default(), 0);
+    let mut leaks = Leaks::default();
+    // Thrown away: the first run of so many threads makes stacks and heaps that stay.
+    runs::baseline(lab, lab.plan.threads, false)?;
     for turn in 0..pairs {
         let last = turn + 1 == pairs;
         let (floor, (timing, readback)) = alternate(
@@ -27,12 +29,10 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<Strin
             readback.check("baseline", checks);
         }
         leaks.add(&timing);
-        refused += timing.refused;
         floor_runs.push(floor);
         timings.push(timing);
         bar.step();
     }
-    checks.equal("baseline: creates refused", refused, 0);
     leaks.check("baseline", checks);
 
     let per_token = |ns: f64| ns / tokens as f64;

@@ -18,7 +18,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Noise), Failure>
     lab.progress.notice("phase full");
     let started = now_rfc3339();
     // Thrown away: a process's first run of everything makes thread stacks and heaps that stay.
-    runs::full(lab, Parts::ALL, lab.machine.cores, false)?;
+    runs::full(lab, Parts::ALL, lab.plan.threads_most(), false)?;
     let headline = Headline::measure(lab, checks)?;
     let (components, facade_off_ratio) = components(lab, checks)?;
     let two_thread_ratio = two_threads(lab, checks)?;
@@ -28,7 +28,8 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Noise), Failure>
     let tokens = lab.plan.tokens as f64;
     let Headline { pairs, cpu_pairs, durable_after_ns, last, proof } = headline;
     let (mut activity, admissions) = (proof.activity, proof.admissions);
-    let memory_share = activity.quota_bytes as f64 / lab.plan.max_memory_bytes() as f64;
+    let memory_share =
+        activity.quota_bytes as f64 / lab.plan.max_memory_bytes(lab.plan.threads) as f64;
     let beyond = last.timing.rss.growth_bytes().saturating_sub(activity.held_bytes());
     activity.memory.other = beyond;
     let ratios = ratios(&pairs);
@@ -50,7 +51,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Noise), Failure>
         overhead_ratio_spread: quartiles(&ratios).unwrap_or([f64::MAX; 2]),
         baseline_ns_per_token,
         added_ns_per_token: (overhead_ratio - 1.0) * baseline_ns_per_token,
-        wal_records: proof.wal_records,
+        wal_records: proof.wal_records.saturating_sub(Admissions::logged_to_meet(lab.plan)),
         wal_bytes: activity.wal_bytes,
         wal_syncs: activity.wal_syncs,
         durable_after_ns: median_u64(durable_after_ns).unwrap_or(0),
@@ -84,6 +85,9 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Noise), Failure>
 fn ratios(pairs: &[[Paced; 2]]) -> Vec<f64> {
     pairs.iter().map(|[baseline, full]| full.over(*baseline)).collect()
 }
+
+/// Spans expected in a run, from which on none at all would be a fault: else e^-20 of the runs have none.
+const SPANS_SURE: f64 = 20.0;
 
 /// The pairs behind the headline ratio. Every run is counted; the last is read back and proved.
 struct Headline {
@@ -131,7 +135,7 @@ impl Headline {
 /// What must hold in every run, added up.
 #[derive(Default)]
 struct Sums {
-    refused: u64,
+    cleanups: u64,
     kept: u64,
     spans_recorded: u64,
     spans_dropped: u64,
@@ -140,20 +144,20 @@ struct Sums {
 
 impl Sums {
     fn baseline(&mut self, timing: &Timing) {
-        self.refused += timing.refused;
         self.leaks.add(timing);
     }
 
     fn full(&mut self, run: &FullRun) {
         self.baseline(&run.timing);
         let (errors, slow) = (run.activity.errors, run.activity.slow);
+        self.cleanups += run.activity.cleanups;
         self.kept += run.activity.sampled + errors[1] + slow[1];
         self.spans_recorded += run.activity.spans_recorded;
         self.spans_dropped += run.activity.spans_dropped;
     }
 
     fn check(&self, phase: &str, lab: &Lab<'_>, checks: &mut Checks) {
-        checks.equal(format!("{phase}: creates refused below the quota"), self.refused, 0);
+        checks.equal(format!("{phase}: cleanups in the timed regions"), self.cleanups, 0);
         checks.equal(
             format!("{phase}: spans recorded or dropped, of the operations sampled or kept for their end"),
             self.spans_recorded + self.spans_dropped,
@@ -172,15 +176,20 @@ fn prove(lab: &Lab<'_>, run: &FullRun, proof: &Proof, checks: &mut Checks) {
     checks.equal("full: token records in the log", proof.wal_records, logged);
     checks.equal("full: records that the log's reader refused", proof.wal_errors, 0);
     let expected = lab.plan.tokens as f64 * lab.plan.sample_rate;
-    // Six standard deviations of a Bernoulli process: once in 500 million runs.
-    let allowed = 6.0 * (expected * (1.0 - lab.plan.sample_rate)).sqrt();
+    // Bernstein's bound for a Bernoulli process, however few it chooses: outside once in 50 million runs.
+    let allowed = 6.0 * (expected * (1.0 - lab.plan.sample_rate)).sqrt() + 12.0;
     let sampled = run.activity.sampled as f64;
     checks.that(
         "full: the sampled share is the rate asked for",
         (sampled - expected).abs() <= allowed,
-        format!("sampled {sampled}, expected {expected:.0} ± {allowed:.0}"),
+        format!(
+            "found {sampled} of {} creates, expected {expected:.0} ± {allowed:.0}",
+            lab.plan.tokens
+        ),
     );
-    checks.active("full", "spans recorded", run.activity.spans_recorded);
+    if expected >= SPANS_SURE {
+        checks.active("full", "spans recorded", run.activity.spans_recorded);
+    }
     checks.active("full", "syncs of the log", proof.activity.wal_syncs);
     checks.active("full", "black-box events", proof.activity.blackbox_events);
     checks.active("full", "scrapes", run.scraped.scrapes);
@@ -190,20 +199,18 @@ fn prove(lab: &Lab<'_>, run: &FullRun, proof: &Proof, checks: &mut Checks) {
 
 /// The store's own counts, beside those of the suite.
 fn counts(lab: &Lab<'_>, proof: &Proof, checks: &mut Checks) {
-    // One create came after the delete.
-    checks.equal(
-        "full: tokens created, says the store",
-        proof.activity.created,
-        lab.plan.tokens + 1,
-    );
+    let created = lab.plan.tokens + Admissions::created(lab.plan);
+    checks.equal("full: tokens created, says the store", proof.activity.created, created);
     checks.equal("full: tokens alive, says the store", proof.activity.live, lab.plan.tokens);
     let exceeded = proof.admissions.exceeded;
     // At least: a create that finds no room in the log gives its slot back and is decided again.
-    let (decided, tried) = (proof.activity.checks, proof.admissions.checks);
+    let decided = proof.activity.checks;
+    // Without the last one, which `checks` has too.
+    let tried = proof.admissions.checks + Admissions::created(lab.plan) - 1;
     checks.that(
         "full: every admission was decided, says the store",
         decided >= tried,
-        format!("decided {decided}, tried {tried}"),
+        format!("found {decided} decided, expected at least the {tried} tried"),
     );
     checks.equal("full: creates refused, says the store", proof.activity.exceeded, exceeded);
 }
@@ -211,10 +218,12 @@ fn counts(lab: &Lab<'_>, proof: &Proof, checks: &mut Checks) {
 /// The metrics page, beside what the suite counted itself.
 fn page(lab: &Lab<'_>, proof: &Proof, checks: &mut Checks) {
     let expected = [
-        ("neurograph_tokens_created_total", lab.plan.tokens + 1),
-        ("neurograph_tokens_deleted_total", 1),
+        ("neurograph_tokens_created_total", lab.plan.tokens + Admissions::created(lab.plan)),
+        ("neurograph_tokens_deleted_total", Admissions::created(lab.plan)),
         ("neurograph_tokens_active", lab.plan.tokens),
         ("neurograph_quota_exceeded_total", proof.admissions.exceeded),
+        ("neurograph_aggressive_cleanups_total", 0),
+        ("neurograph_tracing_samples_recorded_total", proof.activity.sampled),
     ];
     for (name, expected) in expected {
         let found = page_value(&proof.page, name);
@@ -224,14 +233,14 @@ fn page(lab: &Lab<'_>, proof: &Proof, checks: &mut Checks) {
             format!("found {found:?}, expected {expected}"),
         );
     }
-    for name in ["neurograph_wal_syncs_total", "neurograph_tracing_samples_recorded_total"] {
-        let found = page_value(&proof.page, name);
-        checks.that(
-            format!("full: the metrics page has a count: {name}"),
-            found.is_some_and(|value| value > 0.0),
-            format!("found {found:?}"),
-        );
-    }
+    let (name, least) = ("neurograph_wal_syncs_total", proof.activity.wal_syncs);
+    let found = page_value(&proof.page, name);
+    // The log may have synced once more since.
+    checks.that(
+        format!("full: the metrics page agrees: {name}"),
+        found.is_some_and(|value| value >= least as f64),
+        format!("found {found:?}, expected at least {least}"),
+    );
 }
 
 /// What a round of single parts runs, one after the other.
@@ -280,7 +289,7 @@ fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), F
     checks.that(
         "components: the black box alone recorded one create in 1,000",
         events_min >= expected,
-        format!("recorded {events_min}, expected {expected}"),
+        format!("found {events_min} events in the run with fewest, expected at least {expected}"),
     );
     let [guardian, wal, trace, metrics, blackbox, off] =
         ratios.map(|ratios| median(&ratios).unwrap_or(f64::MAX));

@@ -6,12 +6,13 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use neurograph::{Store, TokenId};
 
 use crate::child::OPERATIONS_MAX;
-use crate::failure::Failure;
+use crate::failure::{EXIT_ENVIRONMENT, Failure};
 use crate::format::{GROUP_BYTES_MAX, MESSAGE_BYTES, Message};
 use crate::interrupt;
 use crate::lab::{Checks, Lab};
@@ -66,7 +67,12 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Recovery, Failure> {
     checks.that(
         "recovery: the store is an exact prefix of what the child did",
         operations.is_some(),
-        format!("prefixes {:?}, {} tokens", verdict.prefixes, verdict.recovered.count),
+        format!(
+            "found {} tokens, the result of the first {:?} operations; expected that of one number of them, at most {}",
+            verdict.recovered.count,
+            verdict.prefixes,
+            told.begun_at_most()
+        ),
     );
     checks.equal("recovery: acknowledged operations lost", lost_acknowledged, 0);
     checks.equal("recovery: tokens invented", verdict.invented, 0);
@@ -147,7 +153,10 @@ fn killed_child(
     let stdout = spawn(lab)?;
     bar.step();
     let (tell, heard) = channel();
-    let listener = std::thread::spawn(move || listen(stdout, &tell));
+    let listener = Builder::new().name("listener".into()).spawn(move || listen(stdout, &tell));
+    let listener = listener.map_err(|error| {
+        Failure::Environment(format!("cannot start the thread that hears the child: {error}"))
+    })?;
     let alive = heard.recv_timeout(FIRST_DURABLE_WITHIN);
     if alive.is_ok() {
         lab.progress.notice("something is durable");
@@ -161,15 +170,22 @@ fn killed_child(
     bar.step();
     let told = listener.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     if alive.is_err() {
+        if status.code() == Some(i32::from(EXIT_ENVIRONMENT)) {
+            let why = "the child of the recovery phase lacks something, told above";
+            return Err(Failure::Environment(why.into()));
+        }
         let operations = told.ids.len();
         return Err(Failure::Broken(format!(
             "the child had nothing durable (operations: {operations}, ended by: {status})"
         )));
     }
     let killed = status.signal() == Some(rustix::process::Signal::KILL.as_raw());
-    checks.that("recovery: the child was ended by SIGKILL", killed, status.to_string());
+    let detail = format!("found {status}, expected SIGKILL");
+    checks.that("recovery: the child was ended by SIGKILL", killed, detail);
     let writing = (told.ids.len() as u64) < OPERATIONS_MAX;
-    checks.that("recovery: the child was writing when killed", writing, told.ids.len().to_string());
+    let detail =
+        format!("found {} operations, expected fewer than {OPERATIONS_MAX}", told.ids.len());
+    checks.that("recovery: the child was writing when killed", writing, detail);
     checks.equal("recovery: messages out of order", told.garbled, 0);
     Ok(told)
 }

@@ -90,7 +90,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Tracing, Failure> {
     checks.that(
         "tracing: no span was dropped",
         body.dropped + create.dropped == 0,
-        format!("body {}, create {}", body.dropped, create.dropped),
+        format!("found {} of the body and {} of create, expected 0", body.dropped, create.dropped),
     );
     checks.equal("tracing: spans of the body, all sampled", body.recorded_all, body.expected_all());
     checks.equal(

@@ -47,6 +47,14 @@ impl Place {
         self.command(args).output().expect("the program starts")
     }
 
+    /// Runs `command` in a shell that first does what `limit` says.
+    pub fn limited(&self, limit: &str, command: &Command) -> Output {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{limit} && exec \"$0\" \"$@\"")]);
+        shell.arg(command.get_program()).args(command.get_args());
+        shell.current_dir(self.dir.path()).output().expect("the shell starts")
+    }
+
     /// Everything below this place, as relative paths.
     pub fn left_behind(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
