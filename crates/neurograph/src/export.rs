@@ -175,7 +175,7 @@ pub(crate) const METRICS: &[Metric] = &[
     },
     Metric {
         name: "wal_queue_bytes",
-        help: "Bytes of large records waiting to be written.",
+        help: "Memory of the records waiting to be written.",
         value: G(|s| wal(s, |w| w.queue_bytes) as f64),
     },
     Metric {
@@ -200,7 +200,7 @@ pub(crate) const METRICS: &[Metric] = &[
     },
     Metric {
         name: "wal_full_total",
-        help: "Appends refused because the log had no room.",
+        help: "Operations refused because there was no room for their records.",
         value: C(|s| wal(s, |w| w.full_total)),
     },
     Metric {

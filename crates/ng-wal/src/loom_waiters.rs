@@ -49,7 +49,7 @@ fn push_when_there_is_room(
 
 #[test]
 fn an_appender_that_waits_for_room_is_woken_when_there_is_some() {
-    model(3, || {
+    model(2, || {
         let (ring, mut consumer) = Ring::new(1, 1);
         let room = Arc::new(Waiters::new());
         ring.push_inline(0, &[0], Class::Ordinary).unwrap();
@@ -79,7 +79,7 @@ fn an_appender_that_waits_for_room_is_woken_when_there_is_some() {
 /// one when a retirement has made room for all.
 #[test]
 fn each_class_of_appenders_is_woken_by_its_own_room() {
-    model(3, || {
+    model(2, || {
         let (ring, mut consumer) = Ring::new(2, 1);
         consumer.release(0, 0);
         let room = Arc::new(Waiters::new());

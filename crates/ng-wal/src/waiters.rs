@@ -1,4 +1,4 @@
-//! Threads that wait for a number to be reached; each is woken when it is its turn, and no other.
+//! Threads that wait for room; each is woken when there is what it waits for, and no other.
 //!
 //! The protocol: a waiter enters the list, *then* looks whether it still has to wait, and only then
 //! parks. Who brings about what is waited for does that *first*, and then looks into the list. Both

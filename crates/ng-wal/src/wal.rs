@@ -90,7 +90,10 @@ impl Wal {
 
     /// Opens the log in `dir`, which is made if absent, and recovers it: an exact prefix of what
     /// was appended, with everything that was durable. On return the end of that prefix is durable
-    /// itself. Opening again changes nothing more.
+    /// itself. Opening again changes nothing more. A log that has less than two segments' room left
+    /// goes on in its last segment, if that is small, written anew: so opening it does not fill it.
+    /// On a full disk it opens as far as room can be had, or says at once what is refused; then
+    /// [`Reader`](crate::Reader) reads it.
     ///
     /// Errors: see [`OpenError`]; a log that lost durable records is refused and left as it is.
     /// Blocks on the disk: it reads the whole log. Not for directories on NFS, nor for copies of

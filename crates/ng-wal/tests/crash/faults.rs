@@ -222,8 +222,9 @@ fn a_segment_whose_file_failed_before_it_held_anything_is_made_again() {
 fn a_log_near_its_limit_is_opened_in_place_and_keeps_all_through_every_crash() {
     let seed = seed();
     let mut near = config();
+    near.segment_bytes = 48 << 10;
     near.reserved_bytes = 8 << 10;
-    near.log_bytes_max = 4 * near.segment_bytes + near.reserved_bytes + (74 << 10);
+    near.log_bytes_max = 4 * near.segment_bytes + near.reserved_bytes + (71 << 10);
     let mut world = World::new(seed, near);
     run(&mut world, &[Op::Rotate, Op::Rotate, Op::Append, Op::Sync]);
     world.begin_looking();
