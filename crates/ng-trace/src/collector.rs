@@ -1,10 +1,12 @@
 //! The drain: one thread that carries spans from all rings to the sink. It never makes a recorder wait; a slow sink costs dropped spans, which are counted.
 //!
 //! It looks by itself, at short intervals while spans come and at longer ones while none do, so a
-//! recorder needs to wake it only when a quarter of its ring is waiting. Rings are copied out before the
+//! recorder needs to wake it only when a quarter of its ring is waiting. It looks only into the rings
+//! that were announced to it, so idle recorders cost it nothing. Rings are copied out before the
 //! sink is called, so the sink's time uses up the sink's batch and not the ring's room.
 
 use crate::{
+    block::{Block, Chain, Held, MemoryBudget, Words},
     ceiling::Ceiling,
     clock::{Clock, Ticks, WallAnchor},
     config::CollectorConfig,
@@ -12,7 +14,8 @@ use crate::{
     error::{FlushError, SinkError, StartError},
     mutants,
     overhead::{self, Dose, Overhead, SpanCost, Spent},
-    ring::{Producer, Room, SpanRing},
+    pool::Pool,
+    ring::{Producer, Room, SpanRing, Stored, Taken},
     sink::{FinishedSpan, Sink},
     span::{NameId, SPAN_ATTRIBUTES_MAX, SPAN_WORDS, SpanRecord},
     stats::CollectorStats,
@@ -23,6 +26,7 @@ use crate::{
             AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
         },
+        mpsc::{Receiver, Sender, channel},
         thread,
     },
 };
@@ -32,8 +36,10 @@ use std::{
 };
 
 const THREAD_NAME: &str = "ng-trace-drain";
-/// Rings of dropped recorders kept for the next ones: making one touches all its memory.
-const SPARE_RINGS_MAX: usize = 4;
+/// Looks into a ring whose spans are in its recorder's hands, before the drain does something else.
+const LOOKS_MAX: usize = 100;
+/// And then it comes back this soon: the recorder's thread lost its core within a push.
+const SOON: Duration = Duration::from_millis(1);
 /// Names that a collector takes. Operations are named in the source, so this is plenty.
 const NAMES_MAX: usize = 4096;
 
@@ -48,6 +54,10 @@ pub struct Collector {
 
 /// Writes the spans of one thread. `Send`; made by [`Collector::recorder`]. Dropping it leaves its
 /// spans to the drain.
+///
+/// It takes less than 1 KiB, with its share of the collector. Memory for spans it has only while
+/// some wait for the drain: blocks of 4 KiB, each for 51 spans, up to
+/// [`ring_bytes`](CollectorConfig::ring_bytes).
 #[derive(Debug)]
 pub struct SpanRecorder {
     producer: Producer,
@@ -73,12 +83,9 @@ pub struct Recorders {
 impl Recorders {
     /// As [`Collector::recorder`].
     pub fn recorder(&self) -> SpanRecorder {
-        let producer = self.shared.adopt_spare_ring().unwrap_or_else(|| {
-            let ring = Arc::new(SpanRing::new(self.ring_bytes));
-            let producer = Producer::open(Arc::clone(&ring));
-            self.shared.rings.lock().all.push(ring);
-            producer
-        });
+        let ring = Arc::new(SpanRing::new(self.ring_bytes));
+        let producer = Producer::open(Arc::clone(&ring));
+        self.shared.rings.lock().all.push(ring);
         SpanRecorder {
             producer,
             ceiling_version: self.shared.ceiling.version(),
@@ -109,6 +116,10 @@ struct Shared {
     /// CPU time that the drain's thread has used.
     drain_cpu_ns: AtomicU64,
     rings: Mutex<Rings>,
+    held: Arc<Held>,
+    pool: Pool,
+    /// To the drain: rings with a chain that it has not taken, and rings that were closed.
+    announce: Sender<Arc<SpanRing>>,
     names: RwLock<Vec<&'static str>>,
     counts: Counts,
     summons: Summons,
@@ -118,12 +129,13 @@ struct Shared {
     drain: OnceLock<thread::Thread>,
 }
 
-/// Rings in use or spare, and what those removed have counted: under one lock, so no total falls.
+/// Rings of recorders, and what those removed have counted: under one lock, so no total falls.
 #[derive(Debug, Default)]
 struct Rings {
     all: Vec<Arc<SpanRing>>,
     retired_recorded: u64,
     retired_dropped: u64,
+    retired_refused: u64,
     retired_capped: u64,
     retired_waking: u64,
 }
@@ -163,14 +175,30 @@ struct Counts {
 impl Collector {
     /// Starts the drain's thread, which carries spans to `sink`.
     pub fn start(config: CollectorConfig, sink: Box<dyn Sink>) -> Result<Self, StartError> {
+        Self::start_within(config, sink, Box::new(()))
+    }
+
+    /// As [`start`](Self::start); all memory for spans is asked of `budget` before it is allocated,
+    /// and given back to it when it is freed: what recorders needed and then did not for some
+    /// seconds, and the rest when the collector and the last recorder are dropped.
+    pub fn start_within(
+        config: CollectorConfig,
+        sink: Box<dyn Sink>,
+        budget: Box<dyn MemoryBudget>,
+    ) -> Result<Self, StartError> {
         config.validate()?;
         let clock = Clock::new();
+        let held = Arc::new(Held::new(budget));
+        let (announce, announced) = channel();
         let shared = Arc::new(Shared {
             ceiling: Ceiling::new(config.spans_per_second_max),
             account: Mutex::new(Account::new(&clock)),
             drain_cpu_ns: AtomicU64::new(0),
             clock,
             rings: Mutex::default(),
+            pool: Pool::new(Arc::clone(&held)),
+            held,
+            announce,
             names: RwLock::new(vec!["unnamed"]),
             counts: Counts::default(),
             summons: Summons::new(),
@@ -178,7 +206,7 @@ impl Collector {
             progressed: Condvar::new(),
             drain: OnceLock::new(),
         });
-        let drain = Drain::new(Arc::clone(&shared), config.clone(), sink);
+        let drain = Drain::new(Arc::clone(&shared), config.clone(), sink, announced);
         let thread = thread::Builder::new()
             .name(THREAD_NAME.to_owned())
             .spawn(move || drain.run())
@@ -193,8 +221,8 @@ impl Collector {
         self.shared.name(text)
     }
 
-    /// A recorder for one thread, with a ring of its own. Allocates and touches
-    /// [`ring_bytes`](CollectorConfig::ring_bytes), unless a dropped recorder left its ring.
+    /// A recorder for one thread, with a ring of its own, which has no memory for spans before the
+    /// first one.
     pub fn recorder(&self) -> SpanRecorder {
         self.recorders().recorder()
     }
@@ -274,6 +302,7 @@ impl Collector {
         CollectorStats {
             spans_recorded_total: rings.retired_recorded + sum(SpanRing::written),
             spans_dropped_total: rings.retired_dropped + sum(SpanRing::dropped),
+            spans_refused_total: rings.retired_refused + sum(SpanRing::refused),
             spans_capped_total: rings.retired_capped + sum(SpanRing::capped),
             spans_exported_total: exported,
             spans_lost_total: lost,
@@ -283,7 +312,8 @@ impl Collector {
             sink_panics_total: counts.sink_panics.load(Relaxed),
             names_refused_total: counts.names_refused.load(Relaxed),
             recorders: sum(|ring| u64::from(ring.is_open())),
-            ring_bytes: sum(|ring| ring.bytes() as u64),
+            ring_bytes: self.shared.held.bytes(),
+            ring_bytes_max: self.shared.held.bytes_max(),
         }
     }
 
@@ -306,9 +336,10 @@ impl Drop for Collector {
 }
 
 impl SpanRecorder {
-    /// Puts a finished span into the ring; false: the ring was full or the ceiling reached, and
-    /// the span is dropped and counted. Never blocks; no lock, no allocation, and a system call at
-    /// most once in a quarter of the ring.
+    /// Puts a finished span into the ring; false: the ring was full, its memory refused or the
+    /// ceiling reached, and the span is dropped and counted. Never blocks; an allocation at most
+    /// once in 51 spans and once in a round of the drain, and only if the collector has no block to
+    /// spare; a system call at most once in a quarter of the ring.
     // `always`: across a call the span is in memory, and its small fields are read together, wider than
     // they were stored, which waits for those stores.
     #[inline(always)]
@@ -351,13 +382,12 @@ impl SpanRecorder {
             false => ceiling.permit(wanted, now_ns),
         });
         let Room::Free { timed, due } = room else { return false };
+        let start = if timed { self.shared.clock.now() } else { Ticks::default() };
+        if !self.store(span) {
+            return false;
+        }
         if timed {
-            let start = self.shared.clock.now();
-            self.store(span);
-            let end = self.shared.clock.now();
-            self.producer.note_cost(ticks(start, end));
-        } else {
-            self.store(span);
+            self.producer.note_cost(ticks(start, self.shared.clock.now()));
         }
         if due {
             let start = self.shared.clock.now();
@@ -368,9 +398,15 @@ impl SpanRecorder {
         true
     }
 
-    /// Stores a span with all that an experiment or a drill adds to it.
-    fn store(&mut self, span: SpanRecord) {
-        self.producer.store(&span.to_words());
+    /// Stores a span with all that an experiment or a drill adds to it; false: there is no memory
+    /// for it.
+    fn store(&mut self, span: SpanRecord) -> bool {
+        match self.producer.store(&span.to_words(), || self.shared.pool.take()) {
+            Stored::Added => {}
+            // An error: the drain has ended, and the spans stay where they are.
+            Stored::Begun => drop(self.shared.announce.send(Arc::clone(self.producer.ring()))),
+            Stored::Refused => return false,
+        }
         let clock = &self.shared.clock;
         if self.dose == Dose::Double {
             let mut again = span;
@@ -385,6 +421,17 @@ impl SpanRecorder {
         }
         if self.dose != Dose::Off || !self.drill.is_zero() {
             self.producer.stop_here();
+        }
+        true
+    }
+}
+
+impl Drop for SpanRecorder {
+    fn drop(&mut self) {
+        self.producer.close();
+        if self.shared.announce.send(Arc::clone(self.producer.ring())).is_err() {
+            // No drain to do it.
+            self.shared.forget_closed_rings(Leftover::Lost);
         }
     }
 }
@@ -492,33 +539,29 @@ impl Shared {
         (recorded, rings.retired_waking + sum(SpanRing::waking), costs)
     }
 
-    /// A closed ring that the drain has emptied; its positions go on, so its counts do too.
-    fn adopt_spare_ring(&self) -> Option<Producer> {
-        let rings = self.rings.lock();
-        let spare = rings.all.iter().find(|ring| !ring.is_open() && is_empty(ring))?;
-        Some(Producer::open(Arc::clone(spare)))
-    }
-
-    /// Forgets empty closed rings beyond the spare ones.
-    fn retire_rings(&self) {
+    /// Forgets the rings of dropped recorders, but for their counts.
+    fn forget_closed_rings(&self, leftover: Leftover) {
         let mut rings = self.rings.lock();
-        let Rings { all, retired_recorded, retired_dropped, retired_capped, retired_waking } =
-            &mut *rings;
-        let mut spare = 0;
-        all.retain(|ring| {
-            if ring.is_open() || !is_empty(ring) {
-                return true;
+        let mut gone = Vec::new();
+        rings.all.retain(|ring| {
+            let waits = leftover == Leftover::Waits && ring.drained() != ring.written();
+            let stays = ring.is_open() || waits;
+            if !stays {
+                gone.push(Arc::clone(ring));
             }
-            spare += 1;
-            if spare <= SPARE_RINGS_MAX {
-                return true;
-            }
-            *retired_recorded += ring.written();
-            *retired_dropped += ring.dropped();
-            *retired_capped += ring.capped();
-            *retired_waking += ring.waking();
-            false
+            stays
         });
+        for ring in &gone {
+            rings.retired_recorded += ring.written();
+            rings.retired_dropped += ring.dropped();
+            rings.retired_refused += ring.refused();
+            rings.retired_capped += ring.capped();
+            rings.retired_waking += ring.waking();
+            self.counts.lost.fetch_add(ring.written() - ring.drained(), Release);
+        }
+        drop(rings);
+        // Without the lock: their memory goes back to a budget that is somebody else's code.
+        drop(gone);
     }
 
     fn wait_until(
@@ -542,8 +585,13 @@ impl Shared {
     }
 }
 
-fn is_empty(ring: &SpanRing) -> bool {
-    ring.drained() == ring.written()
+/// What becomes of spans that a dropped recorder left in its ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leftover {
+    /// They wait for the drain.
+    Waits,
+    /// The drain has ended: they are lost, and counted as that.
+    Lost,
 }
 
 /// What the drain's thread owns.
@@ -552,6 +600,8 @@ struct Drain {
     config: CollectorConfig,
     sink: Box<dyn Sink>,
     batch: Vec<FinishedSpan>,
+    announced: Receiver<Arc<SpanRing>>,
+    /// Rings to look into: announced, and not found with their spans in them yet.
     rings: Vec<Arc<SpanRing>>,
     /// For ids that the recording thread left to us.
     rng: fastrand::Rng,
@@ -559,10 +609,15 @@ struct Drain {
 }
 
 impl Drain {
-    fn new(shared: Arc<Shared>, config: CollectorConfig, sink: Box<dyn Sink>) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        config: CollectorConfig,
+        sink: Box<dyn Sink>,
+        announced: Receiver<Arc<SpanRing>>,
+    ) -> Self {
         let batch = Vec::with_capacity(config.batch_spans_max);
         let (rings, rng) = (Vec::new(), fastrand::Rng::new());
-        Self { shared, config, sink, batch, rings, rng, flushed: 0 }
+        Self { shared, config, sink, batch, announced, rings, rng, flushed: 0 }
     }
 
     fn run(mut self) {
@@ -572,63 +627,117 @@ impl Drain {
         loop {
             let Asked { stop, ticket } = self.shared.summons.asked();
             let drained = self.drain_rings();
-            if stop {
+            // Spans in a recorder's hands may be among those that were asked for: come back first.
+            let complete = self.rings.is_empty();
+            if stop && complete {
                 self.call_sink(0, |sink, _| sink.shutdown());
-            } else if ticket > self.flushed {
+            } else if ticket > self.flushed && complete {
                 self.call_sink(0, |sink, _| sink.flush());
             }
-            self.confirm(ticket);
+            if complete {
+                self.confirm(ticket);
+            }
             if let Some(cpu_ns) = cpu::thread_ns() {
                 self.shared.drain_cpu_ns.store(cpu_ns, Relaxed);
             }
-            if stop {
-                return;
+            if stop && complete {
+                return self.end();
             }
             let idle = drained == 0;
             wait = if idle { wait * 2 } else { self.config.drain_interval };
             wait = wait.min(self.config.idle_interval);
             if self.shared.summons.may_park() {
-                thread::park_timeout(wait);
+                thread::park_timeout(if complete { wait } else { SOON });
             }
         }
+    }
+
+    /// Nobody comes to the rings any more.
+    fn end(&mut self) {
+        // First: a recorder that is dropped from now on finds that it has to forget its ring itself.
+        let (_, deaf) = channel();
+        drop(std::mem::replace(&mut self.announced, deaf));
+        self.shared.forget_closed_rings(Leftover::Lost);
+        self.shared.pool.close();
     }
 
     /// Carries to the sink what the rings held when it came to them; returns how many.
     fn drain_rings(&mut self) -> usize {
+        let mut drained = 0;
+        for _ in 0..LOOKS_MAX {
+            drained += self.look_once();
+            if self.rings.is_empty() {
+                break;
+            }
+            thread::yield_now();
+        }
+        self.shared.counts.drains.fetch_add(1, Relaxed);
+        self.shared.pool.round();
+        drained
+    }
+
+    fn look_once(&mut self) -> usize {
         let mut rings = std::mem::take(&mut self.rings);
-        rings.extend(self.shared.rings.lock().all.iter().cloned());
+        rings.extend(self.announced.try_iter());
         let anchor = self.shared.clock.anchor();
         let mut drained = 0;
-        let mut closed = 0;
-        for ring in &rings {
-            closed += usize::from(!ring.is_open());
-            let until = ring.written();
-            while ring.drained() < until {
-                drained += self.fill_batch(ring, until, anchor);
-                if self.batch.len() == self.config.batch_spans_max {
-                    self.export_batch();
-                }
+        let mut closed = false;
+        rings.retain(|ring| {
+            let taken = ring.take();
+            closed |= !ring.is_open();
+            match taken {
+                Taken::Chain(chain) => drained += self.carry(ring, chain, anchor),
+                Taken::Closed => {}
+                Taken::InHands => return true,
             }
-        }
+            false
+        });
         self.export_batch();
-        self.shared.counts.drains.fetch_add(1, Relaxed);
-        rings.clear();
         self.rings = rings;
-        if closed > SPARE_RINGS_MAX {
-            self.shared.retire_rings();
+        if closed {
+            self.shared.forget_closed_rings(Leftover::Waits);
         }
         drained
     }
 
-    fn fill_batch(&mut self, ring: &SpanRing, until: u64, anchor: WallAnchor) -> usize {
-        let room = self.config.batch_spans_max - self.batch.len();
+    /// Carries on what was taken from a ring. Its memory goes back block by block.
+    fn carry(&mut self, ring: &SpanRing, mut chain: Chain, anchor: WallAnchor) -> usize {
+        let mut carried = 0;
+        while let Some(block) = chain.next_block() {
+            carried += self.carry_block(ring, &block, anchor);
+            self.shared.pool.keep(block);
+            if self.batch.len() == self.config.batch_spans_max {
+                self.export_batch();
+            }
+        }
+        carried
+    }
+
+    fn carry_block(&mut self, ring: &SpanRing, block: &Block, anchor: WallAnchor) -> usize {
+        let mut rest = block.spans();
+        while !rest.is_empty() {
+            if self.batch.len() == self.config.batch_spans_max {
+                self.export_batch();
+            }
+            let (now, later) = rest.split_at(rest.len().min(self.room()));
+            self.fill_batch(now, anchor);
+            ring.carried(now.len() as u64);
+            rest = later;
+        }
+        block.spans().len()
+    }
+
+    fn room(&self) -> usize {
+        self.config.batch_spans_max - self.batch.len()
+    }
+
+    fn fill_batch(&mut self, spans: &[Words], anchor: WallAnchor) {
         let clock = &self.shared.clock;
         let names = self.shared.names.read();
-        let (batch, rng) = (&mut self.batch, &mut self.rng);
-        ring.drain(until, room, |words| {
-            let span = SpanRecord::from_words(words).with_ids_drawn(rng);
-            batch.push(finish(span, &names, clock, anchor));
-        })
+        for words in spans {
+            let span = SpanRecord::from_words(words).with_ids_drawn(&mut self.rng);
+            self.batch.push(finish(span, &names, clock, anchor));
+        }
     }
 
     fn export_batch(&mut self) {

@@ -101,8 +101,9 @@ impl SamplerConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CollectorConfig {
-    /// Memory of one recorder's ring, taken and touched when the recorder is made. Unit: bytes.
-    /// Range: 4 KiB to 4 MiB. A span takes 80. Default: 1 MiB.
+    /// Most that may wait in one recorder's ring: spans of 80 bytes each. Its memory comes in
+    /// blocks of 4 KiB as spans need them, at most three beyond this, and goes when the drain has
+    /// taken the spans. Unit: bytes. Range: 4 KiB to 4 MiB. Default: 1 MiB.
     pub ring_bytes: usize,
     /// The drain looks into the rings this often while spans come; a ring of which a quarter
     /// is waiting wakes it earlier. Unit: duration. Range: 1 ms to `idle_interval`. Default: 10 ms.

@@ -41,6 +41,7 @@
 #[cfg(not(all(test, loom)))]
 mod adaptive;
 mod bell;
+mod block;
 #[cfg(not(all(test, loom)))]
 mod bucket;
 #[cfg(not(all(test, loom)))]
@@ -75,6 +76,8 @@ pub mod otel;
 pub mod otlp;
 #[cfg(not(all(test, loom)))]
 mod overhead;
+#[cfg(not(all(test, loom)))]
+mod pool;
 mod ring;
 #[cfg(not(all(test, loom)))]
 mod rules;
@@ -82,6 +85,7 @@ mod rules;
 mod sampler;
 #[cfg(not(all(test, loom)))]
 mod sink;
+mod slot;
 mod span;
 mod stats;
 mod summons;
@@ -107,6 +111,7 @@ pub use crate::{
     sink::{CountingSink, FinishedSpan, MemorySink, Sink},
 };
 pub use crate::{
+    block::MemoryBudget,
     clock::{Clock, Ticks},
     config::{CollectorConfig, SamplerConfig},
     decision::{

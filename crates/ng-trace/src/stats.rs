@@ -53,13 +53,16 @@ pub struct SamplerStats {
 pub struct CollectorStats {
     /// Spans that entered a ring.
     pub spans_recorded_total: u64,
-    /// Spans refused because their ring was full.
+    /// Spans refused because their ring had no room: it was full, or had no memory.
     pub spans_dropped_total: u64,
+    /// Those of `spans_dropped_total` for which the memory budget refused a block.
+    pub spans_refused_total: u64,
     /// Spans refused because `spans_per_second_max` was reached.
     pub spans_capped_total: u64,
     /// Spans which the sink took.
     pub spans_exported_total: u64,
-    /// Spans lost because the sink failed or panicked.
+    /// Spans lost because the sink failed or panicked, or because the collector had ended before
+    /// their recorder.
     pub spans_lost_total: u64,
     /// Rounds of the drain through all rings.
     pub drains_total: u64,
@@ -73,6 +76,8 @@ pub struct CollectorStats {
     pub names_refused_total: u64,
     /// Recorders alive.
     pub recorders: u64,
-    /// Memory of all rings. Unit: bytes.
+    /// Memory for spans held now: in rings, and emptied blocks kept for the next spans. Unit: bytes.
     pub ring_bytes: u64,
+    /// The most that it ever was. Unit: bytes.
+    pub ring_bytes_max: u64,
 }

@@ -15,4 +15,6 @@ pub(crate) use parking_lot::{Condvar, Mutex, RwLock};
 #[cfg(any(mutants, not(all(test, loom))))]
 pub(crate) use std::sync::OnceLock;
 #[cfg(not(all(test, loom)))]
+pub(crate) use std::sync::mpsc;
+#[cfg(not(all(test, loom)))]
 pub(crate) use std::thread;

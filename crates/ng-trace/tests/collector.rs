@@ -220,7 +220,7 @@ fn spans_of_a_dropped_recorder_are_drained() {
 }
 
 #[test]
-fn rings_of_dropped_recorders_are_used_again_or_given_back_and_totals_never_fall() {
+fn the_memory_of_dropped_recorders_is_used_again_and_totals_never_fall() {
     let collector = Collector::start(small(), Box::new(CountingSink::new())).unwrap();
     let mut recorded = 0;
     for _ in 0..10 {
@@ -234,7 +234,7 @@ fn rings_of_dropped_recorders_are_used_again_or_given_back_and_totals_never_fall
         collector.flush(WAIT).unwrap();
         assert_eq!(collector.stats().spans_recorded_total, recorded);
         assert_eq!(collector.stats().spans_exported_total, recorded);
-        assert_eq!(collector.stats().ring_bytes, 4 * SMALL_RING_SPANS * 80, "four are kept");
+        assert!(collector.stats().ring_bytes_max <= 8 * 4096, "one block each at once");
     }
 }
 
