@@ -95,7 +95,6 @@ pub(crate) struct Tracing {
     pub(crate) sampler: Arc<Sampler>,
     pub(crate) collector: Collector,
     pub(crate) names: Names,
-    pub(crate) ring_bytes: u64,
 }
 
 /// Names of spans and of their attributes.

@@ -22,7 +22,7 @@ use ng_blackbox::{
 use ng_core::{Arena, MemoryGate};
 use ng_guardian::{Guardian, Holder};
 use ng_metrics::Registry;
-use ng_trace::{Collector, CountingSink, Sampler, Sink, StartError};
+use ng_trace::{Collector, CountingSink, MemoryBudget, Sampler, Sink, StartError};
 use ng_wal::{Directory, Wal};
 use parking_lot::Mutex;
 use std::path::Path;
@@ -39,6 +39,19 @@ impl MemoryGate for Gate {
     }
     fn uncommit(&self, bytes: u64) {
         self.0.uncommit(bytes);
+    }
+}
+
+/// The guardian's memory quota as the span collector asks for it: memory that no eviction frees.
+#[derive(Debug)]
+struct SpanMemory(Guardian);
+
+impl MemoryBudget for SpanMemory {
+    fn take(&self, bytes: u64) -> bool {
+        self.0.hold_fixed(bytes).is_ok()
+    }
+    fn give_back(&self, bytes: u64) {
+        self.0.release_fixed(bytes);
     }
 }
 
@@ -99,7 +112,7 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
     let leases = Leases { arena: arena.clone(), status: Arc::clone(&status) };
     let holder: Arc<dyn Holder> = Arc::new(leases);
     guardian.set_holder(&holder);
-    let tracing = start_tracing(&config, sink)?;
+    let tracing = start_tracing(&config, &guardian, sink)?;
     let logged = match (&log, config.persist) {
         (None, _) => Logged::NEVER,
         (Some(_), Persist::All) => Logged::ALL,
@@ -285,6 +298,7 @@ fn recover(
 
 fn start_tracing(
     config: &Config,
+    guardian: &Guardian,
     sink: Option<Box<dyn Sink>>,
 ) -> Result<Option<Tracing>, OpenError> {
     if !config.trace.installed {
@@ -292,7 +306,8 @@ fn start_tracing(
     }
     let sampler = Sampler::new(config.trace.sampler.clone()).map_err(ConfigError::from)?;
     let sink = sink.unwrap_or_else(|| Box::new(CountingSink::new()));
-    let collector = match Collector::start(config.trace.collector.clone(), sink) {
+    let budget = Box::new(SpanMemory(guardian.clone()));
+    let collector = match Collector::start_within(config.trace.collector.clone(), sink, budget) {
         Ok(collector) => collector,
         Err(StartError::Thread { name, source }) => return Err(OpenError::Thread { name, source }),
         Err(error) => return Err(OpenError::FirstRecords(Box::new(error))),
@@ -304,6 +319,5 @@ fn start_tracing(
         token: collector.name("ng.token.id"),
         lsn: collector.name("ng.log.lsn"),
     };
-    let ring_bytes = config.trace.collector.ring_bytes as u64;
-    Ok(Some(Tracing { sampler: Arc::new(sampler), collector, names, ring_bytes }))
+    Ok(Some(Tracing { sampler: Arc::new(sampler), collector, names }))
 }

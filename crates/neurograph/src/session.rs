@@ -83,15 +83,14 @@ pub struct Raised<'s> {
 }
 
 impl Session {
-    /// Memory that a session takes when it is made, its share in its store's tables included; the ring of
+    /// Memory that a session takes when it is made, its share of its store's tables included; the ring of
     /// its spans comes with the first of them. Unit: bytes.
-    pub const BYTES: u64 = 4096;
+    pub const BYTES: u64 = 6144;
 
     /// The caller has taken [`Session::BYTES`] from the memory quota; the drop gives them back.
     pub(crate) fn new(inner: Arc<Inner>) -> Session {
         let mut writer = inner.arena.writer();
         let tracing = inner.tracing.as_ref().map(|tracing| {
-            inner.guardian.adopt(0, tracing.ring_bytes);
             let creates = tracing.sampler.local();
             writer.stop_after(u64::from(creates.gap()));
             SessionTracing {
@@ -740,10 +739,6 @@ impl Drop for Session {
         self.inner.guardian.release_unused(u64::from(unused));
         drop(leasing);
         self.inner.guardian.release_fixed(Session::BYTES);
-        if self.tracing.is_some() {
-            let bytes = self.inner.tracing.as_ref().map_or(0, |tracing| tracing.ring_bytes);
-            self.inner.guardian.uncommit(bytes);
-        }
     }
 }
 

@@ -111,7 +111,7 @@ impl Store {
         &self.inner.recovery
     }
 
-    /// A session for one thread. It takes [`Session::BYTES`] until its first span, so ten thousand idle ones
+    /// A session for one thread. It takes at most [`Session::BYTES`] until its first span, so ten thousand idle ones
     /// are no burden; they count towards the memory quota, also where they do not fit it:
     /// [`Store::try_session`] refuses then.
     pub fn session(&self) -> Session {
