@@ -68,6 +68,7 @@ fn metric() -> Done {
 
 fn event(dir: &Path) -> Done {
     const KIND: Kind = Kind::new(16);
+    std::fs::create_dir_all(dir)?;
     let recorder = Recorder::open(dir, RecorderConfig::default(), &[(KIND, "Outside")])?;
     recorder.lane().record(Event::numbers(KIND, Severity::INFO, [1, 2, 3, 4]));
     let path = recorder.path().ok_or("recorded into memory")?;

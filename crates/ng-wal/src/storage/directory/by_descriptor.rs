@@ -26,7 +26,7 @@ fn directory(at: impl AsFd, path: &Path) -> io::Result<File> {
 fn directory_made(path: &Path) -> io::Result<File> {
     let absent = match directory(CWD, path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => e,
-        other => return other,
+        found => return found.and_then(settled),
     };
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(absent) };
     let here = parent.as_os_str().is_empty();
@@ -36,11 +36,24 @@ fn directory_made(path: &Path) -> io::Result<File> {
 
 fn made_in(parent: &File, name: &Path) -> io::Result<File> {
     match mkdirat(parent, name, Mode::RWXU) {
-        Ok(()) => parent.sync_all()?,
-        Err(Errno::EXIST) => {} // who made it meanwhile may not have synced it
+        Ok(()) | Err(Errno::EXIST) => parent.sync_all()?,
         Err(e) => return Err(e.into()),
     }
     directory(parent, name)
+}
+
+/// An empty directory may be what a process left that died when it had made it: then its name is not
+/// durable yet, and all that is to come into it would go with the name.
+fn settled(dir: File) -> io::Result<File> {
+    let empty = Dir::read_from(&dir)?
+        .all(|entry| entry.is_ok_and(|entry| matches!(entry.file_name().to_bytes(), b"." | b"..")));
+    if empty {
+        match directory(&dir, Path::new("..")) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {} // somebody else's to make
+            parent => parent?.sync_all()?,
+        }
+    }
+    Ok(dir)
 }
 
 impl Handle {
@@ -61,6 +74,7 @@ impl Handle {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 made_in(&self.0, Path::new(name)).map(Self)
             }
+            Ok(found) => settled(found.0).map(Self),
             other => other,
         }
     }
