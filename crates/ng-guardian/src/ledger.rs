@@ -57,7 +57,8 @@ pub trait Holder: Send + Sync {
     /// adds them to its pool, so they must not be released as well. 0 says that each lease was
     /// looked at during this call and had none; a holder may return a part, and is asked again.
     ///
-    /// Called on any thread that reserves or changes limits, with the guardian's slow lock held:
+    /// Called on any thread that reserves, cleans up or changes limits, with the guardian's slow lock
+    /// held:
     /// must not call `reserve`, `recall_idle`, `cleanup`, `set_limits`, `reconfigure` or
     /// `set_holder`. `try_reserve`, `release` and dropping a [`ReleaseCell`] are allowed.
     fn recall_idle(&self) -> u64;
@@ -258,6 +259,9 @@ impl Ledger {
     }
 
     pub(crate) fn release(&self, credits: u64) {
+        if credits == 0 {
+            return;
+        }
         self.counts.balance.take_back(credits, "credits", |credits| {
             self.pool.give(credits);
             self.waiters.wake();

@@ -170,3 +170,15 @@ fn a_cleanup_that_others_made_needless_is_not_taken_for_a_vain_one() {
     assert_eq!(cleanups(&members.guardian)[0], 1);
     assert!(!members.guardian.cleanup(&members, CleanupGoal::LowWater, &|| false).skipped);
 }
+
+#[test]
+fn near_the_limit_writers_clean_up_once_a_pulse_also_where_too_few_could_go() {
+    let members = Members::full(LIMIT, Kind::Pinned);
+    (0..60).for_each(|index| members.set_kind(index, Kind::Plain));
+    members.guardian.pulse();
+    assert!(members.guardian.cleanup_before_admission());
+    assert_eq!(clean(&members), 60, "far from the mark");
+    assert!(!members.guardian.cleanup_before_admission(), "it was not in vain, and once is enough");
+    assert_eq!(members.guardian.pulse().level, Level::Hard);
+    assert!(members.guardian.cleanup_before_admission());
+}
