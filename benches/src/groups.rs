@@ -64,6 +64,42 @@ mod tests {
         }
     }
 
+    /// The project's bars and goals, in one place; the groups have them where they are judged.
+    #[test]
+    fn the_bars_are_those_in_force() {
+        let in_force = [
+            ("P1", 1.35, Some(1.1)),
+            ("P1:ahead", 1.05, Some(0.7)),
+            ("P1w", 1.5, Some(1.15)),
+            ("P1b:slotmap", 3.0, None),
+            ("P1b:slotmap+thp", 1.05, None),
+            ("P1b:sharded-slab", 10.0, None),
+            ("P3", 0.8, Some(0.9)),
+            ("P3f", 0.8, Some(0.95)),
+            ("P3b", 2.0, Some(4.0)),
+            ("P4:8t:okaywal", 1.3, Some(3.0)),
+            ("P4:8t:raft-engine", 1.3, Some(3.0)),
+            ("P4:1t:okaywal", 1.0, Some(1.5)),
+            ("P4:1t:raft-engine", 1.0, Some(1.5)),
+            ("P5", 0.28, Some(0.6)),
+            ("P5log", 0.35, Some(0.7)),
+            ("P6", 2.0, Some(1.0)),
+            ("P6:slow_rule", 3.0, Some(1.0)),
+            ("P6s", 2.1, Some(1.1)),
+            ("P7", 2.0, Some(1.2)),
+            ("P7x", 1.2, Some(1.0)),
+            ("P9", 0.65, Some(0.8)),
+            ("P10", 73.5 / 64.0, Some(73.0 / 64.0)),
+            ("get", 0.8, Some(1.0)),
+            ("get:many", 1.3, Some(1.5)),
+        ];
+        let bars: Vec<_> = all().into_iter().flat_map(|group| group.bars).collect();
+        for (id, bar, goal) in in_force {
+            let found = bars.iter().find(|found| found.id == id).unwrap_or_else(|| panic!("{id}"));
+            assert_eq!((found.bar, found.goal), (bar, goal), "{id}");
+        }
+    }
+
     #[test]
     fn each_bar_compares_rows_of_its_group_or_peers() {
         let arenas = ["slotmap", "slotmap+thp", "sharded-slab"];

@@ -71,7 +71,7 @@ struct BarReport {
     side: Side,
     value: Option<f64>,
     bar: f64,
-    goal: f64,
+    goal: Option<f64>,
     /// Null: not judged, and `not_judged` says why.
     pass: Option<bool>,
     not_judged: Option<&'static str>,
@@ -213,6 +213,11 @@ impl GroupReport {
 }
 
 impl BarReport {
+    /// In words: the bar itself where nothing lies beyond it.
+    fn goal(&self) -> String {
+        self.goal.map_or_else(|| "the bar".into(), |goal| goal.to_string())
+    }
+
     fn verdict(&self) -> &'static str {
         match self.pass {
             Some(true) => "met",
@@ -255,7 +260,8 @@ mod tests {
             high: Some(median * 1.1),
             samples: 31,
         };
-        let bar = |id, over, side| Bar { id, over, under: "floor<x>", side, bar: 1.5, goal: 1.0 };
+        let bar =
+            |id, over, side| Bar { id, over, under: "floor<x>", side, bar: 1.5, goal: Some(1.0) };
         let group = GroupReport {
             id: "create",
             title: "Create & keep",

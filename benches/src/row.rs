@@ -149,7 +149,8 @@ pub(crate) struct Bar {
     pub(crate) under: &'static str,
     pub(crate) side: Side,
     pub(crate) bar: f64,
-    pub(crate) goal: f64,
+    /// Where we are going, if that is further than the bar.
+    pub(crate) goal: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]

@@ -21,7 +21,8 @@ pub(crate) fn group() -> Group {
         slab::Slab<crate::peers::Plain>,
         slotmap::SlotMap<slotmap::DefaultKey, crate::peers::Plain>));
     let (over, under) = ("neurograph:last_tenth", "neurograph:first_tenth");
-    let bars = vec![Bar { id: "churn", over, under, side: Side::AtMost, bar: 1.2, goal: 1.0 }];
+    let bars =
+        vec![Bar { id: "churn", over, under, side: Side::AtMost, bar: 1.2, goal: Some(1.0) }];
     Group::in_memory("churn", "Delete and create at 90 % full, a pair", rows, bars)
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn group() -> Group {
         Row::new("floor:rewrite", Kind::Floor, "", rewrite),
     ];
     let (over, under) = ("floor:rewrite", "neurograph:warm");
-    let bars = vec![Bar { id: "P9", over, under, side: Side::AtLeast, bar: 0.65, goal: 0.8 }];
+    let bars = vec![Bar { id: "P9", over, under, side: Side::AtLeast, bar: 0.65, goal: Some(0.8) }];
     Group::in_memory("create_2t", "Create tokens one by one, two threads", rows, bars)
 }
 

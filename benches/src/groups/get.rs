@@ -25,15 +25,16 @@ pub(crate) fn group() -> Group {
         slab::Slab<crate::peers::Plain>,
         slotmap::SlotMap<slotmap::DefaultKey, crate::peers::Plain>,
         thunderdome::Arena<crate::peers::Plain>));
-    let bar = |id, under| Bar {
+    let bar = |id, under, bar, goal| Bar {
         id,
         over: "slotmap+thp",
         under,
         side: Side::AtLeast,
-        bar: 1.0,
-        goal: 1.2,
+        bar,
+        goal: Some(goal),
     };
-    let bars = vec![bar("get", "neurograph"), bar("get:many", "neurograph:many")];
+    let bars =
+        vec![bar("get", "neurograph", 0.8, 1.0), bar("get:many", "neurograph:many", 1.3, 1.5)];
     Group::in_memory("get", "Read tokens by id, in random order", rows, bars)
 }
 

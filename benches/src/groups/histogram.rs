@@ -38,7 +38,8 @@ pub(crate) fn group() -> Group {
     ));
     rows.shrink_to_fit();
     let (over, under) = ("neurograph", "prometheus-client");
-    let bars = vec![Bar { id: "histogram", over, under, side: Side::AtMost, bar: 0.5, goal: 0.25 }];
+    let bars =
+        vec![Bar { id: "histogram", over, under, side: Side::AtMost, bar: 0.5, goal: Some(0.25) }];
     Group { on: On::Cells, ..Group::in_memory("histogram", "Record a value", rows, bars) }
 }
 

@@ -27,7 +27,8 @@ pub(crate) fn group() -> Group {
         slotmap::SlotMap<slotmap::DefaultKey, crate::peers::Plain>,
         thunderdome::Arena<crate::peers::Plain>));
     let (over, under) = ("floor:read", "neurograph");
-    let bars = vec![Bar { id: "iterate", over, under, side: Side::AtLeast, bar: 0.8, goal: 0.9 }];
+    let bars =
+        vec![Bar { id: "iterate", over, under, side: Side::AtLeast, bar: 0.8, goal: Some(0.9) }];
     Group::in_memory("iterate", "Read all tokens in the order of their slots", rows, bars)
 }
 

@@ -32,8 +32,14 @@ pub(crate) fn group() -> Group {
         Row::new("floor:record", Kind::Floor, "", move |work| Ok(floor(work, &mut ring))),
     ];
     let side = Side::AtMost;
-    let bar =
-        Bar { id: "record", over: "neurograph", under: "floor:record", side, bar: 2.0, goal: 1.3 };
+    let bar = Bar {
+        id: "record",
+        over: "neurograph",
+        under: "floor:record",
+        side,
+        bar: 2.0,
+        goal: Some(1.3),
+    };
     Group::in_memory("record", "Record one event in the flight recorder", rows, vec![bar])
 }
 

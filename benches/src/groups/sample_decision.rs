@@ -45,11 +45,11 @@ pub(crate) fn group() -> Group {
     rows.extend(peers_trace::unsampled_rows());
     let at_most = |id, over, under, bar, goal| {
         let side = Side::AtMost;
-        Bar { id, over, under, side, bar, goal }
+        Bar { id, over, under, side, bar, goal: Some(goal) }
     };
     let at_least = |id, over, bar, goal| {
         let (under, side) = ("neurograph", Side::AtLeast);
-        Bar { id, over, under, side, bar, goal }
+        Bar { id, over, under, side, bar, goal: Some(goal) }
     };
     let bars = vec![
         at_most("P6", "neurograph - floor:loop", "floor:load_store", 2.0, 1.0),

@@ -52,7 +52,7 @@ pub(crate) fn pages() -> Group {
     ];
     let bar = |id, over| {
         let under = "floor:millisecond";
-        Bar { id, over, under, side: Side::AtMost, bar: 1.0, goal: 0.25 }
+        Bar { id, over, under, side: Side::AtMost, bar: 1.0, goal: Some(0.25) }
     };
     let bars = vec![bar("scrape", "neurograph"), bar("scrape:0.0.4", "neurograph:0.0.4")];
     let title = "Write a page of 500 series with 8 shards";
@@ -69,8 +69,14 @@ pub(crate) fn beside_writers() -> Group {
         Row::new("neurograph:quiet", Kind::Ours, ours, |work: &Work| beside(work, |_| spin_loop())),
     ];
     let (over, under) = ("neurograph:scraped", "neurograph:quiet");
-    let bars =
-        vec![Bar { id: "scrape:stall", over, under, side: Side::AtMost, bar: 1.2, goal: 1.0 }];
+    let bars = vec![Bar {
+        id: "scrape:stall",
+        over,
+        under,
+        side: Side::AtMost,
+        bar: 1.2,
+        goal: Some(1.0),
+    }];
     let title = "Count while pages are written without a pause";
     Group { on: On::Cells, ..Group::in_memory("counter_scraped", title, rows, bars) }
 }

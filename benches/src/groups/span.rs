@@ -37,7 +37,7 @@ pub(crate) fn group() -> Group {
     rows.extend(peers_trace::sampled_rows());
     let side = Side::AtMost;
     let bars = vec![
-        Bar { id: "P6s", over: "neurograph", under: "floor:span", side, bar: 1.6, goal: 1.2 },
+        Bar { id: "P6s", over: "neurograph", under: "floor:span", side, bar: 2.1, goal: Some(1.1) },
         peer_bar("P6s:fastrace", "fastrace"),
         peer_bar("P6s:otel", "opentelemetry_sdk"),
     ];
@@ -46,7 +46,7 @@ pub(crate) fn group() -> Group {
 
 /// No bar of numbers.md: a span of ours has fewer fields. That it is cheaper is the least.
 fn peer_bar(id: &'static str, over: &'static str) -> Bar {
-    Bar { id, over, under: "neurograph", side: Side::AtLeast, bar: 1.0, goal: 5.0 }
+    Bar { id, over, under: "neurograph", side: Side::AtLeast, bar: 1.0, goal: Some(5.0) }
 }
 
 fn stretches(work: &Work) -> u64 {

@@ -59,7 +59,14 @@ pub(crate) fn group() -> Group {
     rows.extend(log_peer_rows!(
         peer: okaywal, raft_engine, walrus, fjall, redb, commitlog
     ));
-    let bar = |id, over, under, bar, goal| Bar { id, over, under, side: Side::AtLeast, bar, goal };
+    let bar = |id, over, under, bar, goal| Bar {
+        id,
+        over,
+        under,
+        side: Side::AtLeast,
+        bar,
+        goal: Some(goal),
+    };
     let bars = vec![
         bar("P3", "floor:raw_sync", "neurograph", 0.8, 0.9),
         bar("P3:own_cadence", "floor:raw_sync:own_cadence", "neurograph", 0.8, 0.9),

@@ -64,14 +64,21 @@ pub(crate) fn group() -> Group {
     }
     let side = Side::AtMost;
     let bars = vec![
-        Bar { id: "queue", over: "neurograph", under: "ArrayQueue", side, bar: 3.0, goal: 1.5 },
+        Bar {
+            id: "queue",
+            over: "neurograph",
+            under: "ArrayQueue",
+            side,
+            bar: 3.0,
+            goal: Some(1.5),
+        },
         Bar {
             id: "rotation",
             over: "neurograph:rotation",
             under: "floor:raw_sync",
             side,
             bar: 1.0,
-            goal: 0.1,
+            goal: Some(0.1),
         },
     ];
     let title = "Append 64 bytes without waiting";

@@ -100,7 +100,7 @@ fn bars(report: &Report) -> String {
     for bar in &report.bars {
         let ratio = escape(&bar.ratio());
         let (verdict, value, limit) = (bar.verdict(), figure(bar.value), bar.limit());
-        let figures = format!("<td class=n>{value}<td class=n>{limit}<td class=n>{}", bar.goal);
+        let figures = format!("<td class=n>{value}<td class=n>{limit}<td class=n>{}", bar.goal());
         let class = if bar.pass == Some(false) { "missed" } else { "rest" };
         put(
             &mut out,

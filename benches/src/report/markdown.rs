@@ -38,7 +38,7 @@ pub(super) fn page(report: &Report) -> String {
             format_args!(
                 "| {} | {ratio} | {value} | {limit} | {} | {} |",
                 bar.id,
-                bar.goal,
+                bar.goal(),
                 bar.verdict()
             ),
         );

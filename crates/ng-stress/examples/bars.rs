@@ -6,8 +6,8 @@ use std::io::Write;
 use serde_json::Value;
 
 const FORM: &str = r#"{"schema": "neurograph-stress/1", "bars": [
-    {"id": "P2", "value": 1.05, "bar": 1.1, "goal": 1.04, "pass": true},
-    {"id": "P8", "value": null, "bar": 64.5, "goal": 64.2, "pass": null}]}"#;
+    {"id": "P2", "value": 1.05, "bar": 1.2, "goal": 1.1, "pass": true},
+    {"id": "P8", "value": null, "bar": 64.5, "goal": 64.02, "pass": null}]}"#;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let text = match std::env::args().nth(1) {

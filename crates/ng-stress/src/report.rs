@@ -188,7 +188,7 @@ pub struct Full {
     pub memory: Memory,
     /// Churn at 95 % full.
     pub steady: Steady,
-    /// One part on ÷ baseline.
+    /// One part on ÷ the facade with every part off.
     pub components: Components,
     /// RFC 3339.
     pub started: String,
@@ -231,7 +231,7 @@ pub struct Steady {
     pub spans_dropped: u64,
 }
 
-/// One part on ÷ baseline.
+/// One part on ÷ the facade with every part off.
 #[derive(Debug, Serialize)]
 #[allow(missing_docs, reason = "the names of the parts")]
 pub struct Components {

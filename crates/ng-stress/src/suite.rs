@@ -46,9 +46,7 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
     let phases = Phases {
         baseline: if plan.phases.baseline {
             warm_up(&lab)?;
-            let (baseline, noisy) = phases::baseline::run(&lab, &mut checks)?;
-            noise.floor = noisy;
-            Some(baseline)
+            Some(phases::baseline::run(&lab, &mut checks)?)
         } else {
             None
         },
@@ -57,7 +55,7 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
                 warm_up(&lab)?;
             }
             let (full, noisy) = phases::full::run(&lab, &mut checks)?;
-            noise = Noise { floor: noise.floor, ..noisy };
+            noise = noisy;
             Some(full)
         } else {
             None

@@ -3,13 +3,13 @@
 use crate::failure::Failure;
 use crate::floors;
 use crate::lab::{Checks, Lab};
-use crate::phases::{Leaks, alternate, too_noisy};
+use crate::phases::{Leaks, alternate};
 use crate::report::{Baseline, now_rfc3339};
 use crate::runs;
 use crate::statistics::{median, median_u64};
 
-/// Runs the phase. The second value says why the machine is too noisy to judge by, if it is.
-pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<String>), Failure> {
+/// Runs the phase.
+pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Baseline, Failure> {
     lab.progress.notice("phase baseline");
     let started = now_rfc3339();
     let (tokens, pairs) = (lab.plan.tokens, lab.plan.half_runs());
@@ -49,8 +49,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<Strin
         let ns = median_u64(timings.iter().map(|t| t.tenths_ns[tenth])).unwrap_or(0);
         ns as f64 * 10.0 * lab.plan.threads as f64 / tokens as f64
     });
-    let noise = too_noisy("arena ÷ raw fill", &ratios);
-    let report = Baseline {
+    Ok(Baseline {
         tokens,
         elapsed_ns,
         ns_per_token: per_token(elapsed_ns as f64),
@@ -66,6 +65,5 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Baseline, Option<Strin
         floor_runs_ns: floor_runs.iter().map(|floor| floor.ns).collect(),
         started,
         ended: now_rfc3339(),
-    };
-    Ok((report, noise))
+    })
 }

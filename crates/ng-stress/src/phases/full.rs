@@ -243,16 +243,16 @@ fn page(lab: &Lab<'_>, proof: &Proof, checks: &mut Checks) {
     );
 }
 
-/// What a round of single parts runs, one after the other.
+/// What a round of single parts runs, one after the other; the last is what the others are held against.
 const ALONE: [Parts; 6] =
     [Parts::GUARDIAN, Parts::WAL, Parts::TRACE, Parts::METRICS, Parts::BLACKBOX, Parts::NONE];
 
-/// Each part alone and the facade with none, beside one baseline a round. The order is drawn: what a
+/// Each part alone beside the facade with none, and that beside the baseline, once a round. The order is drawn: what a
 /// run leaves the kernel to do, such as the blocks of a file that is gone, goes on into the next.
 fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), Failure> {
     let (rounds, threads) = (lab.plan.half_runs(), lab.plan.threads);
     let bar = lab.progress.bar("full", "one part at a time, rounds", rounds as u64);
-    let mut ratios = [const { Vec::new() }; ALONE.len()];
+    let (mut ratios, mut off_ratios) = ([const { Vec::new() }; ALONE.len() - 1], Vec::new());
     let mut sums = Sums::default();
     let mut events_min = u64::MAX;
     let mut rng = fastrand::Rng::with_seed(lab.plan.seed);
@@ -278,9 +278,11 @@ fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), F
                 }
             }
         }
-        for (ratios, alone) in ratios.iter_mut().zip(alone) {
-            ratios.push(alone.over(baseline));
+        let [parts @ .., off] = alone;
+        for (ratios, part) in ratios.iter_mut().zip(parts) {
+            ratios.push(part.over(off));
         }
+        off_ratios.push(off.over(baseline));
         bar.step();
     }
     sums.check("components", lab, checks);
@@ -291,9 +293,9 @@ fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), F
         events_min >= expected,
         format!("found {events_min} events in the run with fewest, expected at least {expected}"),
     );
-    let [guardian, wal, trace, metrics, blackbox, off] =
-        ratios.map(|ratios| median(&ratios).unwrap_or(f64::MAX));
-    Ok((Components { guardian, wal, trace, metrics, blackbox }, off))
+    let middle = |ratios: Vec<f64>| median(&ratios).unwrap_or(f64::MAX);
+    let [guardian, wal, trace, metrics, blackbox] = ratios.map(middle);
+    Ok((Components { guardian, wal, trace, metrics, blackbox }, middle(off_ratios)))
 }
 
 /// Creators on all cores, on both sides.
