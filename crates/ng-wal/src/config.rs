@@ -35,7 +35,7 @@ pub struct Needs {
     /// what the last open or close told it. At least `from`. Required.
     pub upto: Lsn,
     /// The newest segment that the owner knows of, [`Recovery::active_segment`](crate::Recovery) of an
-    /// earlier open: it or a later one must be there. `SegmentId::default()`: none is known.
+    /// earlier open: it or a later one must be there. Required; `SegmentId::default()` where none is known.
     pub segment: SegmentId,
 }
 
