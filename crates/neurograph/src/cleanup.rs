@@ -3,6 +3,7 @@
 use crate::eviction::EvictionReason;
 use crate::inner::{Inner, Progress};
 use crate::log::Logged;
+use crate::mutants;
 use crate::observe::{AGGRESSIVE_CLEANUP, note};
 use crate::session::Session;
 use ng_blackbox::Severity;
@@ -57,6 +58,7 @@ impl Inner {
     /// Whether the calling thread is cleaning up, and this is a call of the observer that it tells.
     pub(crate) fn is_cleaning_here(&self) -> bool {
         *self.cleaner.lock() == Some(thread::current().id())
+            && !mutants::on("store-observer-creates")
     }
 }
 
@@ -91,17 +93,21 @@ fn candidate(policy: CleanupPolicy, logged: Logged, token: &Token) -> Candidate 
         CleanupPolicy::Weakest => CleanupKey::from_u32(u32::from(token.raw_strength())),
         _ => CleanupKey::from_u32(token.timestamp()),
     };
-    Candidate { key, durable: logged.is(token), pinned: is_pinned(token) }
+    let durable = logged.is(token) && !mutants::on("store-evicts-logged");
+    Candidate { key, durable, pinned: is_pinned(token) }
 }
 
 /// Never evicted.
 pub(crate) fn is_pinned(token: &Token) -> bool {
-    token.flags().bits() & Flags::PERSISTENT.with(Flags::LOCKED).bits() != 0
+    let marks = Flags::PERSISTENT.with(Flags::LOCKED).bits();
+    token.flags().bits() & marks != 0 && !mutants::on("store-evicts-pinned")
 }
 
 impl Population for Tokens<'_> {
     fn has_evictable(&self, evict: Evict) -> bool {
-        evict == Evict::All || self.inner.logged != Logged::ALL
+        evict == Evict::All
+            || self.inner.logged != Logged::ALL
+            || mutants::on("store-evicts-logged")
     }
 
     fn member_bytes(&self) -> u64 {

@@ -3,6 +3,7 @@
 use crate::error::CloseError;
 use crate::format;
 use crate::inner::Inner;
+use crate::mutants;
 use crate::observe::{SYSTEM_STOPPED, note};
 use ng_blackbox::Severity;
 use std::time::Duration;
@@ -31,7 +32,9 @@ impl Inner {
             recorder.close();
         }
         if let Some(log) = &self.log {
-            log.wal.unlock();
+            if !mutants::on("store-close-keeps-the-lock") {
+                log.wal.unlock();
+            }
         }
         sealed.and(spans)
     }

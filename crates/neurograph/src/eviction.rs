@@ -1,6 +1,7 @@
 //! What is told of an eviction: to the owner's observer, to the counts by reason. Knows not how victims are chosen.
 
 use crate::inner::Inner;
+use crate::mutants;
 use crate::observe::{PANIC_RECOVERED, note};
 use ng_blackbox::Severity;
 use ng_core::{Token, TokenId};
@@ -85,6 +86,7 @@ impl Inner {
         let book = &self.evictions;
         book.counts[reason as usize].fetch_add(1, Relaxed);
         let told = match &*book.observer.read() {
+            Some(_) if mutants::on("store-eviction-untold") => return,
             Some(tell) => catch_unwind(AssertUnwindSafe(|| tell(id, token, reason))).is_ok(),
             None => return,
         };

@@ -90,7 +90,7 @@ pub(crate) const METRICS: &[Metric] = &[
     },
     Metric {
         name: "aggressive_cleanups_total",
-        help: "Cleanups run.",
+        help: "Cleanups that evicted something.",
         value: C(|s| s.guardian.cleanups_total),
     },
     Metric {
@@ -105,12 +105,8 @@ pub(crate) const METRICS: &[Metric] = &[
     },
     Metric {
         name: "memory_usage_percent",
-        help: "Memory held, in percent of its quota; 0 without one.",
-        value: G(|s| {
-            s.guardian.max_memory_bytes.map_or(0.0, |limit| {
-                100.0 * s.guardian.committed_bytes as f64 / limit.max(1) as f64
-            })
-        }),
+        help: "Memory held, in percent of its quota, 0 to 100; 0 without a quota.",
+        value: G(|s| s.guardian.memory_usage_percent()),
     },
     Metric {
         name: "token_creation_duration_seconds",

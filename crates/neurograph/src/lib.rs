@@ -33,6 +33,7 @@ mod format;
 mod inner;
 mod log;
 mod manifest;
+mod mutants;
 mod observe;
 mod open;
 mod place;

@@ -5,6 +5,7 @@ use crate::config::{Config, Persist};
 use crate::error::OpenError;
 use crate::format;
 use crate::manifest::{Manifest, Marks};
+use crate::mutants;
 use ng_wal::{Directory, Lsn, Needs, Reader, Recovery, Row, SegmentId};
 use parking_lot::Mutex;
 use std::io;
@@ -35,7 +36,7 @@ impl Place {
                 return Err(OpenError::LogSwitchedOff { dir: path.to_path_buf() });
             }
             Some(Manifest { persist: Some(created_with), .. })
-                if *created_with != config.persist =>
+                if *created_with != config.persist && !mutants::on("store-persist-not-asked") =>
             {
                 let (created_with, asked) = (*created_with, config.persist);
                 return Err(OpenError::Persist { dir: path.to_path_buf(), created_with, asked });
@@ -65,7 +66,7 @@ impl Place {
     /// What the log has to be, as far as the manifest knows it.
     pub(crate) fn expects(&self) -> (Option<u128>, Option<Needs>) {
         let manifest = self.manifest.lock();
-        let manifest = manifest.as_ref();
+        let manifest = manifest.as_ref().filter(|_| !mutants::on("store-log-not-asked"));
         (manifest.and_then(Manifest::store_id), manifest.map(|manifest| manifest.log.needs()))
     }
 
@@ -106,7 +107,7 @@ impl Place {
         let Some(before) = &*known else { return Ok(()) };
         let reached = Marks { lsn: lsn.get(), segment: 0, generation };
         let manifest = Manifest { log: before.log.and(reached), ..before.clone() };
-        if manifest != *before {
+        if manifest != *before && !mutants::on("store-close-not-noted") {
             manifest.write(&self.dir)?;
             *known = Some(manifest);
         }

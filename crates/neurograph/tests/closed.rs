@@ -130,3 +130,19 @@ fn a_full_log_refuses_with_figures_changes_nothing_and_still_takes_deletes() {
         expected.len()
     );
 }
+
+/// The close failed with "no storage space" where it only had to wait for the next segment's file.
+#[test]
+fn a_store_that_never_waits_for_room_is_closed_all_the_same() {
+    for round in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config();
+        config.wal.full_timeout = Duration::ZERO;
+        let store = Store::open(dir.path(), config.clone()).unwrap();
+        let created = store.session().create(&token(1));
+        store.close().unwrap_or_else(|e| panic!("round {round}: {e}"));
+        let store = Store::open(dir.path(), config).unwrap();
+        assert_eq!(store.len(), u64::from(created.is_ok()), "round {round}");
+        store.close().unwrap_or_else(|e| panic!("round {round}, empty: {e}"));
+    }
+}
