@@ -18,8 +18,8 @@ use crate::subject::largest_file_bytes;
 use crate::{machine, usage};
 
 /// Descriptors that a run has open at once, at most, beside those that it was started with: the log's segments
-/// and its directory, the lock, the recorder, the child's pipe, the kernel's files. 24 were seen.
-const DESCRIPTORS: usize = 32;
+/// and its directory, the lock, the recorder, the child's pipe, the kernel's files. Ten were seen.
+const DESCRIPTORS: usize = 20;
 
 /// Looks at directories, memory, addresses, threads, descriptors, file sizes and the disk, and leaves nothing.
 pub fn check(plan: &Plan) -> Result<(), Failure> {

@@ -23,7 +23,7 @@ fn lacks(place: &Place, output: &Output, words: &[&str]) {
 fn too_little_of_what_a_process_may_have_is_told_before_the_run() {
     for (limit, words) in [
         ("ulimit -v 1000000", &["address space", "MiB needed", "MiB left under RLIMIT_AS"][..]),
-        ("ulimit -n 24", &["file descriptors", "32 more needed", "RLIMIT_NOFILE is 24"]),
+        ("ulimit -n 16", &["file descriptors", "20 more needed", "RLIMIT_NOFILE is 16"]),
         ("ulimit -f 1000", &["file sizes", "64 MiB needed", "RLIMIT_FSIZE is 1 MiB"]),
     ] {
         let place = Place::new();
@@ -43,7 +43,7 @@ fn a_phase_without_a_log_needs_no_large_files() {
 /// What preflight finds enough is enough: with little more the same run goes through.
 #[test]
 fn what_is_found_enough_is_enough() {
-    for limit in ["ulimit -n 40", "ulimit -f 140000"] {
+    for limit in ["ulimit -n 28", "ulimit -f 140000"] {
         let place = Place::new();
         let run = place.command(&["--tokens", "1000", "--runs", "1", "--json"]);
         let output = place.limited(limit, &run);
