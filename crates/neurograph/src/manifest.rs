@@ -102,10 +102,12 @@ impl Manifest {
             1 => text,
             _ => checked(text).map_err(|found| wrong(found, "a whole manifest"))?,
         };
-        let manifest: Manifest = toml::from_str(body).map_err(|e| {
+        let mut manifest: Manifest = toml::from_str(body).map_err(|e| {
             wrong(e.message().to_string(), "format, store, created_by, persist and [log]")
         })?;
-        if manifest.format > 1 && manifest.persist.is_none() {
+        if manifest.format == 1 {
+            manifest.log.segment = 1; // it was written when that was there
+        } else if manifest.persist.is_none() {
             return Err(wrong("persist is missing".to_string(), "\"all\" or \"flagged\""));
         }
         if manifest.store.len() != 32 || u128::from_str_radix(&manifest.store, 16).is_err() {
@@ -194,12 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_of_0_1_0_is_read_and_says_nothing_of_the_log() {
+    fn a_manifest_of_0_1_0_is_read_and_knows_of_the_first_segment_alone() {
         let text = "# neurograph store\nformat = 1\nstore = \"0000000000000000000000000000000a\"\n\
                     created_by = \"0.1.0\"\n";
         let manifest = Manifest::parse(text.as_bytes(), PathBuf::new()).unwrap();
         assert_eq!((manifest.store_id(), manifest.persist), (Some(10), None));
-        assert_eq!(manifest.log, Marks::default());
+        assert_eq!(manifest.log, Marks { segment: 1, ..Marks::default() });
     }
 
     /// A mark that rots must neither refuse a good log nor pass a bad one.

@@ -188,6 +188,18 @@ fn a_store_that_an_earlier_version_left_opens_with_exactly_its_tokens() {
     assert!(seen >= KINDS.len(), "only {seen} golden folders");
 }
 
+#[test]
+fn a_store_of_0_1_0_whose_log_is_gone_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&golden().join("0.1.0-closed/store"), dir.path());
+    fs::remove_dir_all(dir.path().join("wal")).unwrap();
+    let error = Store::open(dir.path(), config("closed")).unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
+    fs::create_dir(dir.path().join("wal")).unwrap();
+    let error = Store::open(dir.path(), config("closed")).unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
+}
+
 /// A full log takes deletes alone; every other store takes a create.
 fn takes_work_again(store: Store, kind: &str) {
     let mut session = store.session();
