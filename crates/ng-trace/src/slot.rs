@@ -1,5 +1,7 @@
 //! A place for one boxed value that two threads pass back and forth: whoever takes it owns it, and nobody waits.
 
+#[cfg(all(test, loom))]
+use crate::sync::Mutex;
 #[cfg(not(all(test, loom)))]
 use crossbeam_utils::atomic::AtomicCell;
 use std::fmt;
@@ -35,12 +37,12 @@ impl<T> Slot<T> {
 
 /// The same by loom's lock, whose order is that of an exchange and a Release store at the least.
 #[cfg(all(test, loom))]
-pub(crate) struct Slot<T>(loom::sync::Mutex<Option<Box<T>>>);
+pub(crate) struct Slot<T>(Mutex<Option<Box<T>>>);
 
 #[cfg(all(test, loom))]
 impl<T> Slot<T> {
     pub(crate) fn new() -> Self {
-        Self(loom::sync::Mutex::new(None))
+        Self(Mutex::new(None))
     }
 
     pub(crate) fn take(&self) -> Option<Box<T>> {

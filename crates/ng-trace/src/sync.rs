@@ -10,6 +10,8 @@ pub(crate) use loom::sync::Arc;
 #[cfg(not(all(test, loom)))]
 pub(crate) use std::sync::Arc;
 
+#[cfg(all(test, loom))]
+pub(crate) use loom::sync::Mutex;
 #[cfg(not(all(test, loom)))]
 pub(crate) use parking_lot::{Condvar, Mutex, RwLock};
 #[cfg(any(mutants, not(all(test, loom))))]
