@@ -248,7 +248,7 @@ pub(crate) const METRICS: &[Metric] = &[
     },
     Metric {
         name: "tracing_spans_dropped_total",
-        help: "Spans lost because a ring was full.",
+        help: "Spans dropped because a ring was full or had no memory.",
         value: C(|s| spans(s, |t| t.spans_dropped_total)),
     },
     Metric {

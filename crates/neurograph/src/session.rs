@@ -621,7 +621,11 @@ impl Session {
     }
 
     /// After a refused claim: waits if that can help.
-    fn wait_for_room(&self, error: AppendError, begun: &mut Option<Instant>) -> Result<(), Stuck> {
+    fn wait_for_room(
+        &self,
+        error: AppendError,
+        begun: &mut Option<Instant>,
+    ) -> Result<(), Box<Stuck>> {
         let begun = *begun.get_or_insert_with(Instant::now);
         if let (AppendError::Full(full), Some(log)) = (&error, &self.inner.log) {
             return log
@@ -815,14 +819,14 @@ struct Stuck {
 }
 
 impl Stuck {
-    fn of(error: AppendError, waited: Duration, log: Option<&Log>) -> Stuck {
+    fn of(error: AppendError, waited: Duration, log: Option<&Log>) -> Box<Stuck> {
         let (used, limit) = log.map_or((0, 0), Log::used_and_limit);
-        Stuck { error, waited, used, limit }
+        Box::new(Stuck { error, waited, used, limit })
     }
 }
 
-impl From<Stuck> for CreateError {
-    fn from(stuck: Stuck) -> CreateError {
+impl From<Box<Stuck>> for CreateError {
+    fn from(stuck: Box<Stuck>) -> CreateError {
         match stuck.error {
             AppendError::Full(full) => CreateError::LogFull {
                 cause: Box::new(full.cause),
@@ -837,8 +841,8 @@ impl From<Stuck> for CreateError {
     }
 }
 
-impl From<Stuck> for WriteError {
-    fn from(stuck: Stuck) -> WriteError {
+impl From<Box<Stuck>> for WriteError {
+    fn from(stuck: Box<Stuck>) -> WriteError {
         match stuck.error {
             AppendError::Full(full) => WriteError::LogFull {
                 cause: Box::new(full.cause),

@@ -158,6 +158,8 @@ impl Shared {
         self.counters.disk_full.fetch_add(1, Ordering::Relaxed);
         if self.obstacles.meet(who, failure.clone()) {
             self.tell_full(Some(failure));
+            self.janitor.lock().tell = true;
+            self.janitor_called.notify_one();
         }
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct JanitorTask {
     pub(crate) fill: bool,
     /// Room is scarce: give spares back.
     pub(crate) trim: bool,
+    /// The writer has met an obstacle, and cannot tell the observer as long as it has its lock.
+    pub(crate) tell: bool,
     pub(crate) stop: bool,
 }
 
@@ -61,7 +63,9 @@ pub(crate) fn run(shared: &Shared) {
         if task.stop {
             return;
         }
-        if std::mem::take(&mut task.trim) {
+        if std::mem::take(&mut task.tell) {
+            MutexGuard::unlocked(&mut task, || shared.deliver());
+        } else if std::mem::take(&mut task.trim) {
             MutexGuard::unlocked(&mut task, || trim(shared));
         } else if let Some(header) = task.prepare {
             match MutexGuard::unlocked(&mut task, || prepare(shared, &header)) {

@@ -20,8 +20,8 @@ pub(crate) struct Faults {
     /// So many creates, opens and renames fail with this error number first; negative: all.
     pub(crate) refusals_left: AtomicI64,
     pub(crate) refused_with: AtomicI32,
-    /// Refusals so far.
-    pub(crate) refusals: AtomicU64,
+    /// Syncs of the directory that fail with it too.
+    pub(crate) dir_syncs_refused: AtomicU64,
     /// Bytes by which files may still grow; negative: any. A file that shrinks gives back.
     pub(crate) growth_left: AtomicI64,
     /// Syncs of files until one fails with EIO; negative: none does.
@@ -124,7 +124,6 @@ impl Faults {
         if left > 0 {
             self.refusals_left.fetch_sub(1, Ordering::Relaxed);
         }
-        self.refusals.fetch_add(1, Ordering::Relaxed);
         Err(io::Error::from_raw_os_error(self.refused_with.load(Ordering::Relaxed)))
     }
 
@@ -197,6 +196,11 @@ impl LogIo for MemoryDir {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
+        if self.faults.dir_syncs_refused.load(Ordering::Relaxed) > 0 {
+            self.faults.dir_syncs_refused.fetch_sub(1, Ordering::Relaxed);
+            let errno = self.faults.refused_with.load(Ordering::Relaxed);
+            return Err(io::Error::from_raw_os_error(errno));
+        }
         self.faults.names.lock().push("sync".into());
         Ok(())
     }

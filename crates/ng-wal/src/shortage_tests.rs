@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::memory_disk::MemoryDir;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Arc, thread};
+use crate::sync::{Arc, Mutex, thread};
 use crate::{
-    AppendError, Durability, FullCause, Health, Lsn, OpenError, Reader, Recovery, RetireError,
-    WaitError, Wal, WalConfig,
+    AppendError, Durability, FullCause, FullEvent, Health, Lsn, OpenError, ReadError, Reader,
+    Recovery, RetireError, WaitError, Wal, WalConfig, WalObserver,
 };
 
 const LONG: Duration = Duration::from_secs(30);
@@ -355,11 +355,44 @@ fn on_a_disk_that_takes_nothing_an_open_says_so_at_once_and_the_records_can_be_r
     assert_eq!(recovery.last_lsn, Lsn::new(10));
 }
 
-/// What a call waited for in vain is named, not only how long.
+/// The directory is opened for its sync, and that takes a descriptor too.
 #[test]
-fn a_wait_on_a_full_disk_ends_with_the_disks_word() {
+fn a_retirement_that_finds_no_descriptor_goes_on_later_and_ends_no_log() {
     let dir = MemoryDir::new();
     let (wal, _) = open(&dir, config()).unwrap();
+    while wal.stats().rotations_total < 3 {
+        wal.append(1, &[7; 700]).unwrap();
+    }
+    let durable = wal.sync().unwrap();
+    dir.faults.refuse(0, EMFILE);
+    dir.faults.dir_syncs_refused.store(1, Ordering::Relaxed);
+    let before = wal.stats();
+    // Either we or the janitor, who prepares a segment, is refused; who asks again is not.
+    if let Err(error) = wal.retire_before(durable) {
+        let RetireError::Io { source, .. } = &error else { panic!("{error}") };
+        assert_eq!(source.raw_os_error(), Some(EMFILE));
+        wal.retire_before(durable).unwrap();
+    }
+    assert_eq!(wal.stats().segments, 1);
+    assert!(wal.stats().spare_bytes > before.spare_bytes, "{:?}", wal.stats());
+    until("health", || wal.health() == Health::Healthy);
+    wal.append_durable(1, b"goes on", Durability::Strict).unwrap();
+    wal.close().unwrap();
+}
+
+/// What a call waited for in vain is named, not only how long; and the observer is told while it lasts.
+#[test]
+fn a_wait_on_a_full_disk_ends_with_the_disks_word() {
+    #[derive(Default)]
+    struct Told(Mutex<Vec<FullEvent>>);
+    impl WalObserver for Told {
+        fn on_full(&self, event: &FullEvent) {
+            self.0.lock().push(event.clone());
+        }
+    }
+    let told = Arc::new(Told::default());
+    let dir = MemoryDir::new();
+    let (wal, _) = open(&dir, WalConfig { observer: Some(told.clone()), ..config() }).unwrap();
     first_record(&wal);
     dir.faults.full.store(true, Ordering::Relaxed);
     let lsn = wal.append(1, b"waits").unwrap();
@@ -368,7 +401,39 @@ fn a_wait_on_a_full_disk_ends_with_the_disks_word() {
     let WaitError::TimedOut { refused: Some(failure), .. } = &error else { panic!("{error}") };
     assert_eq!(failure.kind, std::io::ErrorKind::StorageFull);
     assert!(error.to_string().contains("wal-0000000001.seg"), "{error}");
+    until("a word to the observer", || !told.0.lock().is_empty());
+    assert_eq!(told.0.lock()[0].refused.as_ref(), Some(&**failure));
     dir.faults.full.store(false, Ordering::Relaxed);
     assert_eq!(wal.wait_durable(lsn, LONG), Ok(()));
+    wal.close().unwrap();
+}
+
+/// A reader has the file open that an open of the log replaces. What it then misses is not damage.
+#[test]
+fn a_reader_of_a_segment_that_an_open_writes_anew_is_told_to_begin_anew() {
+    let dir = MemoryDir::new();
+    let mut near = config();
+    near.reserved_bytes = 64 << 10;
+    near.log_bytes_max = 4 * near.segment_bytes + near.reserved_bytes + (128 << 10);
+    let (wal, _) = open(&dir, near.clone()).unwrap();
+    while wal.stats().rotations_total < 3 {
+        wal.append_durable(1, &[7; 7_000], Durability::Strict).unwrap();
+    }
+    (0..5).for_each(|_| _ = wal.append(1, b"last ones").unwrap());
+    let last = wal.sync().unwrap();
+    let mut reader = Reader::over(dir.clone()).unwrap().starting_at(last);
+    assert_eq!(reader.next().unwrap().unwrap().lsn, last);
+    wal.close().unwrap();
+    let (wal, recovery) = open(&dir, near).unwrap();
+    assert_eq!((recovery.last_lsn, wal.stats().segments), (last, 4), "not in place");
+    assert_eq!(recovery.replay().starting_at(last).next().unwrap().unwrap().lsn, last);
+    assert!(wal.retire_before(Lsn::new(15)).unwrap() > 0);
+    while wal.stats().rotations_total < 1 {
+        wal.append(1, &[7; 700]).unwrap();
+    }
+    wal.sync().unwrap();
+    let rest: Vec<_> = reader.collect();
+    let told = rest.last().and_then(|record| record.as_ref().err());
+    assert!(matches!(told, Some(ReadError::Retired { .. })), "{told:?} after {}", rest.len());
     wal.close().unwrap();
 }
