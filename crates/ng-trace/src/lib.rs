@@ -44,6 +44,8 @@ mod bell;
 #[cfg(not(all(test, loom)))]
 mod bucket;
 #[cfg(not(all(test, loom)))]
+mod calibration;
+#[cfg(not(all(test, loom)))]
 mod ceiling;
 mod clock;
 #[cfg(not(all(test, loom)))]
@@ -83,6 +85,8 @@ mod sampler;
 #[cfg(not(all(test, loom)))]
 mod sink;
 mod span;
+#[cfg(not(all(test, loom)))]
+mod states;
 mod stats;
 mod summons;
 mod sync;

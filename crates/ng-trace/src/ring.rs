@@ -46,7 +46,7 @@ struct ProducerSide {
     /// Spans timed so far; its place in `costs` is where the next one goes.
     timed: AtomicU64,
     costs: [AtomicU32; COSTS],
-    /// Time spent in waking the drain, all of it. Unit: ticks.
+    /// CPU time spent in waking the drain, all of it. Unit: nanoseconds.
     waking: AtomicU64,
 }
 
@@ -121,13 +121,13 @@ impl SpanRing {
         self.producer.capped.load(Relaxed)
     }
 
-    /// Time that the producers spent in waking the drain. Unit: ticks.
+    /// CPU time that the producers spent in waking the drain. Unit: nanoseconds.
     pub(crate) fn waking(&self) -> u64 {
         self.producer.waking.load(Relaxed)
     }
 
-    /// The newest timed costs of a span, in no order. Unit: ticks. Each is whole; together they
-    /// are no snapshot.
+    /// The newest timed costs of a span, in no order, as they were noted. Each is whole; together
+    /// they are no snapshot.
     pub(crate) fn costs(&self) -> impl Iterator<Item = u32> {
         let timed = self.producer.timed.load(Relaxed).min(COSTS as u64);
         self.producer.costs[..timed as usize].iter().map(|cost| cost.load(Relaxed))
@@ -258,18 +258,17 @@ impl Producer {
         self.permitted = self.written;
     }
 
-    /// Remembers what one span cost. Unit: ticks.
-    pub(crate) fn note_cost(&self, ticks: u64) {
+    /// Remembers what one span cost.
+    pub(crate) fn note_cost(&self, cost: u32) {
         let producer = &self.ring.producer;
         let timed = producer.timed.load(Relaxed);
-        let cost = u32::try_from(ticks).unwrap_or(u32::MAX);
         producer.costs[(timed % COSTS as u64) as usize].store(cost, Relaxed);
         producer.timed.store(timed + 1, Relaxed);
     }
 
-    /// Remembers what waking the drain cost. Unit: ticks.
-    pub(crate) fn note_waking(&self, ticks: u64) {
-        add(&self.ring.producer.waking, ticks);
+    /// Remembers what waking the drain cost. Unit: nanoseconds.
+    pub(crate) fn note_waking(&self, ns: u64) {
+        add(&self.ring.producer.waking, ns);
     }
 
     /// Stores one span and says true; [at the limit](Self::at_limit) it goes to `kept` instead.
@@ -402,7 +401,7 @@ mod tests {
                 && let Room::Free { timed: true, .. } = producer.make_room(|wanted| wanted)
             {
                 timed.push(number);
-                producer.note_cost(number);
+                producer.note_cost(number as u32);
             }
             producer.store(&words(number));
         }
