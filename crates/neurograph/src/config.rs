@@ -142,7 +142,7 @@ pub struct TraceSection {
     /// The sampler's own settings, in a settings file directly in `[trace]`; its `enabled`, there `trace.enabled`, is the
     /// kill switch. Default: 1 %, adaptive.
     pub sampler: SamplerConfig,
-    /// The span collector's own settings. Default: a ring of 1 MiB for each session.
+    /// The span collector's own settings. Default: at most 1 MiB for the spans of a session.
     pub collector: CollectorConfig,
     /// Have a sampler and a collector at all. Without them `sampler.enabled` has nothing to switch. Default: true.
     pub installed: bool,

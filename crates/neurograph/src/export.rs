@@ -3,6 +3,7 @@
 use crate::eviction::{EvictionReason, Evictions};
 use crate::inner::Inner;
 use crate::stats::Stats;
+use ng_blackbox::Backing;
 use ng_metrics::{Collect, Counter, Histogram, RegisterError, Registry, Source};
 use std::sync::Weak;
 use std::time::SystemTime;
@@ -247,14 +248,62 @@ pub(crate) const METRICS: &[Metric] = &[
         }),
     },
     Metric {
+        name: "tracing_overhead_part_ratio",
+        help: "Parts of the share that tracing took: what spans caused, and what is there at any rate; NaN before the first.",
+        value: Value::Gauges("part", |s| {
+            vec![
+                ("spans", overhead(s, |o| o.span_share)),
+                ("fixed", overhead(s, |o| o.fixed_share)),
+            ]
+        }),
+    },
+    Metric {
+        name: "tracing_samples_capped_total",
+        help: "Operations that a rule would have sampled and its ceiling refused.",
+        value: C(|s| {
+            sampler(s, |t| {
+                t.samples_capped_total
+                    + t.force_capped_total
+                    + t.parent_capped_total
+                    + t.error_capped_total
+                    + t.slow_capped_total
+            })
+        }),
+    },
+    Metric {
+        name: "tracing_spans_offered_total",
+        help: "Spans that were recorded, whatever became of them.",
+        value: C(|s| spans(s, |t| t.spans_offered_total)),
+    },
+    Metric {
         name: "tracing_spans_dropped_total",
         help: "Spans dropped because a ring was full or had no memory.",
         value: C(|s| spans(s, |t| t.spans_dropped_total)),
     },
     Metric {
+        name: "tracing_spans_capped_total",
+        help: "Spans refused because the ceiling of spans a second was reached.",
+        value: C(|s| spans(s, |t| t.spans_capped_total)),
+    },
+    Metric {
         name: "tracing_spans_exported_total",
         help: "Spans that reached the sink.",
         value: C(|s| spans(s, |t| t.spans_exported_total)),
+    },
+    Metric {
+        name: "tracing_spans_lost_total",
+        help: "Spans lost because the sink refused them, failed or panicked.",
+        value: C(|s| spans(s, |t| t.spans_lost_total)),
+    },
+    Metric {
+        name: "tracing_spans_in_flight",
+        help: "Spans in the rings and at the sink.",
+        value: G(|s| spans(s, |t| t.spans_in_flight) as f64),
+    },
+    Metric {
+        name: "tracing_sink_errors_total",
+        help: "Calls of the sink that failed or panicked.",
+        value: C(|s| spans(s, |t| t.sink_errors_total + t.sink_panics_total)),
     },
     Metric {
         name: "recovery_tokens",
@@ -275,6 +324,24 @@ pub(crate) const METRICS: &[Metric] = &[
         name: "blackbox_dropped_total",
         help: "Events that the flight recorder lost.",
         value: C(|s| s.blackbox.as_ref().map_or(0, |b| b.dropped_total)),
+    },
+    Metric {
+        name: "blackbox_lost_pages",
+        help: "Pages that the flight recorder's file lost while it was mapped.",
+        value: G(|s| s.blackbox.as_ref().map_or(0.0, |b| b.lost_pages as f64)),
+    },
+    Metric {
+        name: "blackbox_on_disk",
+        help: "1 if the flight recorder has its file, 0 if it records into memory or not at all.",
+        value: G(|s| {
+            let backing = s.blackbox.as_ref().map(|blackbox| blackbox.backing);
+            f64::from(u8::from(backing == Some(Backing::File)))
+        }),
+    },
+    Metric {
+        name: "metrics_scrape_errors_total",
+        help: "Families and samples left out of pages, and sources that panicked.",
+        value: C(|s| s.metrics.scrape_errors_total),
     },
     Metric { name: "build_info", help: "Version of neurograph.", value: Value::Info },
 ];

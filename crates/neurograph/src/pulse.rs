@@ -11,7 +11,7 @@ use crate::observe::{
 };
 use ng_blackbox::Severity;
 use ng_guardian::{Alarm, Woken};
-use ng_trace::ControlInput;
+use ng_trace::{ControlInput, Overhead};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
@@ -125,12 +125,13 @@ struct Care {
     last: Instant,
     spans: u64,
     operations: u64,
+    sampled: u64,
     cares: u64,
 }
 
 impl Care {
     fn new() -> Care {
-        Care { last: Instant::now(), spans: 0, operations: 0, cares: 0 }
+        Care { last: Instant::now(), spans: 0, operations: 0, sampled: 0, cares: 0 }
     }
 
     fn take(&mut self, inner: &Arc<Inner>, stopped: &dyn Fn() -> bool) {
@@ -145,7 +146,9 @@ impl Care {
     fn control_sampler(&mut self, inner: &Inner) {
         let Some(tracing) = &inner.tracing else { return };
         let (stats, spans) = (tracing.sampler.stats(), tracing.collector.stats());
-        let recorded = spans.spans_recorded_total;
+        // What a ceiling refused was offered too: the load is what there would have been without it.
+        let offered = spans.spans_offered_total + stats.samples_capped_total;
+        let sampled = stats.samples_recorded_total + stats.samples_capped_total;
         let now = Instant::now();
         self.cares += 1;
         let mut overhead = None;
@@ -153,15 +156,19 @@ impl Care {
             overhead = tracing.collector.measure_overhead(Duration::ZERO);
         }
         let input = ControlInput::new(
-            recorded.saturating_sub(self.spans),
+            offered.saturating_sub(self.spans),
             stats.samples_total.saturating_sub(self.operations),
             now - self.last,
         )
-        .with_overhead(overhead.map(|overhead| overhead.share));
-        (self.last, self.spans, self.operations) = (now, recorded, stats.samples_total);
+        .with_sampled(sampled.saturating_sub(self.sampled))
+        .with_overhead(overhead.map(|overhead| overhead.budgeted_share()));
+        (self.last, self.spans, self.operations) = (now, offered, stats.samples_total);
+        self.sampled = sampled;
         let millionths = |share: f64| (share * 1e6) as u64;
         let budget = tracing.sampler.config().overhead_budget;
-        if let Some(overhead) = overhead.filter(|overhead| overhead.low > budget) {
+        // What is there at any rate exceeds no budget of the rate's.
+        let exceeds = |overhead: &Overhead| overhead.low - overhead.fixed_share > budget;
+        if let Some(overhead) = overhead.filter(exceeds) {
             let numbers = [overhead.share, overhead.low, overhead.high, budget].map(millionths);
             note(&inner.blackbox, OVERHEAD_EXCEEDED, Severity::WARN, numbers);
         }

@@ -1,7 +1,7 @@
 //! What the store tells of itself: spans, metrics, the flight recorder.
 
 use neurograph::blackbox::{Backing, Event, Fields, Kind, Reader, Severity};
-use neurograph::trace::{MemorySink, Reason, Status};
+use neurograph::trace::{FinishedSpan, MemorySink, Reason, Sink, SinkError, Status};
 use neurograph::{Config, Store, Token, TokenId};
 use std::time::Duration;
 
@@ -52,6 +52,61 @@ fn one_percent_of_creates_become_spans_with_their_tokens_ids() {
         metric(&store.metrics_text(), "neurograph_token_creation_duration_seconds_count"),
         spans.len() as f64
     );
+}
+
+/// Refuses every third batch as a whole, a part of every other one, and takes the rest.
+#[derive(Default)]
+struct Failing(usize);
+
+impl Sink for Failing {
+    fn export(&mut self, batch: &[FinishedSpan]) -> Result<(), SinkError> {
+        self.0 += 1;
+        let spans = match self.0 % 3 {
+            0 => return Ok(()),
+            1 => batch.len(),
+            _ => batch.len() / 2,
+        };
+        Err(SinkError::Export { spans, source: "expected in this test".into() })
+    }
+}
+
+/// `spans_dropped_total` stayed 0 while 5,000 of 5,000 spans were lost, and nothing else was on the page.
+#[test]
+fn every_span_is_in_one_place_on_each_page_though_the_sink_fails_and_is_slow() {
+    let mut config = config();
+    config.trace.sampler = neurograph::trace::SamplerConfig::fixed_rate(1.0);
+    config.trace.collector.ring_bytes = 4096;
+    config.trace.collector.spans_per_second_max = Some(20_000);
+    let store = Store::builder(config).sink(Box::new(Failing::default())).in_memory().unwrap();
+    let conserved = || {
+        let page = store.metrics_text();
+        let value = |name: &str| metric(&page, &format!("neurograph_tracing_{name}"));
+        let places = ["exported_total", "dropped_total", "lost_total", "capped_total", "in_flight"];
+        let sum: f64 = places.map(|place| value(&format!("spans_{place}"))).iter().sum();
+        assert_eq!(value("spans_offered_total"), sum, "{page}");
+        [value("spans_lost_total"), value("spans_exported_total"), value("sink_errors_total")]
+    };
+    conserved();
+    let mut session = store.session();
+    for n in 0..40_000 {
+        session.create(&token(n)).unwrap();
+        if n % 1000 == 0 {
+            conserved(); // with spans on their way
+        }
+    }
+    while conserved().iter().any(|found| *found == 0.0) {
+        store.flush_spans(Duration::from_secs(10)).unwrap();
+        let id = session.create(&token(1)).unwrap();
+        session.delete(id).unwrap();
+    }
+    store.flush_spans(Duration::from_secs(10)).unwrap();
+    conserved();
+    let page = store.metrics_text();
+    assert_eq!(metric(&page, "neurograph_tracing_spans_in_flight"), 0.0);
+    let said = store.stats().spans.unwrap().last_sink_error.unwrap();
+    assert!(said.contains("expected in this test"), "{said}");
+    assert_eq!(metric(&page, "neurograph_metrics_scrape_errors_total"), 0.0);
+    assert_eq!(metric(&page, "neurograph_blackbox_lost_pages"), 0.0);
 }
 
 #[test]

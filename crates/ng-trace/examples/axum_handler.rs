@@ -47,9 +47,14 @@ impl Tracing {
         (caller, decision)
     }
 
-    fn record(&self, span: SpanRecord) {
+    /// With the tracestate that was told, so that what is exported says the same.
+    fn record(&self, span: SpanRecord, told: Option<&TraceContext>) {
         RECORDER.with_borrow_mut(|recorder| {
-            recorder.get_or_insert_with(|| self.recorders.recorder()).record(span);
+            let recorder = recorder.get_or_insert_with(|| self.recorders.recorder());
+            match told {
+                Some(told) => recorder.record_with_state(span, &told.state),
+                None => recorder.record(span),
+            };
         });
     }
 }
@@ -64,7 +69,7 @@ async fn traced(State(tracing): State<Tracing>, mut request: Request, next: Next
         Some(caller) => Some(caller.child(&decision, span_id)),
         None => TraceContext::root(&decision, trace_id, span_id),
     };
-    request.extensions_mut().insert(told);
+    request.extensions_mut().insert(told.clone());
 
     let start = clock.now();
     let response = next.run(request).await;
@@ -86,7 +91,7 @@ async fn traced(State(tracing): State<Tracing>, mut request: Request, next: Next
             span = span.with_remote_parent(caller.parent.parent_id);
             span.random_trace_id = caller.parent.random;
         }
-        tracing.record(span);
+        tracing.record(span, told.as_ref());
     }
     response
 }

@@ -1,72 +1,103 @@
 //! The controller: moves the rate so that spans meet their budget. Pure arithmetic; it never sees an id, so the rate cannot depend on one.
 //!
-//! It does not steer by the spans it got, which follow the rate and would chase their own tail. It
-//! estimates the load, operations a second × spans each sampled one leaves, and computes the rate
-//! which that load affords. A rise of the load replaces the average at once; a fall is believed
-//! by halves. Near the budget nothing moves; up goes at most ×2 a second, down at once. All of it
-//! is told in time and not in steps, so an owner may step each 100 ms or each second.
+//! It steers by one number: the load, spans a second that rate 1 would give. Spans are known when they
+//! come; the operations that were not sampled are not, for a countdown tells of them at its stops, so
+//! that a steady load looks like silence and bursts. The load is therefore spans ÷ exposure, where
+//! exposure is rate × time: right whatever the rate was meanwhile, and known as well as its count of
+//! samples says. The memory of both is as long as that count needs: a second at a thousand samples a
+//! second, forty seconds at one. A rise or fall that no chance explains replaces it at once, so a load
+//! that jumps is obeyed in a step and a steady one is not followed into its noise. Near the budget
+//! nothing moves; up goes at most ×2 a second, down at once. All of it is told in time and not in
+//! steps, so an owner may step each 100 ms or each second.
 //!
-//! What tracing costs has a budget of its own: over it the rate is halved each second, and comes
-//! back by a tenth a second after five calm ones.
+//! What spans cost has a budget of its own. A reading says what share of the process's time the spans
+//! of the last second caused; so each span a second has a price, and the budget affords so many. Cost
+//! that spans do not cause is no business of the rate: lowering it would save nothing. Below
+//! `min_spans_per_second` nothing of this lowers the rate.
 
 use crate::{config::SamplerConfig, mutants};
 use std::time::Duration;
 
-/// Relative distance from the budget within which the rate stays; more if the spans counted are
-/// so few that their own noise is larger, and never more than the second.
+/// Relative distance from the budget within which the rate stays: at least the first, at most the
+/// second, and between them what so many standard deviations of the samples counted come to.
 const DEAD_BAND: (f64, f64) = (0.12, 0.2);
+const DEAD_BAND_SIGMAS: f64 = 4.0;
 /// Highest factor of one second up.
 const UP_MAX: f64 = 2.0;
-/// Load this many times its average, and not by chance, is a burst and is believed at once.
-const BURST: f64 = 1.5;
-/// Standard deviations of a Poisson count that are not chance.
-const NOT_CHANCE: f64 = 4.0;
-/// A fall of the load is believed by half in this time. Unit: seconds.
-const FALL_HALF_LIFE: f64 = 0.5;
+/// A load this many times its average, or its average this many times the load, and not by chance, is
+/// believed at once.
+const JUMP: f64 = 1.5;
+/// Standard deviations that are not chance.
+const NOT_CHANCE: f64 = 5.5;
+/// The load's memory fades by half in the first time or in that of so many samples, whichever is
+/// longer, but never longer than the third. Units: seconds, samples, seconds.
+const HALF_LIFE: f64 = 2.0;
+const HALF_LIFE_SAMPLES: f64 = 200.0;
+const HALF_LIFE_MAX: f64 = 60.0;
+/// The same of the shorter memory by which a jump is noticed that no single step shows.
+const RECENT: f64 = 0.1;
+const RECENT_SAMPLES: f64 = 18.0;
+/// Spans of a load of which none was seen yet: so long as nothing came it may be this.
+const UNSEEN: f64 = 0.5;
 /// Two turns are this far apart, unless the second is more than noise. Unit: seconds.
 const TURN_AFTER: f64 = 5.0;
-/// Spans over their budget by more than the first factor, or under the second, are no noise.
-const NO_NOISE: (f64, f64) = (1.2, 0.5);
-/// A step shorter than this, after a change of the rate by more than the factor, says nothing of
-/// the fan-out: threads have 100 ms to obey. Unit: seconds.
+/// Spans over or under their budget by more than this factor, and by so many standard deviations of
+/// the samples counted, are no noise.
+const NO_NOISE: f64 = 1.2;
+const NO_NOISE_SIGMAS: f64 = 4.0;
+/// A step shorter than this, after a change of the rate by more than the factor, has spans of both
+/// rates: threads have 100 ms to obey. Unit: seconds.
 const MIXED: (f64, f64) = (0.5, 1.5);
-/// The counts behind the fan-out fade by half in this time. Unit: seconds.
-const FAN_OUT_HALF_LIFE: f64 = 1.5;
-/// Spans of trust in "one span each": those that stay, for an operation that is seldom sampled, and
-/// those that a new controller begins with, so that it does not move by the noise of its first counts.
+/// Spans of trust in "one span each".
 const PRIOR_SPANS: f64 = 10.0;
-const FIRST_SPANS: f64 = 300.0;
-/// Above this share of the overhead budget the rate does not rise.
-const OVERHEAD_NEAR: f64 = 0.7;
-/// Factor of one second over the overhead budget.
-const OVERHEAD_DOWN: f64 = 0.5;
-/// Factor of one second well below it, after these calm seconds.
-const OVERHEAD_UP: f64 = 1.1;
-const OVERHEAD_CALM: f64 = 5.0;
+/// A rise and a fall of what spans cost are believed by half in these times. Unit: seconds.
+const COST_HALF_LIFE: (f64, f64) = (0.5, 1.0);
+/// A reading with so many spans behind it counts half of one with very many.
+const COST_SPANS: f64 = 5.0;
+/// Before this many samples no brake is pulled, whatever they say of the load.
+const BRAKE_SAMPLES: f64 = 16.0;
+/// Spans this many times their budget pull it.
+const BRAKE: f64 = 2.0;
 
 /// What happened since the step before, as the owner counted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ControlInput {
-    /// Spans recorded, and those that a full ring dropped.
+    /// Spans offered: recorded, dropped by a full ring, and refused by a ceiling.
     pub spans_recorded_delta: u64,
-    /// Operations decided about.
+    /// Operations decided about, as far as they are known. The rate does not follow them: a countdown
+    /// tells of its operations only at its stops.
     pub ops_delta: u64,
+    /// Operations sampled. They say how sure the count of spans is: of spans that come in clumps it is
+    /// less so. `None`: as many as the rate would have sampled of `ops_delta`.
+    pub sampled_delta: Option<u64>,
     /// Time since the step before.
     pub elapsed: Duration,
     /// How busy the host is; the span budget shrinks by it. Unit: share. Range: 0 (idle) to 1 (at
     /// its limit), held within.
     pub load: f64,
-    /// A new reading of the share of the process's time that tracing took, as
-    /// [`Collector::measure_overhead`](crate::Collector::measure_overhead) gives it. `None`:
-    /// there is none since the step before.
+    /// A new reading of the share of the process's time that the spans since the last reading caused,
+    /// as [`Overhead::budgeted_share`](crate::Overhead::budgeted_share) gives it. Cost that spans do
+    /// not cause is not to be in it. `None`: there is none since the step before.
     pub overhead: Option<f64>,
 }
 
 impl ControlInput {
     /// What was counted over `elapsed`, on a host with time to spare.
     pub fn new(spans_recorded_delta: u64, ops_delta: u64, elapsed: Duration) -> Self {
-        Self { spans_recorded_delta, ops_delta, elapsed, load: 0.0, overhead: None }
+        Self {
+            spans_recorded_delta,
+            ops_delta,
+            sampled_delta: None,
+            elapsed,
+            load: 0.0,
+            overhead: None,
+        }
+    }
+
+    /// The same with the number of operations sampled.
+    pub fn with_sampled(self, sampled: u64) -> Self {
+        Self { sampled_delta: Some(sampled), ..self }
     }
 
     /// The same with a reading of the overhead, if there is a new one.
@@ -88,6 +119,8 @@ pub struct ControlState {
     pub rate: f64,
     /// Operations a second, averaged.
     pub ops_per_second: f64,
+    /// Spans a second that rate 1 would give.
+    pub spans_per_second_at_one: f64,
     /// Spans that a sampled operation leaves.
     pub spans_per_sampled: f64,
     /// Spans a second that it aims at: the configured ones, less what the load signal took.
@@ -97,98 +130,161 @@ pub struct ControlState {
 }
 
 /// What the controller remembers between steps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Controller {
-    /// Average of operations per second; `None` before the first.
-    ops_per_second: Option<f64>,
-    /// Spans of the last seconds, fading.
-    spans: f64,
-    /// Sampled operations of the same seconds, fading alike.
-    sampled: f64,
-    budget: f64,
+    memory: Memory,
+    recent: Memory,
+    /// Spans a second to aim at, for all but the overhead; `None` before the first step.
+    budget: Option<f64>,
     /// The rate that was in force in the step before.
     rate_before: f64,
+    /// What was run at other rates since the step before: rate × seconds, and seconds.
+    braked: (f64, f64),
     /// Whether the last move was up, and how long ago the moves last turned. Unit: seconds.
     upward: bool,
     since_turn: Option<f64>,
-    overhead: OverheadLimit,
+    price: Price,
 }
 
-impl Default for Controller {
-    fn default() -> Self {
-        Self {
-            ops_per_second: None,
-            spans: FIRST_SPANS,
-            sampled: FIRST_SPANS,
-            budget: 0.0,
-            rate_before: 0.0,
-            upward: false,
-            since_turn: None,
-            overhead: OverheadLimit::default(),
-        }
-    }
-}
-
-/// Highest rate that the overhead allows.
+/// Counts that fade together.
 #[derive(Clone, Copy, Debug, Default)]
-struct OverheadLimit {
-    rate: Option<f64>,
-    /// Time since the last reading, and time for which readings were calm. Unit: seconds.
-    since_reading: f64,
-    calm: f64,
-    /// Time since it began to rise, while it rises or holds what it rose to. Unit: seconds.
-    since_rise: Option<f64>,
+struct Memory {
+    spans: f64,
+    sampled: f64,
+    /// Rate × seconds.
+    exposure: f64,
+    ops: f64,
+    seconds: f64,
+}
+
+/// What a span a second costs, as a share of the process's time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Price {
+    /// `None` before the first reading with spans.
+    share: Option<f64>,
+    /// Since the last reading.
+    spans: f64,
+    seconds: f64,
 }
 
 impl Controller {
-    /// The rate to use from now on, `rate` being the one in force since the step before.
+    /// The rate to use from now on, `rate` being the one in force now.
     pub(crate) fn step(&mut self, input: &ControlInput, config: &SamplerConfig, rate: f64) -> f64 {
         let seconds = input.elapsed.as_secs_f64();
         if seconds <= 0.0 || rate <= 0.0 {
             return rate;
         }
-        self.overhead.step(input.overhead, seconds, config, rate);
-        self.budget = f64::from(config.spans_per_second) * (1.0 - input.load.clamp(0.0, 1.0));
-        // No operation: nothing was learned of the load.
-        let mut wanted = match input.ops_delta {
-            0 => rate,
-            ops => self.rate_for_budget(ops as f64, input, seconds, rate),
+        let (exposure, braked_seconds) = std::mem::take(&mut self.braked);
+        let spans = input.spans_recorded_delta as f64;
+        let of_rate = input.ops_delta as f64 * rate;
+        let step = Memory {
+            spans,
+            sampled: input.sampled_delta.map_or(of_rate, |sampled| sampled as f64),
+            exposure: exposure + rate * (seconds - braked_seconds).max(0.0),
+            ops: input.ops_delta as f64,
+            seconds,
         };
-        self.rate_before = rate;
-        if let Some(limit) = self.overhead.rate {
-            wanted = wanted.min(limit);
+        let mixed = seconds < MIXED.0 && rate * MIXED.1 < self.rate_before;
+        if !mixed {
+            self.learn(&step, rate);
         }
-        wanted.clamp(config.min_rate, config.max_rate)
+        self.rate_before = rate;
+        self.price.read(&step, input.overhead);
+        let idle = 1.0 - input.load.clamp(0.0, 1.0);
+        self.budget = Some(f64::from(config.spans_per_second) * idle);
+        self.since_turn = self.since_turn.map(|since| since + seconds);
+        let over = self.memory.load() * rate / self.target(config);
+        let near = (over - 1.0).abs() <= self.dead_band() && !mutants::on("trace-no-dead-band");
+        // Not a number: a budget of nothing, and no load. Then the rate stays.
+        if over.is_nan() || near || !self.may_move(over) {
+            return rate;
+        }
+        let highest = rate * UP_MAX.powf(seconds.min(1.0));
+        (rate / over).min(highest).clamp(config.min_rate, config.max_rate)
+    }
+
+    /// Between two steps: the rate that `sampled` operations within `elapsed` since the step or brake
+    /// before afford, if it is far below the present one.
+    pub(crate) fn brake(
+        &mut self,
+        sampled: u64,
+        elapsed: Duration,
+        config: &SamplerConfig,
+        rate: f64,
+    ) -> Option<f64> {
+        let (sampled, seconds) = (sampled as f64, elapsed.as_secs_f64());
+        let spans = sampled * self.memory.fan_out();
+        let target = self.target(config);
+        if sampled < BRAKE_SAMPLES || spans <= BRAKE * target * seconds {
+            return None;
+        }
+        let exposure = rate * seconds;
+        let seen = Memory { spans, sampled, exposure, ..Memory::default() };
+        let lowered = (target / seen.load()).clamp(config.min_rate, config.max_rate);
+        if lowered >= rate {
+            return None;
+        }
+        (self.memory, self.recent) = (seen, Memory::default());
+        self.braked = (self.braked.0 + exposure, self.braked.1 + seconds);
+        (self.upward, self.since_turn) = (false, Some(0.0));
+        Some(lowered)
+    }
+
+    /// Spans that a sampled operation leaves.
+    pub(crate) fn fan_out(&self) -> f64 {
+        self.memory.fan_out()
     }
 
     /// What it believes; `rate` is the one that it set.
-    pub(crate) fn state(&self, rate: f64) -> ControlState {
+    pub(crate) fn state(&self, rate: f64, config: &SamplerConfig) -> ControlState {
+        let Memory { ops, seconds, .. } = self.memory;
+        let load = self.memory.load();
+        let budget = self.budget_or(config);
+        let affordable = self.price.affordable(config).filter(|spans| *spans < budget);
         ControlState {
             rate,
-            ops_per_second: self.ops_per_second.unwrap_or(0.0),
-            spans_per_sampled: self.fan_out(),
-            spans_per_second_budget: self.budget,
-            overhead_limit: self.overhead.rate,
+            ops_per_second: if seconds > 0.0 { ops / seconds } else { 0.0 },
+            spans_per_second_at_one: if load.is_finite() { load } else { 0.0 },
+            spans_per_sampled: self.memory.fan_out(),
+            spans_per_second_budget: budget,
+            overhead_limit: affordable.map(|spans| spans / load),
         }
     }
 
-    fn rate_for_budget(&mut self, ops: f64, input: &ControlInput, seconds: f64, rate: f64) -> f64 {
-        let average = self.average(ops, seconds);
-        let fades = faded(seconds, FAN_OUT_HALF_LIFE);
-        let mixed = seconds < MIXED.0 && rate * MIXED.1 < self.rate_before;
-        if !mixed {
-            self.spans = self.spans * fades + input.spans_recorded_delta as f64;
-            self.sampled = self.sampled * fades + ops * rate;
+    /// Spans a second to aim at.
+    fn target(&self, config: &SamplerConfig) -> f64 {
+        let affordable = self.price.affordable(config).unwrap_or(f64::INFINITY);
+        let floor = f64::from(config.min_spans_per_second.min(config.spans_per_second));
+        let floor = if mutants::on("trace-no-floor") { 0.0 } else { floor };
+        self.budget_or(config).min(affordable).max(floor)
+    }
+
+    /// Before the first step nothing is known of the host.
+    fn budget_or(&self, config: &SamplerConfig) -> f64 {
+        self.budget.unwrap_or(f64::from(config.spans_per_second))
+    }
+
+    fn learn(&mut self, step: &Memory, rate: f64) {
+        let before = self.memory;
+        // Samples a second, as the rate in force would have them of the load believed so far.
+        let samples = before.load() * rate / before.fan_out();
+        self.memory.fade(step.seconds, HALF_LIFE.max(HALF_LIFE_SAMPLES / samples));
+        self.recent.fade(step.seconds, RECENT.max(RECENT_SAMPLES / samples));
+        self.memory.add(step);
+        self.recent.add(step);
+        if mutants::on("trace-jump-doubted") {
+            return;
         }
-        let load = average * self.fan_out();
-        let band = (3.0 / self.spans.sqrt()).clamp(DEAD_BAND.0, DEAD_BAND.1);
-        let over = load * rate / self.budget;
-        self.since_turn = self.since_turn.map(|since| since + seconds);
-        let near = (over - 1.0).abs() <= band && !mutants::on("trace-no-dead-band");
-        if near || !self.may_move(over) {
-            return rate;
+        // A single step that shows it has nothing of the old load in it. What comes after is compared
+        // with what it shows, and so begins anew.
+        let jumped = [step, &self.recent].into_iter().find(|seen| seen.is_a_jump_from(&before));
+        if let Some(seen) = jumped {
+            (self.memory, self.recent) = (*seen, Memory::default());
         }
-        (self.budget / load).min(rate * UP_MAX.powf(seconds.min(1.0)))
+    }
+
+    fn dead_band(&self) -> f64 {
+        (DEAD_BAND_SIGMAS / self.memory.samples().sqrt()).clamp(DEAD_BAND.0, DEAD_BAND.1)
     }
 
     /// Whether a move may go where `over`, spans expected over their budget, would have it.
@@ -197,67 +293,88 @@ impl Controller {
         if self.since_turn.is_some() && upward == self.upward {
             return true;
         }
-        let noise = (NO_NOISE.1..=NO_NOISE.0).contains(&over);
+        let factor = NO_NOISE.max(1.0 + NO_NOISE_SIGMAS / self.memory.samples().sqrt());
+        let noise = (factor.recip()..=factor).contains(&over);
         if noise && self.since_turn.is_some_and(|since| since < TURN_AFTER) {
             return false;
         }
         (self.upward, self.since_turn) = (upward, Some(0.0));
         true
     }
+}
 
-    /// Operations a second, with what the last step counted.
-    fn average(&mut self, ops: f64, seconds: f64) -> f64 {
-        let latest = ops / seconds;
-        let average = match self.ops_per_second {
-            Some(average) => {
-                let expected = average * seconds;
-                let doubted = mutants::on("trace-burst-doubted");
-                let burst = !doubted
-                    && ops > BURST * expected
-                    && ops > expected + NOT_CHANCE * expected.sqrt();
-                // On a logarithmic scale: a fall to a tenth is nine tenths believed in four halves.
-                let kept = faded(seconds, FALL_HALF_LIFE);
-                if burst { latest } else { average.powf(kept) * latest.powf(1.0 - kept) }
-            }
-            None => latest,
-        };
-        self.ops_per_second = Some(average);
-        average
+impl Memory {
+    /// Spans a second that rate 1 would give. Infinite before anything was run.
+    fn load(&self) -> f64 {
+        (self.spans + UNSEEN) / self.exposure
     }
 
     fn fan_out(&self) -> f64 {
-        (self.spans + PRIOR_SPANS) / (self.sampled + PRIOR_SPANS)
+        ((self.spans + PRIOR_SPANS) / (self.sampled + PRIOR_SPANS)).max(1.0)
+    }
+
+    /// Samples behind the spans.
+    fn samples(&self) -> f64 {
+        self.spans / self.fan_out()
+    }
+
+    /// Whether no chance explains these spans if the load is what `before` says.
+    fn is_a_jump_from(&self, before: &Memory) -> bool {
+        if before.exposure <= 0.0 {
+            return false;
+        }
+        let clump = before.fan_out();
+        let expected = before.load() * self.exposure / clump;
+        let samples = self.spans / clump;
+        let far = samples > JUMP * expected || samples * JUMP < expected;
+        // The likelihood ratio of a Poisson count, which is right in both tails and for few samples.
+        let log = if samples > 0.0 { samples * (samples / expected).ln() } else { 0.0 };
+        far && 2.0 * (log - (samples - expected)) > NOT_CHANCE * NOT_CHANCE
+    }
+
+    fn fade(&mut self, seconds: f64, half_life: f64) {
+        // Not a number: nothing was run before.
+        let half_life = if half_life < HALF_LIFE_MAX { half_life } else { HALF_LIFE_MAX };
+        let kept = faded(seconds, half_life);
+        for count in [
+            &mut self.spans,
+            &mut self.sampled,
+            &mut self.exposure,
+            &mut self.ops,
+            &mut self.seconds,
+        ] {
+            *count *= kept;
+        }
+    }
+
+    fn add(&mut self, step: &Memory) {
+        self.spans += step.spans;
+        self.sampled += step.sampled;
+        self.exposure += step.exposure;
+        self.ops += step.ops;
+        self.seconds += step.seconds;
     }
 }
 
-impl OverheadLimit {
-    fn step(&mut self, reading: Option<f64>, seconds: f64, config: &SamplerConfig, rate: f64) {
-        self.since_reading += seconds;
+impl Price {
+    fn read(&mut self, step: &Memory, reading: Option<f64>) {
+        self.spans += step.spans;
+        self.seconds += step.seconds;
         let Some(share) = reading else { return };
-        // An owner that comes late still moves one second's worth.
-        let since = std::mem::take(&mut self.since_reading).min(1.0);
-        self.since_rise = self.since_rise.map(|time| time + since);
-        let rose_just_now = self.since_rise.is_some_and(|time| time < TURN_AFTER);
-        if share > config.overhead_budget && share < 2.0 * config.overhead_budget && rose_just_now {
-            // A little over, right after it was well below: more likely noise than a reason to turn.
-            self.calm = 0.0;
-        } else if share > config.overhead_budget {
-            self.calm = 0.0;
-            self.since_rise = None;
-            let lowered = rate.min(self.rate.unwrap_or(rate)) * OVERHEAD_DOWN.powf(since);
-            self.rate = Some(lowered.max(config.min_rate));
-        } else if share > OVERHEAD_NEAR * config.overhead_budget {
-            self.calm = 0.0;
-            // Not up from here, whatever the spans' budget would allow.
-            self.rate = Some(self.rate.unwrap_or(rate).min(rate.max(config.min_rate)));
-        } else {
-            self.calm += since;
-            if self.calm >= OVERHEAD_CALM {
-                let raised = self.rate.map(|limit| limit * OVERHEAD_UP.powf(since));
-                self.rate = raised.filter(|limit| *limit < config.max_rate);
-                self.since_rise.get_or_insert(0.0);
-            }
+        let (spans, seconds) = (std::mem::take(&mut self.spans), std::mem::take(&mut self.seconds));
+        if spans == 0.0 || (self.share.is_none() && spans < COST_SPANS) {
+            return; // too few to say what one costs
         }
+        let latest = share * seconds / spans;
+        let before = self.share.unwrap_or(latest);
+        let half_life = if latest > before { COST_HALF_LIFE.0 } else { COST_HALF_LIFE.1 };
+        let weight = (1.0 - faded(seconds, half_life)) * spans / (spans + COST_SPANS);
+        self.share = Some(before + (latest - before) * weight);
+    }
+
+    /// Spans a second that the budget affords; `None`: nobody knows what they cost.
+    fn affordable(&self, config: &SamplerConfig) -> Option<f64> {
+        self.share.map(|share| config.overhead_budget / share)
     }
 }
 
@@ -266,5 +383,7 @@ fn faded(seconds: f64, half_life: f64) -> f64 {
     0.5f64.powf(seconds / half_life)
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

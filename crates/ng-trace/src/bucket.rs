@@ -65,6 +65,11 @@ impl TokenBucket {
         refused_at_ns != 0 && now_ns.saturating_sub(refused_at_ns) < SECOND_NS
     }
 
+    /// Whether more than a quarter of what it may give at once is taken.
+    pub(crate) fn is_quarter_used(&self, now_ns: u64) -> bool {
+        self.paid_until_ns.load(Relaxed).saturating_sub(now_ns) > SECOND_NS / 4
+    }
+
     pub(crate) fn refused_total(&self) -> u64 {
         self.refused.load(Relaxed)
     }
@@ -98,6 +103,14 @@ mod tests {
         let later_ns = START_NS + 60 * SECOND_NS;
         let granted = (0..1000).filter(|_| bucket.take(later_ns) == Take::Certain).count();
         assert_eq!(granted, 10);
+    }
+
+    #[test]
+    fn a_quarter_of_it_is_used_until_that_has_come_back() {
+        let bucket = TokenBucket::new(8);
+        let used = (0..3).map(|_| (bucket.take(START_NS), bucket.is_quarter_used(START_NS)).1);
+        assert_eq!(used.collect::<Vec<_>>(), [false, false, true]);
+        assert!(!bucket.is_quarter_used(START_NS + SECOND_NS / 8));
     }
 
     #[test]

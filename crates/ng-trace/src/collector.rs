@@ -7,17 +7,19 @@
 
 use crate::{
     block::{Block, Chain, Held, MemoryBudget, Words},
+    calibration,
     ceiling::Ceiling,
     clock::{Clock, Ticks, WallAnchor},
     config::CollectorConfig,
     cpu,
     error::{FlushError, SinkError, StartError},
     mutants,
-    overhead::{self, Dose, Overhead, SpanCost, Spent},
+    overhead::{self, Dose, Overhead, RoundCost, SpanCost, Spent},
     pool::Pool,
     ring::{Producer, Room, SpanRing, Stored, Taken},
     sink::{FinishedSpan, Sink},
-    span::{NameId, SPAN_ATTRIBUTES_MAX, SPAN_WORDS, SpanRecord},
+    span::{NameId, SPAN_ATTRIBUTES_MAX, SPAN_WORDS, SpanRecord, StateOf},
+    states::States,
     stats::CollectorStats,
     summons::{Asked, Summons},
     sync::{
@@ -29,8 +31,11 @@ use crate::{
         mpsc::{Receiver, Sender, channel},
         thread,
     },
+    threshold::Threshold,
+    tracestate::TraceState,
 };
 use std::{
+    error::Error,
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
@@ -113,14 +118,18 @@ struct Shared {
     clock: Clock,
     ceiling: Ceiling,
     account: Mutex<Account>,
-    /// CPU time that the drain's thread has used.
+    /// CPU time that the drain's thread has used, and the part of it that spans caused.
     drain_cpu_ns: AtomicU64,
+    drain_spans_ns: AtomicU64,
     rings: Mutex<Rings>,
     held: Arc<Held>,
     pool: Pool,
     /// To the drain: rings with a chain that it has not taken, and rings that were closed.
     announce: Sender<Arc<SpanRing>>,
     names: RwLock<Vec<&'static str>>,
+    states: States,
+    /// What the sink's newest error said.
+    last_error: Mutex<Option<String>>,
     counts: Counts,
     summons: Summons,
     progress: Mutex<Progress>,
@@ -145,10 +154,13 @@ struct Rings {
 struct Account {
     /// Two clock readings next to each other, as a span's timing has them. Unit: ticks.
     empty_pair: u64,
+    /// What choosing an operation by a draw costs. Unit: nanoseconds. `None` before the first look.
+    deciding_ns: Option<f64>,
     correction: f64,
     recorded: u64,
-    waking: u64,
-    background_ns: u64,
+    waking_ns: u64,
+    drain_ns: u64,
+    drain_spans_ns: u64,
     process_ns: Option<u64>,
     looked_at_ns: u64,
     last: Option<Overhead>,
@@ -194,12 +206,15 @@ impl Collector {
             ceiling: Ceiling::new(config.spans_per_second_max),
             account: Mutex::new(Account::new(&clock)),
             drain_cpu_ns: AtomicU64::new(0),
+            drain_spans_ns: AtomicU64::new(0),
             clock,
             rings: Mutex::default(),
             pool: Pool::new(Arc::clone(&held)),
             held,
             announce,
             names: RwLock::new(vec!["unnamed"]),
+            states: States::default(),
+            last_error: Mutex::default(),
             counts: Counts::default(),
             summons: Summons::new(),
             progress: Mutex::default(),
@@ -244,10 +259,10 @@ impl Collector {
     }
 
     /// Looks what tracing has cost since the last look: a step of the account. For the owner to
-    /// call about once a second and to hand on in
+    /// call about once a second and to hand on, as [`Overhead::budgeted_share`] has it, in
     /// [`ControlInput::overhead`](crate::ControlInput::overhead). `background` is CPU time that
-    /// other threads have used for tracing since then; the drain's own, with all that its sink
-    /// does on it, is known. `None` at the first look, if the process used less than 2 % of
+    /// spans have cost other threads since then, an exporter's; the drain's own, with all that its
+    /// sink does on it, is known. `None` at the first look, if the process used less than 2 % of
     /// a core, and where the operating system does not tell CPU times.
     pub fn measure_overhead(&self, background: Duration) -> Option<Overhead> {
         let mut account = self.shared.account.lock();
@@ -299,18 +314,25 @@ impl Collector {
         let lost = counts.lost.load(Acquire);
         let rings = self.shared.rings.lock();
         let sum = |of: fn(&SpanRing) -> u64| rings.all.iter().map(|ring| of(ring)).sum::<u64>();
+        let recorded = rings.retired_recorded + sum(SpanRing::written);
+        let dropped = rings.retired_dropped + sum(SpanRing::dropped);
+        let capped = rings.retired_capped + sum(SpanRing::capped);
         CollectorStats {
-            spans_recorded_total: rings.retired_recorded + sum(SpanRing::written),
-            spans_dropped_total: rings.retired_dropped + sum(SpanRing::dropped),
+            spans_offered_total: recorded + dropped + capped,
+            spans_recorded_total: recorded,
+            spans_dropped_total: dropped,
             spans_refused_total: rings.retired_refused + sum(SpanRing::refused),
-            spans_capped_total: rings.retired_capped + sum(SpanRing::capped),
+            spans_capped_total: capped,
             spans_exported_total: exported,
             spans_lost_total: lost,
+            spans_in_flight: recorded - exported - lost,
             drains_total: counts.drains.load(Relaxed),
             batches_total: counts.batches.load(Relaxed),
             sink_errors_total: counts.sink_errors.load(Relaxed),
             sink_panics_total: counts.sink_panics.load(Relaxed),
+            last_sink_error: self.shared.last_error.lock().clone(),
             names_refused_total: counts.names_refused.load(Relaxed),
+            trace_states_dropped_total: self.shared.states.dropped_total(),
             recorders: sum(|ring| u64::from(ring.is_open())),
             ring_bytes: self.shared.held.bytes(),
             ring_bytes_max: self.shared.held.bytes_max(),
@@ -352,6 +374,25 @@ impl SpanRecorder {
         self.record_at_limit()
     }
 
+    /// The same for a span that goes on with a caller's trace, with the tracestate that its operation
+    /// told others ([`TraceContext::child`](crate::TraceContext::child)): sinks get it, so that what
+    /// they export agrees with what was told. It takes a lock and allocates. There is room for 4,096
+    /// on their way; a span that finds none arrives without, and is counted.
+    pub fn record_with_state(&mut self, span: SpanRecord, state: &TraceState) -> bool {
+        if state.is_empty() {
+            return self.record(span);
+        }
+        let (trace_id, span_id) = (span.trace_id, span.span_id);
+        let kept = self.shared.states.keep(trace_id, span_id, state);
+        let mut span = span;
+        span.state = if kept { StateOf::Kept } else { StateOf::Dropped };
+        let recorded = self.record(span);
+        if !recorded && kept {
+            self.shared.states.take(trace_id, span_id);
+        }
+        recorded
+    }
+
     /// Records each span once or twice from now on, for an
     /// [`OverheadExperiment`](crate::OverheadExperiment). Twice does not mean that two arrive.
     pub fn set_dose(&mut self, dose: Dose) {
@@ -387,13 +428,16 @@ impl SpanRecorder {
             return false;
         }
         if timed {
-            self.producer.note_cost(ticks(start, self.shared.clock.now()));
+            let end = self.shared.clock.now();
+            self.producer.note_cost(noted_cost(ticks(start, end), &span));
         }
         if due {
-            let start = self.shared.clock.now();
+            // Not by the clock: whoever is woken may take this processor first.
+            let start_ns = cpu::thread_ns();
             self.shared.wake_drain();
-            let end = self.shared.clock.now();
-            self.producer.note_waking(ticks(start, end));
+            let spent =
+                cpu::thread_ns().zip(start_ns).map(|(end, start)| end.saturating_sub(start));
+            self.producer.note_waking(spent.unwrap_or(0));
         }
         true
     }
@@ -443,10 +487,12 @@ impl Account {
         pairs.sort_unstable();
         Self {
             empty_pair: pairs[pairs.len() / 2],
+            deciding_ns: None,
             correction: 1.0,
             recorded: 0,
-            waking: 0,
-            background_ns: 0,
+            waking_ns: 0,
+            drain_ns: 0,
+            drain_spans_ns: 0,
             process_ns: None,
             looked_at_ns: 0,
             last: None,
@@ -455,8 +501,12 @@ impl Account {
 
     /// The account since the step before, and what the next one will begin from.
     fn step(&mut self, shared: &Shared, background: Duration) -> Option<Overhead> {
-        let (recorded, waking, costs) = shared.spent_by_recorders();
-        let background_ns = shared.drain_cpu_ns.load(Relaxed);
+        let (recorded, waking_ns, costs) = shared.spent_by_recorders();
+        let deciding_ns =
+            *self.deciding_ns.get_or_insert_with(|| calibration::deciding_ns(&shared.clock));
+        // The part before the whole, so that it is never the larger.
+        let drain_spans_ns = shared.drain_spans_ns.load(Acquire);
+        let drain_ns = shared.drain_cpu_ns.load(Relaxed);
         let process_ns = cpu::process_ns();
         let now_ns = shared.clock.monotonic_ns();
         let process_delta =
@@ -464,17 +514,19 @@ impl Account {
         let spent = Spent {
             spans: recorded - self.recorded,
             span_costs_ns: self.costs_ns(&shared.clock, &costs),
-            beside_ns: self.beside_ns(&shared.clock),
+            beside_ns: self.beside_ns(&shared.clock) + deciding_ns * drawn_share(&costs),
             correction: self.correction,
-            waking_ns: shared.clock.ticks_as_ns(waking - self.waking),
-            background_ns: (background_ns - self.background_ns) as f64
-                + background.as_nanos() as f64,
+            waking_ns: (waking_ns - self.waking_ns) as f64,
+            drain_ns: (drain_ns - self.drain_ns) as f64,
+            drain_spans_ns: (drain_spans_ns - self.drain_spans_ns) as f64,
+            background_ns: background.as_nanos() as f64,
             process_ns: process_delta.unwrap_or(0) as f64,
             elapsed_ns: now_ns.saturating_sub(self.looked_at_ns) as f64,
         };
         self.looked_at_ns = now_ns;
-        (self.recorded, self.waking) = (recorded, waking);
-        (self.background_ns, self.process_ns) = (background_ns, process_ns);
+        (self.recorded, self.waking_ns) = (recorded, waking_ns);
+        (self.drain_ns, self.drain_spans_ns) = (drain_ns, drain_spans_ns);
+        self.process_ns = process_ns;
         spent.overhead()
     }
 
@@ -492,7 +544,7 @@ impl Account {
     }
 
     fn costs_ns(&self, clock: &Clock, costs: &[u32]) -> Vec<f64> {
-        let less_pair = |cost: &u32| u64::from(*cost).saturating_sub(self.empty_pair);
+        let less_pair = |cost: &u32| u64::from(*cost & !DRAWN).saturating_sub(self.empty_pair);
         costs.iter().map(|cost| clock.ticks_as_ns(less_pair(cost))).collect()
     }
 
@@ -500,6 +552,22 @@ impl Account {
     fn beside_ns(&self, clock: &Clock) -> f64 {
         2.0 * clock.ticks_as_ns(self.empty_pair)
     }
+}
+
+/// Set in a noted cost if a draw chose the span's operation.
+const DRAWN: u32 = 1 << 31;
+
+/// A span's cost in ticks, and whether a draw chose its operation: at rate 1 and at an operation's end
+/// none does.
+fn noted_cost(ticks: u64, span: &SpanRecord) -> u32 {
+    let drawn = span.threshold().is_some_and(|threshold| threshold != Threshold::ALWAYS);
+    let cost = u32::try_from(ticks).unwrap_or(u32::MAX) & !DRAWN;
+    if drawn { cost | DRAWN } else { cost }
+}
+
+fn drawn_share(costs: &[u32]) -> f64 {
+    let drawn = costs.iter().filter(|cost| **cost & DRAWN != 0).count();
+    drawn as f64 / costs.len().max(1) as f64
 }
 
 fn ticks(start: Ticks, end: Ticks) -> u64 {
@@ -530,7 +598,7 @@ impl Shared {
         });
     }
 
-    /// Spans recorded, time spent in waking the drain, and the newest costs of spans, in ticks.
+    /// Spans recorded, CPU time spent in waking the drain, and the newest costs of spans as noted.
     fn spent_by_recorders(&self) -> (u64, u64, Vec<u32>) {
         let rings = self.rings.lock();
         let sum = |of: fn(&SpanRing) -> u64| rings.all.iter().map(|ring| of(ring)).sum::<u64>();
@@ -603,6 +671,11 @@ struct Drain {
     announced: Receiver<Arc<SpanRing>>,
     /// Rings to look into: announced, and not found with their spans in them yet.
     rings: Vec<Arc<SpanRing>>,
+    rounds: RoundCost,
+    rings_seen: usize,
+    /// Since the account was told last.
+    carried: u64,
+    cpu_ns: u64,
     /// For ids that the recording thread left to us.
     rng: fastrand::Rng,
     flushed: u64,
@@ -617,7 +690,21 @@ impl Drain {
     ) -> Self {
         let batch = Vec::with_capacity(config.batch_spans_max);
         let (rings, rng) = (Vec::new(), fastrand::Rng::new());
-        Self { shared, config, sink, batch, announced, rings, rng, flushed: 0 }
+        let rounds = RoundCost::default();
+        Self {
+            shared,
+            config,
+            sink,
+            batch,
+            announced,
+            rings,
+            rounds,
+            rings_seen: 0,
+            carried: 0,
+            cpu_ns: 0,
+            rng,
+            flushed: 0,
+        }
     }
 
     fn run(mut self) {
@@ -637,9 +724,7 @@ impl Drain {
             if complete {
                 self.confirm(ticket);
             }
-            if let Some(cpu_ns) = cpu::thread_ns() {
-                self.shared.drain_cpu_ns.store(cpu_ns, Relaxed);
-            }
+            self.account();
             if stop && complete {
                 return self.end();
             }
@@ -661,6 +746,19 @@ impl Drain {
         self.shared.pool.close();
     }
 
+    /// Tells what was spent since the call before, and what of it the spans cost that were carried to
+    /// the sink meanwhile. After each batch, or a long round would be told in a second that it was not
+    /// spent in.
+    fn account(&mut self) {
+        let Some(cpu_ns) = cpu::thread_ns() else { return };
+        let ns = cpu_ns.saturating_sub(std::mem::replace(&mut self.cpu_ns, cpu_ns));
+        let spans = std::mem::take(&mut self.carried);
+        let spans_ns = self.rounds.note(spans, self.rings_seen, ns);
+        self.shared.drain_cpu_ns.store(cpu_ns, Relaxed);
+        let total_ns = &self.shared.drain_spans_ns;
+        total_ns.store(total_ns.load(Relaxed) + spans_ns as u64, Release);
+    }
+
     /// Carries to the sink what the rings held when it came to them; returns how many.
     fn drain_rings(&mut self) -> usize {
         let mut drained = 0;
@@ -679,6 +777,7 @@ impl Drain {
     fn look_once(&mut self) -> usize {
         let mut rings = std::mem::take(&mut self.rings);
         rings.extend(self.announced.try_iter());
+        self.rings_seen = rings.len();
         let anchor = self.shared.clock.anchor();
         let mut drained = 0;
         let mut closed = false;
@@ -708,6 +807,7 @@ impl Drain {
             self.shared.pool.keep(block);
             if self.batch.len() == self.config.batch_spans_max {
                 self.export_batch();
+                self.account();
             }
         }
         carried
@@ -718,6 +818,7 @@ impl Drain {
         while !rest.is_empty() {
             if self.batch.len() == self.config.batch_spans_max {
                 self.export_batch();
+                self.account();
             }
             let (now, later) = rest.split_at(rest.len().min(self.room()));
             self.fill_batch(now, anchor);
@@ -734,9 +835,14 @@ impl Drain {
     fn fill_batch(&mut self, spans: &[Words], anchor: WallAnchor) {
         let clock = &self.shared.clock;
         let names = self.shared.names.read();
+        let (batch, rng, states) = (&mut self.batch, &mut self.rng, &self.shared.states);
         for words in spans {
-            let span = SpanRecord::from_words(words).with_ids_drawn(&mut self.rng);
-            self.batch.push(finish(span, &names, clock, anchor));
+            let span = SpanRecord::from_words(words).with_ids_drawn(rng);
+            let state = match span.state {
+                StateOf::Kept => states.take(span.trace_id, span.span_id),
+                StateOf::None | StateOf::Dropped => None,
+            };
+            batch.push(finish(span, state.unwrap_or_default(), &names, clock, anchor));
         }
     }
 
@@ -745,6 +851,7 @@ impl Drain {
             return;
         }
         let spans = self.batch.len() as u64;
+        self.carried += spans;
         self.shared.counts.batches.fetch_add(1, Relaxed);
         self.call_sink(spans, |sink, batch| sink.export(batch));
         self.batch.clear();
@@ -763,9 +870,15 @@ impl Drain {
             Ok(Ok(())) => {
                 counts.exported.fetch_add(spans, Release);
             }
-            Ok(Err(_)) => {
+            Ok(Err(error)) => {
+                *self.shared.last_error.lock() = Some(told(&error));
+                let lost = match error {
+                    SinkError::Export { spans: refused, .. } => spans.min(refused as u64),
+                    SinkError::Flush { .. } => spans,
+                };
                 counts.sink_errors.fetch_add(1, Relaxed);
-                counts.lost.fetch_add(spans, Release);
+                counts.exported.fetch_add(spans - lost, Release);
+                counts.lost.fetch_add(lost, Release);
             }
             Err(_) => {
                 counts.sink_panics.fetch_add(1, Relaxed);
@@ -783,8 +896,19 @@ impl Drain {
     }
 }
 
+/// An error and its causes.
+fn told(error: &SinkError) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
 fn finish(
     record: SpanRecord,
+    trace_state: TraceState,
     names: &[&'static str],
     clock: &Clock,
     anchor: WallAnchor,
@@ -800,6 +924,7 @@ fn finish(
         start_unix_ns,
         // From the start, not from the anchor: a duration is exact to the tick.
         end_unix_ns: start_unix_ns.saturating_add(clock.elapsed_ns(record.start, record.end)),
+        trace_state,
         attributes,
         record,
     }

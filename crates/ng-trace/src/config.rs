@@ -27,8 +27,13 @@ pub struct SamplerConfig {
     /// Default: true.
     pub adaptive: bool,
     /// Spans that the controller aims at. Unit: spans per second, all threads together. Range: 0
-    /// (as few as `min_rate` gives) to 4,294,967,295. Default: 1000.
+    /// (as few as `min_rate` gives) to 4,294,967,295. If `adaptive` there is a ceiling too, twice
+    /// this and 16: what the rate keeps beyond it, which the controller's brake makes rare, is not
+    /// recorded, and counted in `samples_capped_total`. Default: 1000.
     pub spans_per_second: u32,
+    /// Spans that the controller leaves, whatever they cost and however busy the host is. Unit:
+    /// spans per second. Range: 0 and up; more than `spans_per_second` counts as that. Default: 1.
+    pub min_spans_per_second: u32,
     /// An operation that took at least this long is kept whatever the head said. Unit: duration.
     /// Range: `None` (no such rule) or more than zero. Default: 100 ms.
     pub slow_threshold: Option<Duration>,
@@ -45,9 +50,10 @@ pub struct SamplerConfig {
     /// Slow operations a second kept for their duration alone. Unit: operations per second.
     /// Range: 0 (never) and up. Default: 100.
     pub slow_per_second: u32,
-    /// Share of the process's time that tracing may cost; when the owner reports more to
-    /// [`control_step`](crate::Sampler::control_step), the rate is halved. Unit: share. Range:
-    /// above 0, to 1. Default: 0.01.
+    /// Share of the process's time that spans may cost. What the owner reports to
+    /// [`control_step`](crate::Sampler::control_step) says what one costs, and so how many this
+    /// affords; there are no more, but for `min_spans_per_second`. Cost that spans do not cause is
+    /// not limited by it. Unit: share. Range: above 0, to 1. Default: 0.01.
     pub overhead_budget: f64,
 }
 
@@ -60,6 +66,7 @@ impl Default for SamplerConfig {
             max_rate: 0.1,
             adaptive: true,
             spans_per_second: 1000,
+            min_spans_per_second: 1,
             slow_threshold: Some(Duration::from_millis(100)),
             force_per_second: 10,
             parent_per_second: 100,

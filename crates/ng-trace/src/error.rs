@@ -54,10 +54,10 @@ pub enum FlushError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkError {
-    /// A batch was refused.
+    /// A batch was refused, or a part of it.
     #[error("the sink refused {spans} spans")]
     Export {
-        /// Spans in the batch.
+        /// Spans of the batch that were refused, and so are lost; the others were taken.
         spans: usize,
         /// The sink's own reason.
         source: Box<dyn Error + Send + Sync>,

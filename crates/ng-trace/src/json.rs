@@ -59,7 +59,7 @@ struct Line<'a>(&'a FinishedSpan);
 impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (span, record) = (self.0, &self.0.record);
-        let mut line = serializer.serialize_struct("span", 13)?;
+        let mut line = serializer.serialize_struct("span", 14)?;
         line.serialize_field("name", span.name)?;
         line.serialize_field("trace_id", &record.trace_id.to_string())?;
         line.serialize_field("span_id", &record.span_id.to_string())?;
@@ -72,6 +72,7 @@ impl Serialize for Line<'_> {
         line.serialize_field("reason", record.reason.as_str())?;
         line.serialize_field("weight", &record.weight())?;
         line.serialize_field("th", &record.threshold().map(|threshold| threshold.to_string()))?;
+        line.serialize_field("tracestate", span.exported_state().as_str())?;
         line.serialize_field("attributes", &Attributes(span))?;
         line.end()
     }

@@ -16,6 +16,7 @@
 use crate::{
     clock::{Clock, Ticks},
     collector::{Recorders, SpanRecorder},
+    context::TraceContext,
     decision::{SampleContext, Sampled},
     id::{SpanId, TraceId},
     local::LocalSampler,
@@ -25,6 +26,7 @@ use crate::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    tracestate::TraceState,
 };
 use std::{cell::RefCell, collections::HashMap, fmt};
 use tracing::{
@@ -122,7 +124,22 @@ impl TracingRoots {
         caller: Option<SpanId>,
         make: impl FnOnce() -> R,
     ) -> R {
-        let origin = Origin { context: *context, caller };
+        self.with_origin(Origin { context: *context, caller, told: None }, make)
+    }
+
+    /// The same for a caller's headers. The spans also carry the tracestate that goes with what was
+    /// decided: sinks export it with them.
+    pub fn with_caller<R>(&self, caller: &TraceContext, make: impl FnOnce() -> R) -> R {
+        let context = caller.sample_context();
+        let origin = Origin {
+            context,
+            caller: Some(caller.parent.parent_id),
+            told: Some(Arc::new(caller.clone())),
+        };
+        self.with_origin(origin, make)
+    }
+
+    fn with_origin<R>(&self, origin: Origin, make: impl FnOnce() -> R) -> R {
         self.0.with_local(|local| local.origin = Some(origin));
         let made = make();
         self.0.with_local(|local| local.origin = None);
@@ -131,10 +148,12 @@ impl TracingRoots {
 }
 
 /// Where an operation comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Origin {
     context: SampleContext,
     caller: Option<SpanId>,
+    /// The caller's headers, if all of them are known.
+    told: Option<Arc<TraceContext>>,
 }
 
 /// What one thread has of one layer.
@@ -202,27 +221,34 @@ impl Shared {
         *local.names.entry(text).or_insert_with(|| self.recorders.name(text))
     }
 
-    fn record(&self, local: &mut Local, span: SpanRecord) {
+    fn record(&self, local: &mut Local, span: SpanRecord, state: Option<&TraceState>) {
         let recorder = local.recorder.get_or_insert_with(|| self.recorders.recorder());
         // A full ring drops the span and counts it.
-        recorder.record(span);
+        match state {
+            Some(state) => recorder.record_with_state(span, state),
+            None => recorder.record(span),
+        };
     }
 
     /// What a span without a parent is to be.
     fn begin(&self, local: &mut Local, name: NameId) -> Open {
         let now = self.clock.now();
-        let Some(Origin { context, caller }) = local.origin.take() else {
+        let Some(Origin { context, caller, told }) = local.origin.take() else {
             let Some(sampled) = local.sampler.arrive() else {
                 return Open::Silent(Silent { root: true, start: now, ..Silent::default() });
             };
             let trace_id = local.sampler.new_trace_id(sampled);
-            return Open::Kept(self.new_span(local, trace_id, name, sampled, now), true);
+            return Open::Kept(self.new_span(local, trace_id, name, sampled, now), true, None);
         };
         let decision = self.sampler.decide(&context);
         let trace_id = context.parent.map_or_else(|| decision.new_trace_id(), |p| p.trace_id);
         let random = context.parent.is_none_or(|parent| parent.random);
+        // The same for each span of this operation, but for the span's own id, which is not in it.
+        let state =
+            |told: Arc<TraceContext>| Arc::new(told.child(&decision, told.parent.parent_id).state);
+        let state = told.map(state);
         let Some(sampled) = decision.sampled() else {
-            let origin = Some((trace_id, caller, random));
+            let origin = Some(LateOrigin { trace_id, caller, random, state });
             return Open::Silent(Silent { root: true, start: now, origin, error: false });
         };
         let mut span = self.new_span(local, trace_id, name, sampled, now);
@@ -230,7 +256,7 @@ impl Shared {
             span = span.with_remote_parent(caller);
         }
         span.random_trace_id = random;
-        Open::Kept(span, true)
+        Open::Kept(span, true, state)
     }
 
     fn new_span(
@@ -248,8 +274,10 @@ impl Shared {
     fn late(&self, local: &mut Local, name: NameId, silent: &Silent) -> Option<SpanRecord> {
         let end = self.clock.now();
         let kept = self.sampler.decide_end_between(silent.error, silent.start, end, false)?;
-        let (trace_id, caller, random) =
-            silent.origin.unwrap_or_else(|| (local.sampler.new_unsampled_trace_id(), None, true));
+        let (trace_id, caller, random) = match &silent.origin {
+            Some(origin) => (origin.trace_id, origin.caller, origin.random),
+            None => (local.sampler.new_unsampled_trace_id(), None, true),
+        };
         let mut span = self.new_span(local, trace_id, name, kept, silent.start);
         if let Some(caller) = caller {
             span = span.with_remote_parent(caller);
@@ -263,8 +291,9 @@ impl Shared {
 /// What the registry remembers of a span for us.
 #[derive(Debug)]
 enum Open {
-    /// To be recorded when it closes; whether it is an operation of its own.
-    Kept(SpanRecord, bool),
+    /// To be recorded when it closes; whether it is an operation of its own; and the tracestate that
+    /// goes with it.
+    Kept(SpanRecord, bool, Option<Arc<TraceState>>),
     Silent(Silent),
 }
 
@@ -273,9 +302,17 @@ enum Open {
 struct Silent {
     root: bool,
     start: Ticks,
-    /// Trace and caller, if it was told of them, and whether the trace's id is random.
-    origin: Option<(TraceId, Option<SpanId>, bool)>,
+    origin: Option<LateOrigin>,
     error: bool,
+}
+
+/// Whence an operation comes that its head did not keep, if it was told.
+#[derive(Debug)]
+struct LateOrigin {
+    trace_id: TraceId,
+    caller: Option<SpanId>,
+    random: bool,
+    state: Option<Arc<TraceState>>,
 }
 
 impl<S> Filter<S> for SampleFilter
@@ -318,19 +355,19 @@ where
             let name = self.0.name(local, attributes.metadata().name());
             let mut open = match parent.as_ref().map(|parent| parent.extensions()) {
                 Some(data) => match data.get::<Open>() {
-                    Some(Open::Kept(above, _)) => {
+                    Some(Open::Kept(above, _, state)) => {
                         let sampled = Sampled { reason: above.reason, odds: above.odds };
                         let now = self.0.clock.now();
                         let mut span = self.0.new_span(local, above.trace_id, name, sampled, now);
                         span.random_trace_id = above.random_trace_id;
-                        Open::Kept(span.with_parent(above.span_id), false)
+                        Open::Kept(span.with_parent(above.span_id), false, state.clone())
                     }
                     Some(Open::Silent(_)) => Open::Silent(Silent::default()),
                     None => self.0.begin(local, name),
                 },
                 None => self.0.begin(local, name),
             };
-            if let Open::Kept(span, _) = &mut open {
+            if let Open::Kept(span, ..) = &mut open {
                 attributes.record(&mut Fields { shared: &self.0, local, span });
             }
             open
@@ -343,7 +380,7 @@ where
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         let mut extensions = span.extensions_mut();
-        if let Some(Open::Kept(span, _)) = extensions.get_mut::<Open>() {
+        if let Some(Open::Kept(span, ..)) = extensions.get_mut::<Open>() {
             self.0.with_local(|local| {
                 values.record(&mut Fields { shared: &self.0, local, span });
             });
@@ -356,7 +393,7 @@ where
         }
         let Some(span) = context.event_span(event) else { return };
         match span.extensions_mut().get_mut::<Open>() {
-            Some(Open::Kept(span, _)) => span.status = Status::Error,
+            Some(Open::Kept(span, ..)) => span.status = Status::Error,
             Some(Open::Silent(silent)) => silent.error = true,
             None => {}
         }
@@ -375,7 +412,7 @@ where
         let Some(open) = span.extensions_mut().remove::<Open>() else { return };
         let name = span.metadata().name();
         self.0.with_local(|local| match open {
-            Open::Kept(mut span, root) => {
+            Open::Kept(mut span, root, state) => {
                 span.end = self.0.clock.now();
                 let failed = span.status == Status::Error;
                 // Only the operation itself was decided about; what is below it has its odds.
@@ -385,12 +422,13 @@ where
                 {
                     (span.reason, span.odds) = (kept.reason, kept.odds);
                 }
-                self.0.record(local, span);
+                self.0.record(local, span, state.as_deref());
             }
             Open::Silent(silent) if silent.root => {
                 let name = self.0.name(local, name);
                 if let Some(span) = self.0.late(local, name, &silent) {
-                    self.0.record(local, span);
+                    let state = silent.origin.as_ref().and_then(|origin| origin.state.as_deref());
+                    self.0.record(local, span, state);
                 }
             }
             Open::Silent(_) => {}

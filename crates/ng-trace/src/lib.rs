@@ -45,6 +45,8 @@ mod block;
 #[cfg(not(all(test, loom)))]
 mod bucket;
 #[cfg(not(all(test, loom)))]
+mod calibration;
+#[cfg(not(all(test, loom)))]
 mod ceiling;
 mod clock;
 #[cfg(not(all(test, loom)))]
@@ -87,6 +89,8 @@ mod sampler;
 mod sink;
 mod slot;
 mod span;
+#[cfg(not(all(test, loom)))]
+mod states;
 mod stats;
 mod summons;
 mod sync;

@@ -17,7 +17,7 @@
 
 use crate::{
     bell::{Bell, RUNG},
-    decision::{Priority, Sampled},
+    decision::{Priority, Reason, Sampled},
     id::{SpanId, TraceId},
     mutants,
     rules::Rules,
@@ -276,6 +276,9 @@ impl Countdown {
         if position >= self.stop {
             if self.stop_is_chosen {
                 sampled = self.thin(factor);
+                if self.rules.reason == Reason::Adaptive {
+                    sampled = sampled.and_then(|sampled| self.sampler.admit(sampled));
+                }
             }
             self.draw(position + 1);
         }
@@ -338,7 +341,9 @@ impl Countdown {
         self.threshold = rules.threshold_at(self.factor_max);
         // At rate 1 the logarithm is -∞ and the scale 0.
         self.gap_scale = self.threshold.map_or(f64::INFINITY, |t| -(-t.rate()).ln_1p().recip());
-        let alike = self.gap_scale == 0.0 && self.factor_max == 1.0;
+        // Not under a ceiling, which asks for each.
+        let strict = rules.reason != Reason::Adaptive;
+        let alike = self.gap_scale == 0.0 && self.factor_max == 1.0 && strict;
         self.each = if alike { self.thin(1.0) } else { None };
         true
     }

@@ -31,7 +31,7 @@ use std::{
 };
 
 /// Most spans that one call of an exporter gets: OpenTelemetry's own default.
-const EXPORT_SPANS_MAX: usize = 512;
+pub(crate) const EXPORT_SPANS_MAX: usize = 512;
 /// Bit of the trace flags that says "the trace id is random" (W3C Trace Context level 2).
 const FLAG_RANDOM: u8 = 0x02;
 
@@ -61,15 +61,23 @@ impl<E: SpanExporter> OtelSink<E> {
     pub fn with_scope(self, scope: InstrumentationScope) -> Self {
         Self { scope, ..self }
     }
+
+    /// One call of the exporter, with at most 512 spans.
+    pub(crate) fn export_part(&mut self, part: &[FinishedSpan]) -> Result<(), OTelSdkError> {
+        let spans = part.iter().map(|span| span_data(span, &self.scope, false)).collect();
+        futures_executor::block_on(self.exporter.export(spans))
+    }
 }
 
 impl<E: SpanExporter> Sink for OtelSink<E> {
     fn export(&mut self, batch: &[FinishedSpan]) -> Result<(), SinkError> {
+        let mut left = batch.len();
         for part in batch.chunks(EXPORT_SPANS_MAX) {
-            let spans = part.iter().map(|span| span_data(span, &self.scope, false)).collect();
-            futures_executor::block_on(self.exporter.export(spans)).map_err(|source| {
-                SinkError::Export { spans: batch.len(), source: source.into() }
-            })?;
+            // What an earlier call took is not lost by this one.
+            let refused =
+                |source: OTelSdkError| SinkError::Export { spans: left, source: source.into() };
+            self.export_part(part).map_err(refused)?;
+            left -= part.len();
         }
         Ok(())
     }
@@ -277,15 +285,21 @@ fn span_data(span: &FinishedSpan, scope: &InstrumentationScope, always_sampled: 
     }
 }
 
-/// `ot=th:…` where a threshold kept the span, nothing where none did.
+/// What the span is [exported with](FinishedSpan::exported_state), but for members that
+/// OpenTelemetry's type refuses: it has level 1's keys.
 fn trace_state(span: &FinishedSpan) -> TraceState {
-    let th = span.record.threshold().map(|threshold| ("ot", format!("th:{threshold}")));
-    TraceState::from_key_value(th).unwrap_or_default()
+    let state = span.exported_state();
+    if let Ok(whole) = state.as_str().parse() {
+        return whole;
+    }
+    let takes = |member: &(&str, &str)| TraceState::from_key_value([*member]).is_ok();
+    TraceState::from_key_value(state.members().filter(takes)).unwrap_or_default()
 }
 
 fn attributes(span: &FinishedSpan) -> Vec<KeyValue> {
     let own = span.attributes().map(|(key, value)| match value {
-        // OpenTelemetry's integers are signed; what does not fit stays readable as text.
+        // OpenTelemetry's integers are signed. Its specification ("Mapping Arbitrary Data to OTLP
+        // AnyValue") has what does not fit as decimal digits, and `AttributeValue::U64` says so.
         AttributeValue::U64(value) => i64::try_from(value).map_or_else(
             |_| KeyValue::new(key, value.to_string()),
             |value| KeyValue::new(key, value),

@@ -47,7 +47,7 @@ pub(crate) struct SpanRing {
     capped: AtomicU64,
     /// Spans timed so far; its place in `costs` is where the next one goes.
     timed: AtomicU64,
-    /// Time spent in waking the drain, all of it. Unit: ticks.
+    /// CPU time spent in waking the drain, all of it. Unit: nanoseconds.
     waking: AtomicU64,
     open: AtomicBool,
     costs: [AtomicU32; COSTS],
@@ -138,13 +138,13 @@ impl SpanRing {
         self.capped.load(Relaxed)
     }
 
-    /// Time that the producer spent in waking the drain. Unit: ticks.
+    /// CPU time that the producers spent in waking the drain. Unit: nanoseconds.
     pub(crate) fn waking(&self) -> u64 {
         self.waking.load(Relaxed)
     }
 
-    /// The newest timed costs of a span, in no order. Unit: ticks. Each is whole; together they
-    /// are no snapshot.
+    /// The newest timed costs of a span, in no order, as they were noted. Each is whole; together
+    /// they are no snapshot.
     pub(crate) fn costs(&self) -> impl Iterator<Item = u32> {
         let timed = self.timed.load(Relaxed).min(COSTS as u64);
         self.costs[..timed as usize].iter().map(|cost| cost.load(Relaxed))
@@ -238,17 +238,16 @@ impl Producer {
         self.permitted = self.written;
     }
 
-    /// Remembers what one span cost. Unit: ticks.
-    pub(crate) fn note_cost(&self, ticks: u64) {
+    /// Remembers what one span cost.
+    pub(crate) fn note_cost(&self, cost: u32) {
         let timed = self.ring.timed.load(Relaxed);
-        let cost = u32::try_from(ticks).unwrap_or(u32::MAX);
         self.ring.costs[(timed % COSTS as u64) as usize].store(cost, Relaxed);
         self.ring.timed.store(timed + 1, Relaxed);
     }
 
-    /// Remembers what waking the drain cost. Unit: ticks.
-    pub(crate) fn note_waking(&self, ticks: u64) {
-        add(&self.ring.waking, ticks);
+    /// Remembers what waking the drain cost. Unit: nanoseconds.
+    pub(crate) fn note_waking(&self, ns: u64) {
+        add(&self.ring.waking, ns);
     }
 
     /// Stores one span and says true. At the limit, without a block or with a full one the span goes
@@ -569,7 +568,7 @@ mod tests {
             }
             if let Room::Free { timed: true, .. } = producer.make_room(|wanted| wanted) {
                 timed.push(number);
-                producer.note_cost(number);
+                producer.note_cost(number as u32);
             }
             producer.store(&words(number), || Held::block(&held));
         }

@@ -160,7 +160,11 @@ fn kept(
     Decision { verdict: Verdict::Keep, reason, odds, threshold, propagate, randomness }
 }
 
-fn not_kept(reason: Reason, threshold: Option<Threshold>, randomness: Randomness) -> Decision {
+pub(crate) fn not_kept(
+    reason: Reason,
+    threshold: Option<Threshold>,
+    randomness: Randomness,
+) -> Decision {
     let forget = reason == Reason::ParentUnsampled
         && mutants::on("trace-errors-dropped-with-an-unsampled-parent");
     Decision {

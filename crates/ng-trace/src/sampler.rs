@@ -9,11 +9,13 @@ use crate::{
     clock::{Clock, Ticks},
     config::SamplerConfig,
     decision::{
-        Decision, Odds, Outcome, Parent, Priority, Reason, SampleContext, Sampled, Verdict,
+        Decision, Odds, Outcome, Parent, Priority, Propagate, Reason, SampleContext, Sampled,
+        Verdict,
     },
     error::ConfigError,
     id::TraceId,
     local::{LocalSampler, LocalShared},
+    mutants,
     rules::{self, Capped, Rules},
     stats::SamplerStats,
     sync::{
@@ -23,6 +25,7 @@ use crate::{
     threshold::{Randomness, Threshold},
 };
 use crossbeam_utils::CachePadded;
+use std::time::Duration;
 
 /// Published instead of a threshold when nothing is kept: no threshold is as high.
 const NEVER: u64 = 1 << 56;
@@ -42,6 +45,8 @@ pub struct Sampler {
     parent: TokenBucket,
     error: TokenBucket,
     slow: TokenBucket,
+    /// The ceiling above what the controller aims at.
+    head: TokenBucket,
     clock: Clock,
     control: Mutex<Control>,
     locals: Mutex<Locals>,
@@ -78,6 +83,7 @@ struct Counts {
     slow_operations: AtomicU64,
     slow_kept: AtomicU64,
     controller_steps: AtomicU64,
+    brakes: AtomicU64,
     rate_changes: AtomicU64,
 }
 
@@ -86,6 +92,19 @@ struct Control {
     config: SamplerConfig,
     controller: Controller,
     rate: f64,
+    /// When the owner stepped, or the brake was pulled, last; `None` before the first step. And how
+    /// many operations had been sampled then.
+    stepped_at_ns: Option<u64>,
+    sampled_then: u64,
+}
+
+impl Control {
+    /// Operations a second that the ceiling lets the rate keep. Twice the budget, so that a rate which
+    /// meets it on average is never near; and some more, for small budgets come in lumps.
+    fn ceiling(&self) -> u32 {
+        let operations = 2.0 * f64::from(self.config.spans_per_second) / self.controller.fan_out();
+        (operations + 16.0) as u32
+    }
 }
 
 /// Countdowns alive, and what those gone have counted: both under one lock, so no total falls.
@@ -116,11 +135,14 @@ impl Sampler {
             parent: TokenBucket::new(config.parent_per_second),
             error: TokenBucket::new(config.error_per_second),
             slow: TokenBucket::new(config.slow_per_second),
+            head: TokenBucket::new(0),
             clock: Clock::new(),
             control: Mutex::new(Control {
                 controller: Controller::default(),
                 rate: config.base_rate,
                 config,
+                stepped_at_ns: None,
+                sampled_then: 0,
             }),
             locals: Mutex::default(),
         };
@@ -208,6 +230,7 @@ impl Sampler {
 
     fn decide_by(&self, context: &SampleContext, randomness: Randomness) -> Decision {
         let decision = self.decide_at(context, randomness, || self.clock.monotonic_ns());
+        let decision = self.admit_decided(decision);
         let counter = match decision.verdict {
             Verdict::Keep => &self.counts.recorded,
             Verdict::Drop | Verdict::LocalTail => &self.counts.skipped,
@@ -288,10 +311,12 @@ impl Sampler {
         let mut control = self.control.lock();
         if control.config.adaptive && control.config.enabled {
             self.counts.controller_steps.fetch_add(1, Relaxed);
-            let Control { config, controller, rate } = &mut *control;
+            self.mark(&mut control, self.clock.monotonic_ns());
+            let Control { config, controller, rate, .. } = &mut *control;
             let before = std::mem::replace(rate, controller.step(input, config, *rate));
+            self.head.set_per_second(control.ceiling());
             // A ring that says nothing new would still stop every countdown.
-            if *rate != before {
+            if control.rate != before {
                 self.publish(&control);
             }
         }
@@ -301,7 +326,7 @@ impl Sampler {
     /// What the controller believes.
     pub fn control_state(&self) -> ControlState {
         let control = self.control.lock();
-        control.controller.state(control.rate)
+        control.controller.state(control.rate, &control.config)
     }
 
     /// What happened so far.
@@ -310,9 +335,7 @@ impl Sampler {
         let locals = self.locals.lock();
         let sum =
             |of: fn(&LocalShared) -> u64| locals.live.iter().map(|shared| of(shared)).sum::<u64>();
-        let recorded = counts.recorded.load(Relaxed)
-            + locals.retired_recorded
-            + sum(|local| local.recorded.load(Relaxed));
+        let recorded = self.sampled_by(&locals);
         let skipped = counts.skipped.load(Relaxed)
             + locals.retired_skipped
             + sum(|local| local.skipped.load(Relaxed));
@@ -320,6 +343,7 @@ impl Sampler {
             samples_total: recorded + skipped,
             samples_recorded_total: recorded,
             samples_skipped_total: skipped,
+            samples_capped_total: self.head.refused_total(),
             forced_total: counts.forced.load(Relaxed),
             force_capped_total: self.force.refused_total(),
             parent_sampled_total: counts.parent_sampled.load(Relaxed),
@@ -334,10 +358,75 @@ impl Sampler {
             slow_kept_total: counts.slow_kept.load(Relaxed),
             slow_capped_total: self.slow.refused_total(),
             controller_steps_total: counts.controller_steps.load(Relaxed),
+            brakes_total: counts.brakes.load(Relaxed),
             rate_changes_total: counts.rate_changes.load(Relaxed),
             rate: self.rate(),
             local_samplers: locals.live.len() as u64,
         }
+    }
+
+    /// Lets the ceiling have its say about an operation that the controller's rate keeps; `None`: it
+    /// is refused, and counted.
+    #[cold]
+    pub(crate) fn admit(&self, sampled: Sampled) -> Option<Sampled> {
+        let now_ns = self.clock.monotonic_ns();
+        let odds = match self.head.take(now_ns) {
+            Take::Certain => Some(sampled.odds),
+            // Others like it were refused, and no threshold says how many.
+            Take::Lucky if mutants::on("trace-ceiling-keeps-the-weight") => Some(sampled.odds),
+            Take::Lucky => Some(Odds::UNKNOWN),
+            Take::Refused => None,
+        };
+        if self.head.is_quarter_used(now_ns) && !mutants::on("trace-no-brake") {
+            self.brake(now_ns);
+        }
+        odds.map(|odds| Sampled { odds, ..sampled })
+    }
+
+    fn admit_decided(&self, decision: Decision) -> Decision {
+        let by_rate = matches!(decision.reason, Reason::Adaptive | Reason::Priority);
+        if decision.verdict != Verdict::Keep || !by_rate || !self.published.adaptive.load(Relaxed) {
+            return decision;
+        }
+        let sampled = Sampled { reason: decision.reason, odds: decision.odds };
+        match self.admit(sampled) {
+            Some(admitted) if admitted == sampled => decision,
+            Some(admitted) => {
+                let propagate = Propagate::Sampled { threshold: None };
+                Decision { odds: admitted.odds, propagate, ..decision }
+            }
+            None => rules::not_kept(decision.reason, decision.threshold, decision.randomness),
+        }
+    }
+
+    /// Half a second's spans were used up faster than they came back: the load has risen far, and the
+    /// owner's next step may be long. Lowering the rate now has the weights of all that follows say so;
+    /// what the ceiling refuses could not. On a thread that samples, so it does not wait.
+    #[cold]
+    fn brake(&self, now_ns: u64) {
+        let Some(mut control) = self.control.try_lock() else { return };
+        // An owner that never steps would never raise it again.
+        let Some(stepped_at_ns) = control.stepped_at_ns else { return };
+        let sampled = self.sampled_by(&self.locals.lock()).saturating_sub(control.sampled_then);
+        let elapsed = Duration::from_nanos(now_ns.saturating_sub(stepped_at_ns));
+        let Control { config, controller, rate, .. } = &mut *control;
+        let Some(lowered) = controller.brake(sampled, elapsed, config, *rate) else { return };
+        *rate = lowered;
+        self.counts.brakes.fetch_add(1, Relaxed);
+        self.mark(&mut control, now_ns);
+        self.publish(&control);
+    }
+
+    /// From here on the brake counts.
+    fn mark(&self, control: &mut Control, now_ns: u64) {
+        control.stepped_at_ns = Some(now_ns);
+        control.sampled_then = self.sampled_by(&self.locals.lock());
+    }
+
+    /// Operations kept at their head so far.
+    fn sampled_by(&self, locals: &Locals) -> u64 {
+        let live: u64 = locals.live.iter().map(|local| local.recorded.load(Relaxed)).sum();
+        self.counts.recorded.load(Relaxed) + locals.retired_recorded + live
     }
 
     /// Whether the kill switch is off.
@@ -387,6 +476,7 @@ impl Sampler {
 
     /// Who decides singly obeys at once, a countdown when its bell rings.
     fn put_into_force(&self, control: &Control) {
+        self.head.set_per_second(control.ceiling());
         let Control { config, rate, .. } = control;
         let published = &self.published;
         let rate = if config.enabled { *rate } else { 0.0 };

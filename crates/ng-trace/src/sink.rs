@@ -2,15 +2,18 @@
 
 use crate::{
     error::SinkError,
-    span::{AttributeValue, SPAN_ATTRIBUTES_MAX, SpanRecord, Status},
+    mutants,
+    span::{AttributeValue, SPAN_ATTRIBUTES_MAX, SpanRecord, StateOf, Status},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    threshold::Threshold,
+    tracestate::TraceState,
 };
 
 /// A span as a sink gets it: with the text of its names and with wall time.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct FinishedSpan {
     /// The span as it was recorded.
@@ -21,6 +24,8 @@ pub struct FinishedSpan {
     pub start_unix_ns: u64,
     /// When it ended. Unit: nanoseconds since 1970.
     pub end_unix_ns: u64,
+    /// The tracestate that it was recorded [with](crate::SpanRecorder::record_with_state).
+    pub trace_state: TraceState,
     pub(crate) attributes:
         [Option<(&'static str, AttributeValue<&'static str>)>; SPAN_ATTRIBUTES_MAX],
 }
@@ -32,6 +37,19 @@ impl FinishedSpan {
     ) -> impl Iterator<Item = (&'static str, AttributeValue<&'static str>)> + use<> {
         self.attributes.into_iter().flatten()
     }
+
+    /// The tracestate to export it with: its own, with the `th` of what kept it, and with none where no
+    /// threshold did or the trace's 56 bits (its `rv`, else its id) would contradict it. So a
+    /// sampler behind the sink decides alike.
+    pub fn exported_state(&self) -> TraceState {
+        let mut state = self.trace_state.clone();
+        let randomness = state.randomness().unwrap_or_else(|| self.record.trace_id.randomness());
+        let known = self.record.state != StateOf::Dropped;
+        let believe = mutants::on("trace-th-exported-against-the-id");
+        let borne_out = |th: &Threshold| believe || (known && th.keeps(randomness));
+        state.set_threshold(self.record.threshold().filter(borne_out));
+        state
+    }
 }
 
 /// Takes finished spans. Called on the drain's thread with no lock held, one call at a time. It
@@ -39,7 +57,8 @@ impl FinishedSpan {
 /// comes nevertheless.
 pub trait Sink: Send {
     /// Takes a batch. Spans of one recorder come in the order in which they were recorded. After
-    /// an error the batch is counted as lost and does not come again.
+    /// an error the spans that it [says were refused](SinkError::Export) are counted as lost and do
+    /// not come again.
     fn export(&mut self, batch: &[FinishedSpan]) -> Result<(), SinkError>;
 
     /// Passes on whatever the sink itself still holds.

@@ -56,7 +56,10 @@ pub enum SpanKind {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum AttributeValue<T = NameId> {
-    /// A number without a sign.
+    /// A number without a sign. OpenTelemetry's integers have one: from 2^63 on it is exported as its
+    /// decimal digits, a text, as "Mapping Arbitrary Data to OTLP AnyValue" of its specification
+    /// has it. What must have one type whatever it is, such as an id, is better recorded as
+    /// [`I64`](Self::I64), bit by bit.
     U64(u64),
     /// A number with a sign.
     I64(i64),
@@ -132,6 +135,19 @@ impl From<NameId> for AttributeValue {
     }
 }
 
+/// Where a span's tracestate is while the span is in a ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum StateOf {
+    /// It has none.
+    #[default]
+    None,
+    /// Aside, under the span's ids.
+    Kept,
+    /// There was no room for it. Then nobody knows its `rv`, if it had one.
+    Dropped,
+}
+
 /// One finished span. Begin with [`SpanRecord::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -166,6 +182,7 @@ pub struct SpanRecord {
     pub sampled_flag: bool,
     /// The drain draws the ids; until then they stand for nothing.
     ids_to_come: bool,
+    pub(crate) state: StateOf,
     keys: [NameId; SPAN_ATTRIBUTES_MAX],
     value_kinds: [u8; SPAN_ATTRIBUTES_MAX],
     values: [u64; SPAN_ATTRIBUTES_MAX],
@@ -197,6 +214,7 @@ impl SpanRecord {
             parent_is_remote: false,
             sampled_flag: !sampled.reason.is_tail(),
             ids_to_come: false,
+            state: StateOf::None,
             keys: [NameId::UNNAMED; SPAN_ATTRIBUTES_MAX],
             value_kinds: [0; SPAN_ATTRIBUTES_MAX],
             values: [0; SPAN_ATTRIBUTES_MAX],
@@ -296,7 +314,8 @@ impl SpanRecord {
                 | u64::from(self.random_trace_id) << RANDOM_BIT
                 | u64::from(self.parent_is_remote) << REMOTE_BIT
                 | u64::from(self.sampled_flag) << SAMPLED_BIT
-                | u64::from(self.ids_to_come) << IDS_BIT,
+                | u64::from(self.ids_to_come) << IDS_BIT
+                | (self.state as u64) << STATE_BIT,
             u64::from(self.name.0)
                 | u64::from(self.keys[0].0) << 16
                 | u64::from(self.keys[1].0) << 32
@@ -340,6 +359,11 @@ impl SpanRecord {
             parent_is_remote: words[6] >> REMOTE_BIT & 1 != 0,
             sampled_flag: words[6] >> SAMPLED_BIT & 1 != 0,
             ids_to_come: words[6] >> IDS_BIT & 1 != 0,
+            state: match words[6] >> STATE_BIT {
+                1 => StateOf::Kept,
+                2 => StateOf::Dropped,
+                _ => StateOf::None,
+            },
             keys: [key(16), key(32)],
             value_kinds: [(words[7] >> 50) as u8 & 7, (words[7] >> 53) as u8 & 7],
             values: [words[8], words[9]],
@@ -351,13 +375,14 @@ const RANDOM_BIT: u32 = Odds::BITS;
 const REMOTE_BIT: u32 = Odds::BITS + 1;
 const SAMPLED_BIT: u32 = Odds::BITS + 2;
 const IDS_BIT: u32 = Odds::BITS + 3;
+const STATE_BIT: u32 = Odds::BITS + 4;
 const FIRST_TRACE_ID: TraceId = TraceId::new(1).unwrap();
 const FIRST_SPAN_ID: SpanId = SpanId::new(1).unwrap();
 
 const _: () = {
     assert!(size_of::<SpanRecord>() <= 96);
     assert!(SPAN_WORDS * 8 == 80); // `ring_bytes` in the config says so
-    assert!(IDS_BIT < 64);
+    assert!(STATE_BIT + 2 == 64); // two bits
     assert!(Reason::COUNT <= 32); // five bits
 };
 
@@ -382,7 +407,9 @@ mod tests {
         full.odds = Odds::UNKNOWN;
         full.random_trace_id = false;
         full.parent_is_remote = true;
-        let lone = SpanRecord::lone(NameId(3), sampled, start, end);
+        full.state = StateOf::Dropped;
+        let mut lone = SpanRecord::lone(NameId(3), sampled, start, end);
+        lone.state = StateOf::Kept;
         for span in [plain, full, lone, plain.with_status(Status::Ok)] {
             assert_eq!(SpanRecord::from_words(&span.to_words()), span);
         }

@@ -11,6 +11,9 @@ pub struct SamplerStats {
     pub samples_recorded_total: u64,
     /// Operations not kept at their head.
     pub samples_skipped_total: u64,
+    /// Of those, operations that the rate kept and the ceiling above `spans_per_second` refused.
+    /// Those which it let through within a second of a refusal have no weight.
+    pub samples_capped_total: u64,
     /// Operations kept because the caller forced it.
     pub forced_total: u64,
     /// Forced operations that exceeded `force_per_second`.
@@ -39,6 +42,9 @@ pub struct SamplerStats {
     pub slow_capped_total: u64,
     /// Steps of the controller.
     pub controller_steps_total: u64,
+    /// Times that operations came so much faster than expected that the rate was lowered between
+    /// two steps.
+    pub brakes_total: u64,
     /// Changes of the rate, by the controller or by hand.
     pub rate_changes_total: u64,
     /// The rate in force. Unit: share; 0 while switched off.
@@ -47,10 +53,13 @@ pub struct SamplerStats {
     pub local_samplers: u64,
 }
 
-/// What a collector did so far. Spans still in the rings: recorded − exported − lost.
+/// What a collector did so far. Every span that was offered is in exactly one of five: offered =
+/// exported + lost + dropped + capped + in flight.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CollectorStats {
+    /// Spans given to recorders: those that entered a ring, and those that were dropped or capped.
+    pub spans_offered_total: u64,
     /// Spans that entered a ring.
     pub spans_recorded_total: u64,
     /// Spans refused because their ring had no room: it was full, or had no memory.
@@ -61,9 +70,11 @@ pub struct CollectorStats {
     pub spans_capped_total: u64,
     /// Spans which the sink took.
     pub spans_exported_total: u64,
-    /// Spans lost because the sink failed or panicked, or because the collector had ended before
-    /// their recorder.
+    /// Spans lost because the sink refused them, failed or panicked, or because the collector had ended
+    /// before their recorder.
     pub spans_lost_total: u64,
+    /// Spans in the rings and at the sink, which are neither exported nor lost yet. A level.
+    pub spans_in_flight: u64,
     /// Rounds of the drain through all rings.
     pub drains_total: u64,
     /// Batches given to the sink.
@@ -72,8 +83,12 @@ pub struct CollectorStats {
     pub sink_errors_total: u64,
     /// Calls of the sink that panicked.
     pub sink_panics_total: u64,
+    /// What the newest of those errors said, with its causes.
+    pub last_sink_error: Option<String>,
     /// Names refused because the table was full.
     pub names_refused_total: u64,
+    /// Spans that reached the sink without their tracestate, for there was no room for it.
+    pub trace_states_dropped_total: u64,
     /// Recorders alive.
     pub recorders: u64,
     /// Memory for spans held now: in rings, and emptied blocks kept for the next spans. Unit: bytes.

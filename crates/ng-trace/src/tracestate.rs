@@ -117,6 +117,24 @@ impl TraceState {
         if bytes == self.text.len() { self.as_str().into() } else { members.join(",").into() }
     }
 
+    /// The same of at most so many bytes, as [`truncated`](Self::truncated); but OpenTelemetry's member
+    /// goes last, since without its `rv` a trace would be decided about by another number.
+    pub(crate) fn cut_to(&self, bytes_max: usize) -> Self {
+        if self.text.len() <= bytes_max {
+            return self.clone();
+        }
+        let Some(ot) = self.get(OT) else { return Self { text: self.truncated(bytes_max).into() } };
+        let mut others = self.clone();
+        others.remove(OT);
+        let room = bytes_max.saturating_sub(OT.len() + 1 + ot.len() + 1);
+        let kept = others.truncated(room);
+        // In its place among those that are left.
+        let members = self.texts().filter(|member| {
+            member.starts_with("ot=") || kept.split(',').any(|kept| kept == *member)
+        });
+        Self { text: members.collect::<Vec<_>>().join(",") }
+    }
+
     /// The `th` of OpenTelemetry's member, if it is there and valid.
     pub fn threshold(&self) -> Option<Threshold> {
         self.ot(TH)?.parse().ok()

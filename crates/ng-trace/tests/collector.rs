@@ -301,6 +301,57 @@ fn a_panicking_and_a_failing_sink_are_survived_and_what_they_lost_is_counted() {
     collector.shutdown(WAIT).unwrap();
 }
 
+/// Refuses as many spans of each batch as it is told.
+struct RefusingSink(usize);
+
+impl Sink for RefusingSink {
+    fn export(&mut self, batch: &[FinishedSpan]) -> Result<(), SinkError> {
+        Err(SinkError::Export { spans: self.0.min(batch.len()), source: "no room".into() })
+    }
+}
+
+#[test]
+fn every_span_offered_is_exported_lost_dropped_capped_or_in_flight() {
+    let conserved = |collector: &Collector| {
+        let stats = collector.stats();
+        let sum = stats.spans_exported_total
+            + stats.spans_lost_total
+            + stats.spans_dropped_total
+            + stats.spans_capped_total
+            + stats.spans_in_flight;
+        assert_eq!(stats.spans_offered_total, sum, "{stats:?}");
+        stats
+    };
+    // Behind a stuck sink: one at the sink, a ring full, and the rest dropped.
+    let (sink, batches, open) = GatedSink::new();
+    let collector = Collector::start(small(), Box::new(sink)).unwrap();
+    let mut recorder = collector.recorder();
+    recorder.record(span(0));
+    batches.recv_timeout(WAIT).unwrap();
+    (1..=1000).for_each(|number| _ = recorder.record(span(number)));
+    let stats = conserved(&collector);
+    assert_eq!((stats.spans_offered_total, stats.spans_in_flight), (1001, 1 + SMALL_RING_SPANS));
+    collector.set_spans_per_second_max(Some(0));
+    drop(open);
+    collector.flush(WAIT).unwrap();
+    (0..200).for_each(|number| _ = recorder.record(span(number)));
+    collector.flush(WAIT).unwrap();
+    let stats = conserved(&collector);
+    assert!(stats.spans_capped_total > 0 && stats.spans_in_flight == 0, "{stats:?}");
+    // And a sink that takes a part of each batch.
+    let collector = Collector::start(small(), Box::new(RefusingSink(3))).unwrap();
+    let mut recorder = collector.recorder();
+    for number in 0..10 {
+        recorder.record(span(number));
+    }
+    collector.flush(WAIT).unwrap();
+    let stats = conserved(&collector);
+    assert_eq!(stats.spans_in_flight, 0);
+    assert_eq!(stats.spans_lost_total, 10.min(3 * stats.batches_total), "{stats:?}");
+    assert_eq!(stats.sink_errors_total, stats.batches_total);
+    assert_eq!(stats.last_sink_error.unwrap(), "the sink refused 3 spans: no room");
+}
+
 #[test]
 fn a_shutdown_and_a_drop_drain_what_is_there() {
     for by_drop in [false, true] {

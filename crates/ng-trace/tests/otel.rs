@@ -3,7 +3,7 @@
 
 use ng_trace::{
     Collector, CollectorConfig, Odds, Reason, Sampled, Sampler, SamplerConfig, SpanId, SpanRecord,
-    Status, Threshold, TraceId,
+    Status, Threshold, TraceContext, TraceId,
     otel::{OtelProcessorSink, OtelSampler, OtelSink},
 };
 use opentelemetry::{
@@ -33,7 +33,7 @@ fn tail() -> Sampled {
 fn record_two(collector: &Collector) -> [SpanRecord; 2] {
     let clock = collector.clock();
     let (name, key) = (collector.name("token.create"), collector.name("bytes"));
-    let trace_id = TraceId::new(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c).unwrap();
+    let trace_id = TraceId::new(0x0af7_6519_16cd_43dd_84ff_eb21_1c80_319c).unwrap();
     let id = |number| SpanId::new(number).unwrap();
     let start = clock.now();
     let first = SpanRecord::new(trace_id, id(11), name, head(), start, clock.now())
@@ -65,7 +65,7 @@ fn an_exporter_gets_real_spans_with_ids_times_status_and_attributes() {
     let [first, second] = &spans[..] else { panic!("{} spans", spans.len()) };
 
     assert_eq!(first.name, "token.create");
-    assert_eq!(first.span_context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(first.span_context.trace_id().to_string(), "0af7651916cd43dd84ffeb211c80319c");
     assert_eq!(first.span_context.span_id().to_string(), "000000000000000b");
     assert_eq!(first.parent_span_id.to_string(), "000000000000000a");
     assert_eq!(first.span_context.trace_flags().to_u8(), 0x03);
@@ -107,6 +107,96 @@ fn the_exporter_is_shut_down_with_the_collector() {
     let collector = Collector::start(CollectorConfig::default(), Box::new(sink)).unwrap();
     collector.shutdown(WAIT).unwrap();
     assert!(exporter.is_shutdown_called());
+}
+
+/// The attribute `huge` as OpenTelemetry gets it when its value is this.
+fn huge_as_exported(value: u64) -> Value {
+    let exporter = InMemorySpanExporter::default();
+    let sink = OtelSink::new(exporter.clone(), &Resource::builder_empty().build());
+    let collector = Collector::start(CollectorConfig::default(), Box::new(sink)).unwrap();
+    let now = collector.clock().now();
+    let (trace_id, id) = (TraceId::new(1).unwrap(), SpanId::new(1).unwrap());
+    let span = SpanRecord::new(trace_id, id, collector.name("x"), tail(), now, now);
+    collector.recorder().record(span.with_attribute(collector.name("huge"), value));
+    collector.flush(WAIT).unwrap();
+    attribute(&exporter.get_finished_spans().unwrap()[0], "huge").unwrap()
+}
+
+/// OpenTelemetry has no unsigned integers; what its specification says of larger ones is the rule.
+#[test]
+fn a_number_is_an_integer_up_to_the_largest_signed_one_and_its_digits_beyond() {
+    assert_eq!(huge_as_exported(0), Value::I64(0));
+    assert_eq!(huge_as_exported(i64::MAX as u64), Value::I64(i64::MAX));
+    assert_eq!(huge_as_exported(1 << 63), "9223372036854775808".into());
+    assert_eq!(huge_as_exported(u64::MAX), "18446744073709551615".into());
+}
+
+/// A caller's `ot=th:8;rv:…` was exported as `ot=th:8`, which its trace id contradicts, and its
+/// vendors' members were lost. What is exported here is read again as a sampler behind it would.
+#[test]
+fn what_a_caller_sent_is_exported_so_that_a_sampler_behind_it_decides_alike() {
+    let exporter = InMemorySpanExporter::default();
+    let sink = OtelSink::new(exporter.clone(), &Resource::builder_empty().build());
+    let collector = Collector::start(CollectorConfig::default(), Box::new(sink)).unwrap();
+    let (mut recorder, now) = (collector.recorder(), collector.clock().now());
+    let sampler = sampler(0.5);
+    let id = SpanId::new(7).unwrap();
+    // R of this id is zero: no threshold keeps it but th:0.
+    let traceparent = "00-0af7651916cd43dd8400000000000000-b7ad6b7169203331-03";
+    for (tracestate, exported) in [
+        ("ot=th:8;rv:90000000000000,v=1,w=2", "ot=th:8;rv:90000000000000,v=1,w=2"),
+        ("v=1,ot=th:8;rv:90000000000000;x:y", "v=1,ot=th:8;rv:90000000000000;x:y"),
+        ("v=1,ot=th:8", "v=1"),
+        ("v=1,ot=th:8;rv:10000000000000", "ot=rv:10000000000000,v=1"),
+        ("v=1", "v=1"),
+        ("", ""),
+        // What OpenTelemetry's type refuses does not take the others with it.
+        ("a@b@c=1,ot=th:0;rv:00000000000001", "ot=th:0;rv:00000000000001"),
+    ] {
+        let read =
+            |state: &str| TraceContext::read([traceparent.as_bytes()], [state.as_bytes()]).unwrap();
+        let caller = read(tracestate);
+        let decision = sampler.decide(&caller.sample_context());
+        let told = caller.child(&decision, id);
+        let sampled = decision.sampled().unwrap();
+        let name = collector.name("child");
+        let span = SpanRecord::new(caller.parent.trace_id, id, name, sampled, now, now)
+            .with_remote_parent(caller.parent.parent_id);
+        assert!(recorder.record_with_state(span, &told.state));
+        collector.flush(WAIT).unwrap();
+        let spans = exporter.get_finished_spans().unwrap();
+        exporter.reset();
+        let header = spans[0].span_context.trace_state().header();
+        assert_eq!(header, exported, "{tracestate}");
+        let again = read(&header);
+        assert_eq!(again.state.randomness(), caller.state.randomness());
+        let behind = sampler.decide(&again.sample_context());
+        assert_eq!(
+            (behind.verdict, behind.odds),
+            (decision.verdict, decision.odds),
+            "{tracestate}"
+        );
+    }
+}
+
+/// Recorded without its tracestate a span has no `rv`, and a `th` that its id contradicts is none.
+#[test]
+fn a_th_that_the_trace_id_contradicts_is_not_exported() {
+    let exporter = InMemorySpanExporter::default();
+    let sink = OtelSink::new(exporter.clone(), &Resource::builder_empty().build());
+    let collector = Collector::start(CollectorConfig::default(), Box::new(sink)).unwrap();
+    let now = collector.clock().now();
+    let id = SpanId::new(7).unwrap();
+    for (trace_id, ot) in [(1, None), (u128::MAX, Some("th:fd70a"))] {
+        let trace_id = TraceId::new(trace_id).unwrap();
+        let span = SpanRecord::new(trace_id, id, collector.name("x"), head(), now, now);
+        collector.recorder().record(span);
+        collector.flush(WAIT).unwrap();
+        let spans = exporter.get_finished_spans().unwrap();
+        exporter.reset();
+        assert_eq!(spans[0].span_context.trace_state().get("ot"), ot);
+        assert!(attribute(&spans[0], "ng.sample.weight").is_some());
+    }
 }
 
 /// A provider with the sampler, and where its spans go.

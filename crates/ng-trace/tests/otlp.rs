@@ -89,6 +89,32 @@ fn answering() -> (String, Receiver<(String, Vec<u8>)>) {
     })
 }
 
+/// A server that gives each request this answer.
+fn answering_with(
+    answer: impl AsRef<[u8]> + Send + 'static,
+) -> (String, Receiver<(String, Vec<u8>)>) {
+    server(move |stream, requests| {
+        while let Some(request) = request(stream) {
+            requests.send(request).unwrap();
+            stream.write_all(answer.as_ref()).unwrap();
+        }
+    })
+}
+
+/// Sends batches of one span until one more was taken; returns how many were sent. Those which fall
+/// into a back-off are lost.
+fn record_until_exported(collector: &Collector, recorder: &mut SpanRecorder) -> u64 {
+    let before = collector.stats().spans_exported_total;
+    for sent in 1.. {
+        record(collector, recorder, 1);
+        collector.flush(WAIT).unwrap();
+        if collector.stats().spans_exported_total > before {
+            return sent;
+        }
+    }
+    0
+}
+
 /// All that was offered is accounted for: exported, lost, or dropped at the ring.
 #[track_caller]
 fn assert_accounted(collector: &Collector, offered: u64, exported: u64) {
@@ -96,6 +122,7 @@ fn assert_accounted(collector: &Collector, offered: u64, exported: u64) {
     assert_eq!(stats.spans_recorded_total + stats.spans_dropped_total, offered, "{stats:?}");
     assert_eq!(stats.spans_exported_total, exported, "{stats:?}");
     assert_eq!(stats.spans_lost_total, stats.spans_recorded_total - exported, "{stats:?}");
+    assert_eq!(stats.spans_in_flight, 0, "{stats:?}");
 }
 
 #[test]
@@ -140,7 +167,10 @@ fn behind_a_stalled_collector_writers_go_on_and_what_is_lost_is_counted() {
     );
     assert_eq!(stats.ring_bytes, 4096, "memory is the ring and no more");
     drop(streams.recv_timeout(WAIT).unwrap().shutdown(std::net::Shutdown::Both));
-    assert!(collector.flush(Duration::from_millis(1)).is_err(), "the next one stalls as well");
+    // The ring's batches fall into the back-off of that one: they are lost, and nobody waits for them.
+    collector.flush(WAIT).unwrap();
+    let stats = collector.stats();
+    assert_eq!((stats.spans_lost_total, stats.spans_in_flight), (stats.spans_recorded_total, 0));
 }
 
 #[test]
@@ -180,7 +210,9 @@ fn a_collector_that_refuses_loses_spans_which_are_counted_until_it_is_there() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let collector = collector(&format!("http://{address}/v1/traces"), |otlp| otlp.timeout = WAIT);
+    let collector = collector(&format!("http://{address}/v1/traces"), |otlp| {
+        (otlp.timeout, otlp.backoff_min) = (WAIT, Duration::from_millis(1));
+    });
     let mut recorder = collector.recorder();
     record(&collector, &mut recorder, 10);
     collector.flush(WAIT).unwrap();
@@ -192,10 +224,9 @@ fn a_collector_that_refuses_loses_spans_which_are_counted_until_it_is_there() {
         request(&mut stream).unwrap();
         stream.write_all(OK).unwrap();
     });
-    record(&collector, &mut recorder, 5);
-    collector.flush(WAIT).unwrap();
+    let sent = record_until_exported(&collector, &mut recorder);
     served.join().unwrap();
-    assert_accounted(&collector, 15, 5);
+    assert_accounted(&collector, 10 + sent, 1);
 }
 
 #[test]
@@ -209,7 +240,9 @@ fn an_overloaded_collector_is_asked_again_and_gets_the_same_batch() {
             stream.write_all(if answers <= 2 { busy } else { OK }).unwrap();
         }
     });
-    let collector = collector(&endpoint, |otlp| (otlp.retry, otlp.timeout) = (true, WAIT));
+    let collector = collector(&endpoint, |otlp| {
+        (otlp.retry, otlp.timeout, otlp.backoff_min) = (true, WAIT, Duration::from_millis(1));
+    });
     record(&collector, &mut collector.recorder(), 3);
     collector.flush(WAIT).unwrap();
     let bodies: Vec<_> = requests.try_iter().map(|(_, body)| body).collect();
@@ -219,7 +252,7 @@ fn an_overloaded_collector_is_asked_again_and_gets_the_same_batch() {
 }
 
 #[test]
-fn a_collector_that_stays_overloaded_loses_the_batch_and_the_next_one_is_tried() {
+fn a_collector_that_stays_overloaded_loses_the_batch_and_one_after_the_back_off_is_tried() {
     let mut answers = 0;
     let (endpoint, _requests) = server(move |stream, _| {
         while request(stream).is_some() {
@@ -228,12 +261,87 @@ fn a_collector_that_stays_overloaded_loses_the_batch_and_the_next_one_is_tried()
             stream.write_all(if answers == 1 { busy } else { OK }).unwrap();
         }
     });
-    let collector = collector(&endpoint, |otlp| otlp.timeout = WAIT);
+    let collector = collector(&endpoint, |otlp| {
+        (otlp.timeout, otlp.backoff_min) = (WAIT, Duration::from_millis(1));
+    });
     let mut recorder = collector.recorder();
-    for (offered, exported) in [(4, 0), (8, 4)] {
-        record(&collector, &mut recorder, 4);
+    record(&collector, &mut recorder, 4);
+    collector.flush(WAIT).unwrap();
+    assert_accounted(&collector, 4, 0);
+    let sent = record_until_exported(&collector, &mut recorder);
+    assert_accounted(&collector, 4 + sent, 1);
+}
+
+/// A collector that rejected all 600 spans of a batch had 600 counted as exported.
+#[test]
+fn spans_that_the_collector_rejects_are_lost_and_it_says_why() {
+    let body = |rejected: u8| {
+        let partial = [b"\x08".as_slice(), &[rejected], b"\x12\x09too\x20large"].concat();
+        [b"\x0a".as_slice(), &[partial.len() as u8], &partial].concat()
+    };
+    for (rejected, exported) in [(40, 0), (7, 33), (0, 40), (100, 0)] {
+        let body = body(rejected);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        let (endpoint, _requests) = answering_with([head.into_bytes(), body].concat());
+        let collector = collector(&endpoint, |otlp| otlp.timeout = WAIT);
+        // All of them in one batch, which the flush has sent.
+        record(&collector, &mut collector.recorder(), 40);
         collector.flush(WAIT).unwrap();
-        assert_accounted(&collector, offered, exported);
+        let stats = collector.stats();
+        // The drain may have come in between; each of its batches is rejected alike.
+        if stats.batches_total == 1 {
+            assert_accounted(&collector, 40, exported);
+        }
+        assert_eq!(stats.sink_errors_total > 0, rejected > 0);
+        let said = stats.last_sink_error.unwrap_or_default();
+        assert_eq!(said.contains("too large"), rejected > 0, "{said}");
+    }
+}
+
+/// 74 requests went out within a second against a `Retry-After` of a day: each batch forgot it.
+#[test]
+fn no_request_goes_out_before_the_time_that_the_collector_asked_for() {
+    for status in [429, 503] {
+        for retry in [false, true] {
+            let busy = format!(
+                "HTTP/1.1 {status} Busy\r\nRetry-After: 86400\r\nContent-Length: 0\r\n\r\n"
+            );
+            let (endpoint, requests) = answering_with(busy);
+            let collector = collector(&endpoint, |otlp| {
+                (otlp.timeout, otlp.retry) = (WAIT, retry);
+                otlp.backoff_min = Duration::from_millis(1);
+            });
+            let mut recorder = collector.recorder();
+            for _ in 0..100 {
+                record(&collector, &mut recorder, 1);
+                collector.flush(WAIT).unwrap();
+            }
+            assert_accounted(&collector, 100, 0);
+            let said = collector.stats().last_sink_error.unwrap();
+            assert!(said.contains("left alone") && said.contains(&status.to_string()), "{said}");
+            assert_eq!(requests.try_iter().count(), 1);
+        }
+    }
+}
+
+/// 400 and 307 were repeated at once, with each batch.
+#[test]
+fn a_collector_that_refuses_for_good_is_not_asked_again_with_each_batch() {
+    for status in [307, 400, 401, 404, 500] {
+        let refused = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n");
+        let (endpoint, requests) = answering_with(refused);
+        let collector = collector(&endpoint, |otlp| {
+            (otlp.timeout, otlp.retry) = (WAIT, true);
+            otlp.backoff_min = Duration::from_secs(3600);
+            otlp.backoff_max = Duration::from_secs(3600);
+        });
+        let mut recorder = collector.recorder();
+        for _ in 0..50 {
+            record(&collector, &mut recorder, 1);
+            collector.flush(WAIT).unwrap();
+        }
+        assert_accounted(&collector, 50, 0);
+        assert_eq!(requests.try_iter().count(), 1, "status {status}");
     }
 }
 
@@ -248,13 +356,16 @@ fn a_connection_closed_within_the_answer_loses_the_batch_and_one_closed_while_id
         // Either way it is closed afterwards.
         stream.write_all(if connections == 1 { half } else { OK }).unwrap();
     });
-    let collector = collector(&endpoint, |otlp| otlp.timeout = WAIT);
+    let collector = collector(&endpoint, |otlp| {
+        (otlp.timeout, otlp.backoff_min) = (WAIT, Duration::from_millis(1));
+    });
     let mut recorder = collector.recorder();
-    for (offered, exported) in [(1, 0), (2, 1), (3, 2)] {
-        record(&collector, &mut recorder, 1);
-        collector.flush(WAIT).unwrap();
-        assert_accounted(&collector, offered, exported);
-    }
+    record(&collector, &mut recorder, 1);
+    collector.flush(WAIT).unwrap();
+    assert_accounted(&collector, 1, 0);
+    let offered = 1 + record_until_exported(&collector, &mut recorder);
+    assert_eq!(record_until_exported(&collector, &mut recorder), 1, "closed while idle");
+    assert_accounted(&collector, offered + 1, 2);
     assert_eq!(requests.try_iter().count(), 3);
 }
 
@@ -279,6 +390,12 @@ fn an_endpoint_that_cannot_be_sent_to_is_refused_when_the_sink_is_made() {
     let mut config = OtlpConfig::default();
     config.timeout = Duration::ZERO;
     assert!(matches!(otlp_sink(&config, &resource), Err(OtlpError::Timeout { .. })));
+    for (least, most) in [(0, 1000), (2000, 1000)] {
+        let mut config = OtlpConfig::default();
+        (config.backoff_min, config.backoff_max) =
+            (Duration::from_millis(least), Duration::from_millis(most));
+        assert!(matches!(otlp_sink(&config, &resource), Err(OtlpError::Backoff { .. })));
+    }
     assert!(otlp_sink(&OtlpConfig::default(), &resource).is_ok());
 }
 
@@ -286,7 +403,7 @@ fn an_endpoint_that_cannot_be_sent_to_is_refused_when_the_sink_is_made() {
 fn telling_spans(collector: &Collector) -> [SpanRecord; 2] {
     let clock = collector.clock();
     let start = clock.now();
-    let trace_id = TraceId::new(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c).unwrap();
+    let trace_id = TraceId::new(0x0af7_6519_16cd_43dd_84ff_eb21_1c80_319c).unwrap();
     let id = |number| SpanId::new(number).unwrap();
     let head = Sampled::by_threshold(Reason::Base, Threshold::from_rate(0.01).unwrap());
     let tail = Sampled { reason: Reason::Error, odds: Odds::CERTAIN };

@@ -28,7 +28,7 @@ assert attributes(resource_spans.resource.attributes)["service.name"] == "otlp t
 assert scope_spans.scope.name == "ng-trace"
 first, second = scope_spans.spans
 
-trace_id = "0af7651916cd43dd8448eb211c80319c"
+trace_id = "0af7651916cd43dd84ffeb211c80319c"
 assert first.trace_id.hex() == second.trace_id.hex() == trace_id
 assert (first.span_id.hex(), first.parent_span_id.hex()) == ("%016x" % 11, "%016x" % 10)
 assert (second.span_id.hex(), second.parent_span_id.hex()) == ("%016x" % 12, "%016x" % 11)

@@ -221,13 +221,14 @@ pub const SETTINGS: &[Setting] = &[
         .also("at least `trace.min_rate`"),
     row!("trace.adaptive" is trace.sampler.adaptive, Kind::Switch, Running, "Whether the rate follows `trace.spans_per_second`; false holds `trace.base_rate`."),
     row!("trace.spans_per_second" is trace.sampler.spans_per_second, whole("spans a second", 0, U32), Running, "Spans that the controller aims at, all threads together."),
+    row!("trace.min_spans_per_second" is trace.sampler.min_spans_per_second, whole("spans a second", 0, U32), Running, "Spans that the controller leaves, whatever they cost; more than `trace.spans_per_second` counts as that."),
     row!("trace.slow_threshold" is trace.sampler.slow_threshold, Kind::Time { least: Duration::from_nanos(1), most: Duration::MAX, none: Some("off") }, Running, "An operation that took at least this long is kept whatever the rate."),
     row!("trace.force_per_second" is trace.sampler.force_per_second, whole("operations a second", 0, U32), Running, "Operations that callers may force to be kept; 0 is never."),
     row!("trace.parent_per_second" is trace.sampler.parent_per_second, whole("operations a second", 0, U32), Running, "Operations kept because their caller's trace is sampled; 0 is never."),
     row!("trace.error_per_second" is trace.sampler.error_per_second, whole("operations a second", 0, U32), Running, "Failed operations kept for their error alone; 0 is never."),
     row!("trace.slow_per_second" is trace.sampler.slow_per_second, whole("operations a second", 0, U32), Running, "Slow operations kept for their duration alone; 0 is never."),
     row!("trace.overhead_budget" is trace.sampler.overhead_budget, share(f64::MIN_POSITIVE, 1.0), Running, "Share of the process's time that tracing may cost before the rate is lowered."),
-    row!(trace.collector.ring_bytes, whole("bytes", 4 << 10, 4 << 20), Open, "Memory of one session's ring of spans."),
+    row!(trace.collector.ring_bytes, whole("bytes", 4 << 10, 4 << 20), Open, "Most memory of one session's ring of spans; it is taken as spans come, and goes back."),
     row!(trace.collector.drain_interval, time(MS, Duration::from_secs(10)), Open, "How often the rings are looked into while spans come.")
         .also("at most `trace.collector.idle_interval`"),
     row!(trace.collector.idle_interval, time(MS, Duration::from_secs(10)), Open, "How long the looks may lie apart while no spans come.")

@@ -1,12 +1,18 @@
-//! The few bytes of HTTP/1.1 that the OTLP client writes and reads. Heads are parsed by httparse; no byte of an answer can make it panic.
+//! The few bytes of HTTP/1.1 that the OTLP client writes and reads, and those of protobuf that tell which spans a collector rejected. Heads are parsed by httparse; no byte of an answer can make it panic.
 
 use http::{Request, Response, StatusCode, header};
 use opentelemetry_http::{Bytes, HttpError};
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 /// Largest head of an answer.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
+
+/// Longest reason of a collector that is passed on.
+const MESSAGE_CHARS_MAX: usize = 256;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +40,30 @@ impl ResponseError {
     }
 }
 
+/// What an answer says of the batch that it answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// How long to wait before the next request, if it says that.
+    pub(super) retry_after: Option<Duration>,
+    /// Spans that it rejected though it took the others; not with another status than 2xx.
+    pub(super) rejected: u64,
+    /// Why.
+    pub(super) message: String,
+}
+
+impl Answer {
+    /// Whether the batch, or what is left of it, was taken.
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Whether the same batch may be taken another time (OTLP specification, "OTLP/HTTP Response").
+    pub(super) fn is_retryable(&self) -> bool {
+        matches!(self.status, 429 | 502 | 503 | 504)
+    }
+}
+
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
@@ -52,6 +82,24 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// What it says, with this body.
+    pub(super) fn answer(&self, body: &[u8], now: SystemTime) -> Answer {
+        let body = match self.length {
+            Length::Known(bytes) => body.get(..bytes).unwrap_or(body),
+            Length::Chunked | Length::UntilClosed => body,
+        };
+        let retry_after = self.retry_after.as_deref();
+        let retry_after = retry_after.and_then(|value| wait(value, now));
+        let answer = Answer { status: self.status, retry_after, ..Answer::default() };
+        match partial_success(body) {
+            // What is no such message says nothing of rejected spans.
+            Some((rejected, message)) if answer.is_success() => {
+                Answer { rejected, message, ..answer }
+            }
+            _ => answer,
+        }
+    }
+
     pub(super) fn into_response(self, mut body: Vec<u8>) -> Result<Response<Bytes>, ResponseError> {
         if let Length::Known(bytes) = self.length {
             body.truncate(bytes);
@@ -179,6 +227,119 @@ pub(super) fn dechunk(body: &mut Vec<u8>) -> Result<bool, ResponseError> {
     }
 }
 
+/// A `Retry-After`: seconds, or the time of day when to come again.
+fn wait(value: &[u8], now: SystemTime) -> Option<Duration> {
+    let value = value.trim_ascii();
+    if let Some(seconds) = number(value, 10) {
+        return Some(Duration::from_secs(seconds as u64));
+    }
+    let until = http_date(std::str::from_utf8(value).ok()?)?;
+    Some(until.duration_since(now).unwrap_or_default())
+}
+
+/// A date as HTTP writes it now (RFC 9110, "IMF-fixdate"): `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date(text: &str) -> Option<SystemTime> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let words: Vec<&str> = text.split(' ').collect();
+    let [_, day, month, year, time, "GMT"] = words[..] else { return None };
+    let place = MONTHS.find(month).filter(|place| month.len() == 3 && place.is_multiple_of(3))?;
+    let within = |text: &str, range: std::ops::RangeInclusive<usize>| {
+        number(text.as_bytes(), 10).filter(|value| range.contains(value)).map(|value| value as u64)
+    };
+    let times: Vec<&str> = time.split(':').collect();
+    let [hour, minute, second] = times[..] else { return None };
+    let (day, year) = (within(day, 1..=31)?, within(year, 1970..=9999)?);
+    let (hour, minute) = (within(hour, 0..=23)?, within(minute, 0..=59)?);
+    let second = within(second, 0..=60)?;
+    // Years that begin in March have their leap day last, so that months need no table.
+    let month = place as u64 / 3;
+    let (year, month) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
+    let days_of_months = (153 * month + 2) / 5 + day - 1;
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + days_of_months;
+    let days = days.checked_sub(719_468)?; // from year 0 to 1970
+    UNIX_EPOCH.checked_add(Duration::from_secs(days * 86_400 + hour * 3_600 + minute * 60 + second))
+}
+
+/// Of an `ExportTraceServiceResponse`: how many spans were rejected, and why. `None`: it is none.
+fn partial_success(body: &[u8]) -> Option<(u64, String)> {
+    let (mut rejected, mut message) = (0, String::new());
+    for field in Fields(body) {
+        let Field::Bytes(1, partial) = field? else { continue };
+        for field in Fields(partial) {
+            match field? {
+                // Signed; below zero it says nothing.
+                Field::Number(1, spans) => rejected = u64::try_from(spans as i64).unwrap_or(0),
+                Field::Bytes(2, text) => {
+                    let text = String::from_utf8_lossy(text);
+                    message = text.chars().take(MESSAGE_CHARS_MAX).collect();
+                }
+                _ => {}
+            }
+        }
+    }
+    Some((rejected, message))
+}
+
+/// A field of a protobuf message, with its number.
+enum Field<'b> {
+    Number(u64, u64),
+    Bytes(u64, &'b [u8]),
+}
+
+/// The fields of a protobuf message in their order; `None` for what is none, and then no more.
+struct Fields<'b>(&'b [u8]);
+
+impl<'b> Iterator for Fields<'b> {
+    type Item = Option<Field<'b>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.field();
+        if field.is_none() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+impl<'b> Fields<'b> {
+    fn field(&mut self) -> Option<Field<'b>> {
+        let tag = self.varint()?;
+        let number = tag >> 3;
+        match tag & 7 {
+            0 => Some(Field::Number(number, self.varint()?)),
+            1 => Some(Field::Bytes(number, self.take(8)?)),
+            2 => {
+                let length = usize::try_from(self.varint()?).ok()?;
+                Some(Field::Bytes(number, self.take(length)?))
+            }
+            5 => Some(Field::Bytes(number, self.take(4)?)),
+            _ => None,
+        }
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let (byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, bytes: usize) -> Option<&'b [u8]> {
+        let (taken, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(taken)
+    }
+}
+
 fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
     Some((&bytes[..end], &bytes[end + 2..]))
@@ -265,6 +426,52 @@ mod tests {
         assert_eq!(text, expected);
     }
 
+    /// An answer with this status, header and body.
+    fn answer(status: &str, header: &str, body: &[u8]) -> Answer {
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_770);
+        let (head, _) = head(&format!("HTTP/1.1 {status} x\r\n{header}\r\n\r\n")).unwrap();
+        head.answer(body, now)
+    }
+
+    #[test]
+    fn a_partial_success_tells_how_many_spans_were_rejected_and_why() {
+        // Field 1 of the answer: field 1 a number, field 2 a text; an unknown one in either.
+        let body = b"\x0a\x0b\x08\xd8\x04\x12\x04full\x18\x01\x10\x07";
+        let full = answer("200", "x: y", body);
+        assert_eq!((full.rejected, full.message.as_str(), full.is_success()), (600, "full", true));
+        assert_eq!(answer("400", "x: y", body).rejected, 0, "refused as a whole");
+        for (rejected, body) in [
+            (0, &b""[..]),
+            (0, b"\x0a\x00"),
+            (0, b"\x0a\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), // -1
+            (0, b"\x0a\x05\x08\xd8"),
+            (0, b"{\"partialSuccess\":{}}"),
+            (7, b"\x0a\x02\x08\x07"),
+        ] {
+            assert_eq!(answer("200", "x: y", body).rejected, rejected, "{body:?}");
+        }
+        let long = [b"\x0a\xab\x04\x12\xa8\x04".to_vec(), vec![b'x'; 552]].concat();
+        assert_eq!(answer("200", "x: y", &long).message.len(), MESSAGE_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_retry_after_is_read_as_seconds_and_as_a_date() {
+        let wait = |value: &str| answer("503", &format!("Retry-After: {value}"), b"").retry_after;
+        assert_eq!(wait("86400"), Some(Duration::from_secs(86_400)));
+        // 7 seconds from the time that these tests take for now; and long before it.
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
+        assert_eq!(wait("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
+        let leap = wait("Tue, 29 Feb 2000 00:00:00 GMT").unwrap().as_secs() + 784_111_770;
+        assert_eq!(leap, 951_782_400);
+        for bad in ["", "-1", "soon", "Sun, 06 Nov 1994 08:49 GMT", "Sun, 06 ovD 1994 08:49:37 GMT"]
+        {
+            assert_eq!(wait(bad), None, "{bad}");
+        }
+        let retryable = [429, 500, 502, 503, 504, 400, 307]
+            .map(|status: u16| answer(&status.to_string(), "x: y", b"").is_retryable());
+        assert_eq!(retryable, [true, false, true, true, true, false, false]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
@@ -275,6 +482,8 @@ mod tests {
         ) {
             let _ = read_head(&mut &bytes[..]);
             let _ = dechunk(&mut bytes.clone());
+            let _ = partial_success(&bytes);
+            let _ = wait(&bytes, UNIX_EPOCH);
             let mut spoiled = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n".to_vec();
             spoiled.truncate(cut);
             spoiled.extend_from_slice(&bytes);

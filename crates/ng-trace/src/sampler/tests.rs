@@ -396,11 +396,78 @@ fn settings_that_keep_the_base_rate_keep_the_controllers_rate() {
 fn a_step_of_the_controller_stops_countdowns_only_if_the_rate_moved() {
     let sampler = Arc::new(sampler(|_| {}));
     let local = sampler.local();
-    let idle = ControlInput::new(0, 0, Duration::from_secs(1));
-    let (before, after) = (sampler.rate(), sampler.control_step(&idle));
+    let on_budget = ControlInput::new(1000, 100_000, Duration::from_secs(1));
+    let (before, after) = (sampler.rate(), sampler.control_step(&on_budget));
     assert_eq!((after, local.has_news()), (before, false));
     let busy = ControlInput::new(10_000, 1_000_000, Duration::from_secs(1));
     assert!(sampler.control_step(&busy) < before && local.has_news());
+}
+
+/// After an idle night a burst offered 59,877 spans in its first second, against a budget of 1,000.
+#[test]
+#[allow(clippy::print_stdout)] // the seed, for whoever sees it fail
+fn a_burst_is_braked_within_its_first_spans_and_its_weights_add_up() {
+    let seed = std::env::var("NG_SEED").map_or(7, |seed| seed.parse().unwrap());
+    println!("NG_SEED={seed}");
+    let sampler = Arc::new(sampler(|config| config.base_rate = 0.1));
+    let mut local = sampler.local_with_seed(seed);
+    // A step of the owner, so that there is somebody to raise the rate again.
+    sampler.control_step(&ControlInput::new(0, 0, Duration::from_millis(100)));
+    let (clock, ops) = (Clock::new(), 20_000_000u64);
+    let start = clock.now();
+    let (mut kept, mut weights, mut variance, mut unknown) = (0u64, 0.0, 0.0, 0);
+    for _ in 0..ops {
+        let Some(sampled) = local.arrive() else { continue };
+        kept += 1;
+        let Some(weight) = sampled.weight() else {
+            unknown += 1;
+            continue;
+        };
+        weights += weight;
+        variance += (weight - 1.0) * weight;
+    }
+    let seconds = clock.elapsed(start, clock.now()).as_secs_f64();
+    let stats = sampler.stats();
+    assert!(stats.brakes_total > 0 && sampler.rate() < 0.1, "{stats:?}");
+    // The ceiling, which holds whatever the brake does: one second's worth, and what came back.
+    assert!(kept as f64 <= 2016.0 * (1.0 + seconds) + 1.0, "{kept} in {seconds} s");
+    assert_eq!(unknown, 0, "{} refused", stats.samples_capped_total);
+    let off = (weights - ops as f64) / f64::sqrt(variance);
+    assert!(off.abs() < 5.0, "{weights} for {ops}, {off:.1} sigma");
+}
+
+/// Without an owner that steps there is no brake; the ceiling refuses, and what it lets through in
+/// the same second has no weight, for nobody knows how many like it were refused.
+#[test]
+fn what_the_ceiling_refuses_is_counted_and_what_it_thins_has_no_weight() {
+    let sampler = Arc::new(sampler(|config| {
+        (config.base_rate, config.max_rate, config.spans_per_second) = (1.0, 1.0, 100);
+    }));
+    let mut local = sampler.local_with_seed(1);
+    let ops = 100_000;
+    let sampled: Vec<Sampled> = (0..ops).filter_map(|_| local.arrive()).collect();
+    let decided = (0..ops).map(|_| sampler.decide(&SampleContext::root()));
+    let decided: Vec<Decision> = decided.filter(|d| d.verdict == Verdict::Keep).collect();
+    local.refresh();
+    let stats = sampler.stats();
+    let kept = (sampled.len() + decided.len()) as u64;
+    assert_eq!((stats.samples_recorded_total, stats.samples_total), (kept, 2 * ops));
+    assert_eq!(stats.samples_capped_total, 2 * ops - kept);
+    let known = sampled.iter().filter(|sampled| sampled.weight().is_some()).count();
+    assert_eq!(known, 216, "a second's worth, before the first was refused");
+    for decision in decided {
+        assert_eq!(
+            (decision.odds, decision.propagate),
+            (Odds::UNKNOWN, Propagate::Sampled { threshold: None })
+        );
+    }
+    // A strict rate has no ceiling, and an operation that was forced one of its own.
+    let forced = sampler.decide(&SampleContext::root().forced());
+    assert_eq!((forced.verdict, forced.reason), (Verdict::Keep, Reason::Force));
+    sampler.reconfigure(SamplerConfig::fixed_rate(1.0)).unwrap();
+    assert!(
+        (0..10_000).all(|_| local.arrive().is_some_and(|sampled| sampled.weight() == Some(1.0)))
+    );
 }
 
 /// What a thread does while another has put a rate into force and not rung yet, over and over: its

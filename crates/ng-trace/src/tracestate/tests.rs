@@ -257,3 +257,17 @@ proptest! {
         prop_assert_eq!(rest, subs.iter().filter(|sub| **sub != "th:c").count());
     }
 }
+
+#[test]
+fn a_list_that_is_cut_for_its_span_keeps_opentelemetrys_member_and_the_order() {
+    let long = |key: &str, bytes: usize| format!("{key}={}", "x".repeat(bytes));
+    let text = format!("a=1,{},ot=th:8;rv:ffffffffffffff,{},b=2", long("c", 200), long("d", 100));
+    let state = TraceState::parse([text.as_bytes()]).unwrap();
+    assert_eq!(state.cut_to(1000), state);
+    let expected = format!("a=1,ot=th:8;rv:ffffffffffffff,{},b=2", long("d", 100));
+    assert_eq!(state.cut_to(200).as_str(), expected);
+    assert_eq!(state.cut_to(40).as_str(), "a=1,ot=th:8;rv:ffffffffffffff", "from the right");
+    assert_eq!(state.cut_to(27).as_str(), "ot=th:8;rv:ffffffffffffff");
+    let plain = TraceState::parse([b"a=1,b=2".as_slice()]).unwrap();
+    assert_eq!(plain.cut_to(4).as_str(), "a=1");
+}
