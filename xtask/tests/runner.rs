@@ -149,8 +149,9 @@ fn a_build_off_a_terminal_tells_how_far_it_is_and_an_interrupt_is_told() {
     assert!(line.ends_with(" s)"), "{line}");
     kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
     assert_eq!(wait_for("xtask: interrupted"), "xtask: interrupted");
-    // Its stand-in for cargo ends with the pipe that this drops.
-    drop(child.stdin.take());
+    // Its stand-in for cargo ends with this pipe, and the build with that: so it is kept to the end.
+    let build = child.stdin.take();
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    drop(build);
     assert!(Path::new(dir.path()).exists());
 }
