@@ -175,7 +175,7 @@ impl Flags {
 
     /// In use.
     pub const ACTIVE: Flags = Flags(0x0001);
-    /// Logged also where only marked tokens are; never evicted unless a policy says so.
+    /// Logged also where only marked tokens are; never evicted.
     pub const PERSISTENT: Flags = Flags(0x0002);
     /// May be changed.
     pub const MUTABLE: Flags = Flags(0x0004);
