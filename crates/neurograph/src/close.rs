@@ -31,10 +31,10 @@ impl Inner {
         if let Some(recorder) = &self.blackbox {
             recorder.close();
         }
-        if let Some(log) = &self.log {
-            if !mutants::on("store-close-keeps-the-lock") {
-                log.wal.unlock();
-            }
+        if let Some(log) = &self.log
+            && !mutants::on("store-close-keeps-the-lock")
+        {
+            log.wal.unlock();
         }
         sealed.and(spans)
     }
