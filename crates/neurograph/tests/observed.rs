@@ -94,7 +94,7 @@ fn every_span_is_in_one_place_on_each_page_though_the_sink_fails_and_is_slow() {
             conserved(); // with spans on their way
         }
     }
-    while conserved().iter().any(|found| *found == 0.0) {
+    while conserved().contains(&0.0) {
         store.flush_spans(Duration::from_secs(10)).unwrap();
         let id = session.create(&token(1)).unwrap();
         session.delete(id).unwrap();
