@@ -109,6 +109,36 @@ fn every_span_is_in_one_place_on_each_page_though_the_sink_fails_and_is_slow() {
     assert_eq!(metric(&page, "neurograph_blackbox_lost_pages"), 0.0);
 }
 
+/// At defaults, with 100,000 creates a second, the rate fell to a millionth within twenty seconds and
+/// stayed there: the account's fixed part was over the budget of a process that does little.
+#[test]
+fn at_defaults_a_process_that_does_little_goes_on_being_traced() {
+    let mut config = Config::default();
+    config.blackbox.panic_hook = false;
+    let store = Store::in_memory(config).unwrap();
+    let mut session = store.session();
+    let begun = std::time::Instant::now();
+    let (_never, wait) = std::sync::mpsc::channel::<()>();
+    let mut made = 0.0;
+    // Some four readings of the account, each after ten steps.
+    while store.stats().controller_steps_total < 45 {
+        while made < begun.elapsed().as_secs_f64() * 20_000.0 {
+            let id = session.create(&token(1)).unwrap();
+            session.delete(id).unwrap();
+            made += 1.0;
+        }
+        let _ = wait.recv_timeout(Duration::from_millis(2));
+    }
+    let stats = store.stats();
+    // 1,000 spans a second of 40,000 operations are a fortieth, or more if the machine is busy.
+    let rate = stats.sampler.unwrap().rate;
+    assert!(rate > 0.006, "{rate}, {:?}", stats.overhead);
+    if let Some(overhead) = stats.overhead {
+        let sum = overhead.span_share + overhead.fixed_share;
+        assert!((sum - overhead.share).abs() < 1e-6 || overhead.share == 1.0, "{overhead:?}");
+    }
+}
+
 #[test]
 fn errors_are_kept_though_nothing_is_sampled() {
     let sink = MemorySink::new();

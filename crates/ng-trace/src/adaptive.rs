@@ -37,8 +37,10 @@ const HALF_LIFE_MAX: f64 = 60.0;
 /// The same of the shorter memory by which a jump is noticed that no single step shows.
 const RECENT: f64 = 0.1;
 const RECENT_SAMPLES: f64 = 18.0;
-/// Spans of a load of which none was seen yet: so long as nothing came it may be this.
+/// Spans that may have been missed: so long as nothing came the load may be this. And samples that may
+/// have come by luck: the rate is not lowered for so few, however short the time in which they came.
 const UNSEEN: f64 = 0.5;
+const LUCK: f64 = 3.0;
 /// Two turns are this far apart, unless the second is more than noise. Unit: seconds.
 const TURN_AFTER: f64 = 5.0;
 /// Spans over or under their budget by more than this factor, and by so many standard deviations of
@@ -193,10 +195,18 @@ impl Controller {
         let idle = 1.0 - input.load.clamp(0.0, 1.0);
         self.budget = Some(f64::from(config.spans_per_second) * idle);
         self.since_turn = self.since_turn.map(|since| since + seconds);
-        let over = self.memory.load() * rate / self.target(config);
-        let near = (over - 1.0).abs() <= self.dead_band() && !mutants::on("trace-no-dead-band");
-        // Not a number: a budget of nothing, and no load. Then the rate stays.
-        if over.is_nan() || near || !self.may_move(over) {
+        let afforded = rate / self.target(config);
+        let band = if mutants::on("trace-no-dead-band") { 0.0 } else { self.dead_band() };
+        // Lowered for what has surely come, raised for what has surely not. Between them the rate is near
+        // enough, or nobody knows yet.
+        let least = self.memory.load_at_least() * afforded;
+        let most = self.memory.load() * afforded;
+        let over = match () {
+            () if least > 1.0 + band => least,
+            () if most < 1.0 - band => most,
+            () => return rate,
+        };
+        if !self.may_move(over) {
             return rate;
         }
         let highest = rate * UP_MAX.powf(seconds.min(1.0));
@@ -307,6 +317,11 @@ impl Memory {
     /// Spans a second that rate 1 would give. Infinite before anything was run.
     fn load(&self) -> f64 {
         (self.spans + UNSEEN) / self.exposure
+    }
+
+    /// The same without samples that may have come by luck. Not a number before anything was run.
+    fn load_at_least(&self) -> f64 {
+        (self.spans - LUCK * self.fan_out()).max(0.0) / self.exposure
     }
 
     fn fan_out(&self) -> f64 {

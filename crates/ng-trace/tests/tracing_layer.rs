@@ -3,7 +3,8 @@
 
 use ng_trace::{
     Collector, CollectorConfig, FinishedSpan, MemorySink, Parent, Reason, SampleContext, Sampler,
-    SamplerConfig, SpanId, Status, TraceId, TracingConfig, TracingRoots, tracing_layer,
+    SamplerConfig, SpanId, Status, TraceContext, TraceId, TracingConfig, TracingRoots,
+    tracing_layer,
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tracing::{
@@ -160,6 +161,27 @@ fn a_span_goes_on_with_its_callers_trace_as_its_headers_say() {
     assert!(!failed.record.sampled_flag, "as it was sent on");
     assert_eq!(forced.record.reason, Reason::Force);
     assert_ne!(forced.record.trace_id, trace_id);
+}
+
+#[test]
+fn a_callers_tracestate_goes_with_every_span_of_its_operation() {
+    let bench = Bench::new(0.0, |_| {});
+    let caller = |flags: &str, state: &str| {
+        let parent = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+        TraceContext::read([parent.as_bytes()], [state.as_bytes()]).unwrap()
+    };
+    let (kept, dropped) = ("v=1,ot=th:8;rv:ffffffffffffff", "v=1,ot=rv:ffffffffffffff");
+    let spans = bench.run(|roots| {
+        let request = |caller| roots.with_caller(&caller, || info_span!("request"));
+        request(caller("03", kept)).in_scope(|| inner(1));
+        request(caller("02", dropped)).in_scope(|| error!("it failed"));
+        info_span!("another").in_scope(|| inner(2));
+    });
+    let told: Vec<_> =
+        spans.iter().map(|span| (span.name, span.exported_state().to_string())).collect();
+    let expected = [("inner", kept), ("request", kept), ("request", dropped)];
+    assert_eq!(told, expected.map(|(name, state)| (name, state.to_owned())));
+    assert!(spans[1..].iter().all(|span| span.record.parent == SpanId::new(0xb7ad_6b71_6920_3331)));
 }
 
 #[test]

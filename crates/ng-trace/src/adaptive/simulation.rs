@@ -80,11 +80,16 @@ struct Machine {
 }
 
 impl Machine {
+    /// Its owner steps at once, when nothing has happened yet, as a store's does.
     fn new(process: Process, config: SamplerConfig, seed: u64) -> Self {
+        let mut controller = Controller::default();
+        let at_once = ControlInput::new(0, 0, Duration::from_micros(50));
+        let rate = controller.step(&at_once, &config, config.base_rate);
+        assert!((0.99..=1.01).contains(&(rate / config.base_rate)), "it knows nothing");
         Self {
             process,
-            rate: config.base_rate,
-            controller: Controller::default(),
+            rate,
+            controller,
             ceiling: TokenBucket::new(2 * config.spans_per_second + 16),
             threads: vec![Thread::default(); process.threads],
             rng: fastrand::Rng::with_seed(seed),
