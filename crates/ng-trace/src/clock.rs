@@ -66,11 +66,16 @@ impl Clock {
 
     /// Ties this moment's ticks to wall time.
     pub(crate) fn anchor(&self) -> WallAnchor {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        WallAnchor {
-            ticks: self.now(),
-            unix_ns: u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX),
-        }
+        // The closest of a few pairs: this thread may be stopped between two readings.
+        let pairs = std::array::from_fn::<_, 3, _>(|_| {
+            let before = self.now().get();
+            let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let apart = self.now().get().saturating_sub(before);
+            let unix_ns = u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX);
+            (apart, WallAnchor { ticks: Ticks::from_raw(before + apart / 2), unix_ns })
+        });
+        let [first, rest @ ..] = pairs;
+        rest.into_iter().fold(first, |best, pair| if pair.0 < best.0 { pair } else { best }).1
     }
 }
 

@@ -84,8 +84,9 @@ fn traces_are_kept_whole_or_not_at_all_with_the_rate_and_the_weight_of_the_sampl
         let fields: Vec<_> = spans[..2].iter().flat_map(|span| span.attributes()).collect();
         assert_eq!(fields[0].0, "number");
         assert_eq!((fields[0].1.as_u64(), fields[1].1.as_u64()), (Some(7), Some(8)));
-        assert!(spans[0].start_unix_ns >= spans[2].start_unix_ns);
-        assert!(spans[0].end_unix_ns <= spans[2].end_unix_ns);
+        // By their own clock: the drain may carry a trace in two rounds, whose wall clocks differ a little.
+        let (child, parent) = (spans[0].record, spans[2].record);
+        assert!(child.start.get() >= parent.start.get() && child.end.get() <= parent.end.get());
     }
     assert_eq!(bench.sampler.stats().samples_recorded_total, traces.len() as u64);
 }
