@@ -58,7 +58,6 @@ impl Inner {
     /// Whether the calling thread is cleaning up, and this is a call of the observer that it tells.
     pub(crate) fn is_cleaning_here(&self) -> bool {
         *self.cleaner.lock() == Some(thread::current().id())
-            && !mutants::on("store-observer-creates")
     }
 }
 

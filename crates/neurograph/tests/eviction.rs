@@ -8,6 +8,7 @@ use neurograph::{
     TokenId,
 };
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
 fn token(n: u32) -> Token {
@@ -174,11 +175,14 @@ fn with_evict_all_logged_tokens_go_too_but_none_that_is_marked() {
 #[test]
 fn an_observer_that_creates_or_panics_hangs_nothing() {
     let store: Arc<OnceLock<Store>> = Arc::default();
-    let seen = Arc::clone(&store);
+    let refused = Arc::new(AtomicU64::new(0));
+    let (seen, count) = (Arc::clone(&store), Arc::clone(&refused));
     let builder = Store::builder(config(1_000)).on_evicted(move |_, token, _| {
         let Some(store) = seen.get() else { return };
         assert_ne!(token.timestamp(), 1_500, "told of the one that makes it panic");
-        assert!(matches!(store.session().create(&token), Err(CreateError::Evicting)));
+        if matches!(store.session().create(&token), Err(CreateError::Evicting)) {
+            count.fetch_add(1, Relaxed);
+        }
     });
     assert!(store.set(builder.in_memory().unwrap()).is_ok());
     let store = store.get().unwrap();
@@ -186,6 +190,8 @@ fn an_observer_that_creates_or_panics_hangs_nothing() {
     let created = (0..5_000).filter(|&n| session.create(&token(n)).is_ok()).count();
     assert_eq!(created, 5_000);
     assert_eq!(store.stats().panics_recovered_total, 1);
+    // Told of the tokens before the one that made it panic, oldest first.
+    assert!(refused.load(Relaxed) >= 1_000, "{refused:?}");
 }
 
 /// 100,000 tokens and 770 idle sessions: within 1.5 s no token was left, since each session's ring of spans
