@@ -267,7 +267,7 @@ fn a_prometheus_server_scrapes_the_example_and_answers_queries_about_it() {
     ask("shop_orders_total >= 3", "shop_orders_total");
     ask("rate(shop_orders_total[10s]) > 0.1", r#""job":"shop""#);
     ask("time() - shop_orders_created < 600", r#""job":"shop""#);
-    ask("shop_build_info", r#""version":"0.1.0""#);
+    ask("shop_build_info", concat!("\"version\":\"", env!("CARGO_PKG_VERSION"), "\""));
     ask(r#"shop_lane_fill_ratio{lane="say \"hello\"\\\n"}"#, r#""+Inf"]"#);
     let median = "histogram_quantile(0.5, rate(shop_packing_duration_seconds_bucket[10s]))";
     ask(&format!("{median} > 0.001 and {median} < 0.0042"), r#""job":"shop""#);
