@@ -59,6 +59,11 @@ impl TokenBucket {
         Take::Refused
     }
 
+    /// Whether it gives more than one each nanosecond, and so refuses nobody.
+    pub(crate) fn is_bottomless(&self) -> bool {
+        self.interval_ns.load(Relaxed) == 0
+    }
+
     /// Whether somebody was refused within the last second.
     pub(crate) fn refuses(&self, now_ns: u64) -> bool {
         let refused_at_ns = self.refused_at_ns.load(Relaxed);
@@ -84,6 +89,16 @@ mod tests {
     use super::*;
 
     const START_NS: u64 = 7 * SECOND_NS;
+
+    #[test]
+    fn more_than_one_each_nanosecond_is_no_limit() {
+        for (per_second, bottomless) in [(0, false), (1, false), (1_000_000_000, false)] {
+            assert_eq!(TokenBucket::new(per_second).is_bottomless(), bottomless, "{per_second}");
+        }
+        let bucket = TokenBucket::new(1_000_000_001);
+        assert!(bucket.is_bottomless());
+        assert!((0..1000).all(|_| bucket.take(START_NS) == Take::Certain));
+    }
 
     #[test]
     fn a_burst_gets_one_seconds_worth_and_the_rest_is_counted() {

@@ -29,7 +29,7 @@ pub struct SamplerConfig {
     /// Spans that the controller aims at. Unit: spans per second, all threads together. Range: 0
     /// (as few as `min_rate` gives) to 4,294,967,295. If `adaptive` there is a ceiling too, twice
     /// this and 16: what the rate keeps beyond it, which the controller's brake makes rare, is not
-    /// recorded, and counted in `samples_capped_total`. Default: 1000.
+    /// recorded, and counted in `samples_capped_total`. Above 500 million: no ceiling. Default: 1000.
     pub spans_per_second: u32,
     /// Spans that the controller leaves, whatever they cost and however busy the host is. Unit:
     /// spans per second. Range: 0 and up; more than `spans_per_second` counts as that. Default: 1.

@@ -369,6 +369,9 @@ impl Sampler {
     /// is refused, and counted.
     #[cold]
     pub(crate) fn admit(&self, sampled: Sampled) -> Option<Sampled> {
+        if self.head.is_bottomless() {
+            return Some(sampled);
+        }
         let now_ns = self.clock.monotonic_ns();
         let odds = match self.head.take(now_ns) {
             Take::Certain => Some(sampled.odds),

@@ -97,7 +97,9 @@ fn the_first_span_takes_one_small_block_and_a_burst_grows_to_the_limit() {
     assert_eq!(stats.spans_recorded_total, 1 + kept);
     assert_eq!(stats.spans_dropped_total, offered - kept);
     assert_eq!((sink.spans_total(), sink.reversed_total()), (1 + kept, 0));
-    assert!(stats.ring_bytes_max <= (64 << 10) + 3 * BLOCK_BYTES, "{}", stats.ring_bytes_max);
+    // The ring's own, and blocks that are on their way: a recorder waits for none that the drain is just
+    // giving back. All the spans offered would be 125 rings.
+    assert!(stats.ring_bytes_max <= 2 * (64 << 10), "{}", stats.ring_bytes_max);
 }
 
 #[test]

@@ -26,7 +26,8 @@ struct Owner {
     offered: u64,
     sampled: u64,
     steps: u32,
-    readings: u32,
+    /// The rate after each reading of the account.
+    rates: Vec<f64>,
 }
 
 impl Owner {
@@ -37,13 +38,15 @@ impl Owner {
         let sampled = stats.samples_recorded_total + stats.samples_capped_total;
         let due = self.steps.is_multiple_of(READING);
         let overhead = due.then(|| self.collector.measure_overhead(Duration::ZERO)).flatten();
-        self.readings += u32::from(overhead.is_some());
         let now = Instant::now();
         let input = ControlInput::new(offered - self.offered, 0, now - self.last)
             .with_sampled(sampled - self.sampled)
             .with_overhead(overhead.map(|overhead| overhead.budgeted_share()));
         (self.last, self.offered, self.sampled) = (now, offered, sampled);
         self.sampler.control_step(&input);
+        if overhead.is_some() {
+            self.rates.push(self.sampler.rate());
+        }
     }
 }
 
@@ -84,10 +87,10 @@ fn in_a_quiet_process_the_rate_stays_where_its_load_has_it() {
             offered: 0,
             sampled: 0,
             steps: 0,
-            readings: 0,
+            rates: Vec::new(),
         };
         let (_never, wait) = channel::<()>();
-        while owner.readings < 15 {
+        while owner.rates.len() < 15 {
             let until = Instant::now() + STEP;
             // Some hundredths of a core.
             while Instant::now() + STEP - Duration::from_millis(3) < until {
@@ -100,10 +103,13 @@ fn in_a_quiet_process_the_rate_stays_where_its_load_has_it() {
         worker.join().unwrap();
         let last = owner.collector.overhead().unwrap();
         // 10 or 1,000 a second of the operations; a machine that is busy with others does fewer, and
-        // then the rate is higher.
-        let least = f64::from(config.spans_per_second) / f64::from(ops_per_second) / 4.0;
-        let least = least.min(config.max_rate / 2.0);
-        assert!(sampler.rate() > least, "{} at {ops_per_second}, {last:?}", sampler.rate());
+        // then the rate is higher. It may give way for a while: a wake-up that cost much is a reading
+        // too. What it must not do is fall and stay.
+        let least = f64::from(config.spans_per_second) / f64::from(ops_per_second);
+        let least = least.min(config.max_rate) / 4.0;
+        owner.rates.sort_by(f64::total_cmp);
+        let median = owner.rates[owner.rates.len() / 2];
+        assert!(median > least, "{median} at {ops_per_second}, {:?}, {last:?}", owner.rates);
         assert!(last.fixed_share > 0.0, "{last:?}");
     }
 }

@@ -220,7 +220,7 @@ pub const SETTINGS: &[Setting] = &[
     row!("trace.max_rate" is trace.sampler.max_rate, share(RATE_LEAST, 1.0), Running, "Highest rate that the controller and a high priority may set.")
         .also("at least `trace.min_rate`"),
     row!("trace.adaptive" is trace.sampler.adaptive, Kind::Switch, Running, "Whether the rate follows `trace.spans_per_second`; false holds `trace.base_rate`."),
-    row!("trace.spans_per_second" is trace.sampler.spans_per_second, whole("spans a second", 0, U32), Running, "Spans that the controller aims at, all threads together."),
+    row!("trace.spans_per_second" is trace.sampler.spans_per_second, whole("spans a second", 0, U32), Running, "Spans that the controller aims at, all threads together; above 500 million there is no ceiling."),
     row!("trace.min_spans_per_second" is trace.sampler.min_spans_per_second, whole("spans a second", 0, U32), Running, "Spans that the controller leaves, whatever they cost; more than `trace.spans_per_second` counts as that."),
     row!("trace.slow_threshold" is trace.sampler.slow_threshold, Kind::Time { least: Duration::from_nanos(1), most: Duration::MAX, none: Some("off") }, Running, "An operation that took at least this long is kept whatever the rate."),
     row!("trace.force_per_second" is trace.sampler.force_per_second, whole("operations a second", 0, U32), Running, "Operations that callers may force to be kept; 0 is never."),
