@@ -36,7 +36,7 @@ pub(crate) const GROUPS: &[&str] = &[
 #[derive(Debug, Parser)]
 #[command(name = "bench-report", bin_name = "cargo xtask bench-report", version)]
 pub(crate) struct Args {
-    /// Fewer rounds: 15 and not 31
+    /// Fewer rounds: 15 and not 31 of the rows that a bar needs, more while a bar cannot be told, and 5 of the others
     #[arg(long)]
     pub(crate) quick: bool,
     /// Print report.json on stdout and nothing else there

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::{
     machine::{self, Machine},
     row::{Bar, Failure, Kind, LESS, On, RECORDS_TO_JUDGE, Side, TOKENS_TO_JUDGE, Work},
+    statistics::{bootstrap, median, of},
 };
 
 #[derive(Debug, Serialize)]
@@ -31,7 +32,6 @@ struct Settings {
     tokens: u64,
     records: u64,
     seed: u64,
-    rounds: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -40,6 +40,8 @@ pub(crate) struct GroupReport {
     pub(crate) title: &'static str,
     pub(crate) unit: &'static str,
     pub(crate) rows: Vec<RowReport>,
+    /// Rounds of the rows that a bar needs.
+    pub(crate) rounds: usize,
     /// Sentences for whoever reads the rows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) notes: Vec<String>,
@@ -59,6 +61,9 @@ pub(crate) struct RowReport {
     pub(crate) low: Option<f64>,
     pub(crate) high: Option<f64>,
     pub(crate) samples: usize,
+    /// The samples in the order of their rounds.
+    #[serde(skip)]
+    pub(crate) rounds: Vec<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,6 +75,8 @@ struct BarReport {
     under: &'static str,
     side: Side,
     value: Option<f64>,
+    /// 95 % interval of the value.
+    interval: Option<[f64; 2]>,
     bar: f64,
     goal: Option<f64>,
     /// Null: not judged, and `not_judged` says why.
@@ -77,18 +84,11 @@ struct BarReport {
     not_judged: Option<&'static str>,
 }
 
-/// A floor does the same work each round. Where its 90th percentile is further than this from its 10th, something else
-/// had the machine, and a ratio of medians says little. On an idle machine the two lie within 1.2.
-const FLOOR_SPREAD_MAX: f64 = 1.5;
-/// The same for a floor that syncs: a disk alone on an idle machine was seen to vary by 2 within a minute.
-const DISK_SPREAD_MAX: f64 = 3.0;
-
 impl Report {
     pub(crate) fn new(
         machine: Machine,
         started: SystemTime,
         work: &Work,
-        rounds: usize,
         groups: Vec<GroupReport>,
     ) -> Report {
         let bars = groups.iter().flat_map(|group| group.bars(work)).collect();
@@ -99,12 +99,7 @@ impl Report {
             rustc: machine::first_line("rustc", &["--version"]),
             started: humantime::format_rfc3339_seconds(started).to_string(),
             machine,
-            config: Settings {
-                tokens: work.tokens,
-                records: work.records,
-                seed: work.seed,
-                rounds,
-            },
+            config: Settings { tokens: work.tokens, records: work.records, seed: work.seed },
             groups,
             bars,
         }
@@ -132,7 +127,7 @@ impl Report {
     fn facts(&self) -> [String; 2] {
         let Machine { cpu, cores, memory_bytes, kernel, filesystem, thp } = &self.machine;
         let gib = *memory_bytes as f64 / f64::from(1 << 30);
-        let Settings { tokens, records, seed, rounds } = self.config;
+        let Settings { tokens, records, seed } = self.config;
         let unknown = || "unknown".to_owned();
         let rustc = self.rustc.clone().unwrap_or_else(unknown);
         let git = self.git.clone().unwrap_or_else(unknown);
@@ -141,7 +136,7 @@ impl Report {
                 "{cpu}, {cores} cores, {gib:.1} GiB, kernel {kernel}, {filesystem}, huge pages {thp}"
             ),
             format!(
-                "{tokens} tokens, {records} records, seed {seed}, {rounds} rounds, {}, {rustc}, commit {git}",
+                "{tokens} tokens, {records} records, seed {seed}, {}, {rustc}, commit {git}",
                 self.started
             ),
         ]
@@ -176,15 +171,44 @@ impl GroupReport {
 
     fn bars(&self, work: &Work) -> impl Iterator<Item = BarReport> {
         let doubt = self.doubt(work);
-        self.bars.iter().map(move |&Bar { id, over, under, side, bar, goal }| {
+        self.bars.iter().map(move |limit| {
+            let &Bar { id, over, under, side, bar, goal } = limit;
             let value =
                 self.figure_of(over).zip(self.median(under)).map(|(over, under)| over / under);
-            let not_judged = if value.is_none() { Some("not measured") } else { doubt };
-            let pass = value.filter(|_| not_judged.is_none()).map(|value| match side {
-                Side::AtMost => value <= bar,
-                Side::AtLeast => value >= bar,
-            });
-            BarReport { id, group: self.id, over, under, side, value, bar, goal, pass, not_judged }
+            let interval = self.interval(limit);
+            let told = interval.and_then(|interval| limit.judge(interval));
+            let not_judged = match () {
+                () if value.is_none() => Some("not measured"),
+                () if doubt.is_some() => doubt,
+                () if told.is_none() => Some("not judged: the interval has the bar in it"),
+                () => None,
+            };
+            let pass = told.filter(|_| not_judged.is_none());
+            let group = self.id;
+            BarReport { id, group, over, under, side, value, interval, bar, goal, pass, not_judged }
+        })
+    }
+
+    /// Whether the rounds so far tell of each bar that has its rows; a group without bars has nothing to tell.
+    pub(crate) fn is_told(&self) -> bool {
+        let mut intervals = self.bars.iter().map(|bar| (bar, self.interval(bar)));
+        intervals
+            .all(|(bar, interval)| interval.is_none_or(|interval| bar.judge(interval).is_some()))
+    }
+
+    /// 95 % interval of a bar's ratio: rounds are drawn, each with all its rows, since what slows one slows the others.
+    fn interval(&self, bar: &Bar) -> Option<[f64; 2]> {
+        let names = bar.over.split(LESS).chain([bar.under]);
+        let rows = names.map(|name| self.rows.iter().find(|row| row.name == name));
+        let rows: Vec<&RowReport> = rows.collect::<Option<_>>()?;
+        let rounds = rows.iter().map(|row| row.rounds.len()).min().filter(|rounds| *rounds > 0)?;
+        bootstrap(rounds, |drawn| {
+            let medians = rows.iter().map(|row| median(&of(&row.rounds, drawn)));
+            match *medians.collect::<Option<Vec<f64>>>()? {
+                [over, less, under] => Some((over - less) / under),
+                [over, under] => Some(over / under),
+                _ => None,
+            }
         })
     }
 
@@ -197,18 +221,7 @@ impl GroupReport {
             On::Disk => (work.records < RECORDS_TO_JUDGE).then_some("not judged: too few records"),
         };
         let no_disk = self.on == On::Disk && !machine::has_disk(work.dir);
-        too_few
-            .or_else(|| no_disk.then_some("not judged: no disk behind the files"))
-            .or_else(|| self.is_noisy().then_some("not judged: machine too noisy"))
-    }
-
-    fn is_noisy(&self) -> bool {
-        let spread_max = if self.on == On::Disk { DISK_SPREAD_MAX } else { FLOOR_SPREAD_MAX };
-        self.rows
-            .iter()
-            .filter(|row| row.kind == Kind::Floor)
-            .filter_map(|row| Some(row.high? / row.low?))
-            .any(|spread| spread > spread_max)
+        too_few.or_else(|| no_disk.then_some("not judged: no disk behind the files"))
     }
 }
 
@@ -232,6 +245,12 @@ impl BarReport {
             return format!("({}) ÷ {}", self.over, self.under);
         }
         format!("{} ÷ {}", self.over, self.under)
+    }
+
+    /// `1.10 (1.08 to 1.13)`.
+    fn measured(&self) -> String {
+        let interval = self.interval.map(|[low, high]| format!(" ({low:.2} to {high:.2})"));
+        format!("{}{}", figure(self.value), interval.unwrap_or_default())
     }
 
     /// `≤ 1.35`.
@@ -259,6 +278,7 @@ mod tests {
             low: Some(median * 0.9),
             high: Some(median * 1.1),
             samples: 31,
+            rounds: (0..31).map(|round| median * (0.985 + 0.001 * f64::from(round))).collect(),
         };
         let bar =
             |id, over, side| Bar { id, over, under: "floor<x>", side, bar: 1.5, goal: Some(1.0) };
@@ -269,6 +289,7 @@ mod tests {
             on: On::Memory,
             notes: vec!["A note & more".into()],
             rows: vec![row("ours", Kind::Ours, ours), row("floor<x>", Kind::Floor, 4.0)],
+            rounds: 31,
             bars: vec![
                 bar("P1", "ours", Side::AtMost),
                 bar("P2", "ours", Side::AtLeast),
@@ -276,7 +297,7 @@ mod tests {
             ],
         };
         let work = Work { tokens, ..Work::small() };
-        Report::new(Machine::default(), SystemTime::UNIX_EPOCH, &work, 31, vec![group])
+        Report::new(Machine::default(), SystemTime::UNIX_EPOCH, &work, vec![group])
     }
 
     #[test]
@@ -324,16 +345,22 @@ mod tests {
     }
 
     #[test]
-    fn on_a_noisy_machine_nothing_is_judged() {
+    fn rounds_that_cannot_tell_judge_nothing_and_are_not_enough() {
         let mut report = report(6.5, TOKENS_TO_JUDGE);
         let group = &mut report.groups[0];
         let work = Work { tokens: TOKENS_TO_JUDGE, ..Work::small() };
-        assert!(group.bars(&work).next().is_some_and(|bar| bar.pass.is_some()));
-        group.rows[1].high = group.rows[1].low.map(|low| low * FLOOR_SPREAD_MAX * 1.01);
-        assert!(group.bars(&work).all(|bar| bar.pass.is_none()));
-        // The noise of ours or of a peer is a result, not a doubt.
-        group.rows[1].kind = Kind::Peer;
-        assert!(!group.is_noisy());
+        let bar = group.bars(&work).next().unwrap();
+        let [low, high] = bar.interval.unwrap();
+        // Both grow by the same share from round to round: what slows both alike is not in it.
+        assert!(high - low < 1e-9 && (low - 1.625).abs() < 1e-9, "{low} to {high}");
+        assert!(bar.pass.is_some() && group.is_told(), "the third bar's row is not there");
+        // Ours swings from round to round, the floor does not.
+        for (round, ns) in group.rows[0].rounds.iter_mut().enumerate() {
+            *ns = if round % 2 == 0 { 5.0 } else { 7.0 };
+        }
+        let bar = group.bars(&work).next().unwrap();
+        assert_eq!((bar.pass, bar.verdict()), (None, "not judged: the interval has the bar in it"));
+        assert!(!group.is_told());
     }
 
     #[test]

@@ -8,41 +8,71 @@ use crate::{
     mapping::Mapping,
     progress::Progress,
     report::{GroupReport, RowReport},
-    row::{Failure, Group, On, Row, Work},
+    row::{Failure, Group, LESS, On, Row, Work},
 };
 
-/// Reading back takes as long as a round, so it follows the first, this many others, and the last.
+/// Reading back takes as long as a round, so it follows the first and each of these.
 const VERIFY_EVERY: usize = 8;
+
+/// How many rounds a group takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rounds {
+    /// Of each row that no bar needs; they stop there.
+    pub(crate) beside: usize,
+    /// Of the rows that a bar needs.
+    pub(crate) least: usize,
+    /// Of the same, while some bar cannot be told by those before.
+    pub(crate) most: usize,
+}
 
 pub(crate) fn measure(
     mut group: Group,
     work: &Work,
-    rounds: usize,
+    rounds: Rounds,
     progress: &Progress,
 ) -> Result<GroupReport, Failure> {
-    let mut samples: Vec<Vec<f64>> = group.rows.iter().map(|_| Vec::new()).collect();
+    let needed: Vec<bool> = group.rows.iter().map(|row| is_needed(&group, row.name)).collect();
     let needs_child = group.rows.iter().any(|row| row.huge_heap);
     let mut child = if needs_child { Some(HugeHeap::start(work)?) } else { None };
-    for round in 0..=rounds {
-        let verify = round % VERIFY_EVERY == 0 || round == rounds;
+    let Group { id, title, unit, on, .. } = group;
+    let rows = group.rows.iter().map(|row| summary(row, Vec::new())).collect();
+    let bars = std::mem::take(&mut group.bars);
+    let mut report = GroupReport { id, title, unit, on, rows, bars, notes: Vec::new(), rounds: 0 };
+    // The first is thrown away.
+    for round in 0..=rounds.most {
+        if round > rounds.least && report.is_told() {
+            break;
+        }
+        let verify = round % VERIFY_EVERY == 0;
         for index in order(round, group.rows.len()) {
+            if round > rounds.beside && !needed[index] {
+                continue;
+            }
             let row = &mut group.rows[index];
-            progress.tell(format!("{}: round {round} of {rounds}, {}", group.id, row.name));
-            settle(group.on, work)?;
-            let row = &mut group.rows[index];
+            let of = rounds.least.max(round);
+            progress.tell(format!("{id}: round {round} of {of}, {}", row.name));
+            settle(on, work)?;
             let sample = match child.as_mut().filter(|_| row.huge_heap) {
-                Some(child) => child.measure(group.id, row.name, verify)?,
+                Some(child) => child.measure(id, row.name, verify)?,
                 None => (row.measure)(&Work { verify, ..*work })?,
             };
             if round > 0 {
-                samples[index].push(sample.ns_per_operation());
+                report.rows[index].rounds.push(sample.ns_per_operation());
             }
         }
+        report.rounds = round;
     }
     progress.clear();
-    let rows = group.rows.iter().zip(samples).map(|(row, samples)| summary(row, samples)).collect();
-    let Group { id, title, unit, on, bars, notes, .. } = group;
-    Ok(GroupReport { id, title, unit, on, rows, bars, notes: notes() })
+    let measured = report.rows.into_iter().zip(&group.rows);
+    report.rows = measured.map(|(told, row)| summary(row, told.rounds)).collect();
+    report.notes = (group.notes)();
+    Ok(report)
+}
+
+/// Whether a bar needs this row; in a group without bars all rows are alike.
+fn is_needed(group: &Group, name: &str) -> bool {
+    let mut sides = group.bars.iter().flat_map(|bar| [bar.over, bar.under]);
+    sides.any(|side| side.split(LESS).any(|row| row == name))
 }
 
 /// Before each row alike: the host backs as much memory as a row takes, in a group on disk for the page cache, and what
@@ -70,16 +100,18 @@ fn order(round: usize, rows: usize) -> Vec<usize> {
     if round.is_multiple_of(2) { (0..rows).collect() } else { (0..rows).rev().collect() }
 }
 
-fn summary(row: &Row, mut samples: Vec<f64>) -> RowReport {
-    samples.sort_by(f64::total_cmp);
+fn summary(row: &Row, rounds: Vec<f64>) -> RowReport {
+    let mut sorted = rounds.clone();
+    sorted.sort_by(f64::total_cmp);
     RowReport {
         name: row.name,
         kind: row.kind,
         version: row.version,
-        median: quantile(&samples, 0.5),
-        low: quantile(&samples, 0.1),
-        high: quantile(&samples, 0.9),
-        samples: samples.len(),
+        median: quantile(&sorted, 0.5),
+        low: quantile(&sorted, 0.1),
+        high: quantile(&sorted, 0.9),
+        samples: rounds.len(),
+        rounds,
     }
 }
 
@@ -94,7 +126,7 @@ mod tests {
     use std::{cell::RefCell, rc::Rc};
 
     use super::*;
-    use crate::row::{Kind, Sample};
+    use crate::row::{Bar, Kind, Sample, Side};
 
     #[test]
     fn rows_alternate_in_order_and_the_first_round_is_thrown_away() {
@@ -110,10 +142,38 @@ mod tests {
         };
         let group = Group::in_memory("g", "", vec![row("a"), row("b")], vec![]);
         let work = Work { verify: false, ..Work::small() };
-        let report = measure(group, &work, 3, &Progress::start()).unwrap();
+        let rounds = Rounds { beside: 3, least: 3, most: 3 };
+        let report = measure(group, &work, rounds, &Progress::start()).unwrap();
         assert_eq!(*calls.borrow(), "abbaabba");
         assert_eq!((report.rows[0].median, report.rows[0].samples), (Some(2.0), 3));
         assert_eq!(report.rows[0].high, Some(2.0));
+    }
+
+    #[test]
+    fn rows_that_a_bar_needs_go_on_until_it_is_told_and_the_others_stop() {
+        let row = |name: &'static str, ns: [u64; 2]| {
+            let mut round = 0;
+            Row::new(name, Kind::Ours, "", move |_: &Work| {
+                round += 1;
+                // Unlike in the first rounds, alike later.
+                let elapsed_ns = if round <= 6 { ns[round % 2] } else { ns[0] };
+                Ok(Sample { elapsed_ns, operations: 1 })
+            })
+        };
+        let measured = |ours: [u64; 2]| {
+            let rows = vec![row("ours", ours), row("floor", [100; 2]), row("beside", [1; 2])];
+            let (over, under, side) = ("ours", "floor", Side::AtMost);
+            let bar = Bar { id: "b", over, under, side, bar: 1.5, goal: None };
+            let group = Group::in_memory("g", "", rows, vec![bar]);
+            let rounds = Rounds { beside: 2, least: 4, most: 40 };
+            let report = measure(group, &Work::small(), rounds, &Progress::start()).unwrap();
+            let samples: Vec<_> = report.rows.iter().map(|row| row.samples).collect();
+            (report.rounds, samples)
+        };
+        assert_eq!(measured([120, 120]), (4, vec![4, 4, 2]));
+        let (rounds, samples) = measured([120, 180]);
+        assert!((5..40).contains(&rounds), "{rounds}");
+        assert_eq!(samples, [rounds, rounds, 2]);
     }
 
     #[test]
@@ -130,6 +190,7 @@ mod tests {
     fn a_failed_check_ends_the_run() {
         let row = Row::new("a", Kind::Ours, "", |_: &Work| Err(Failure::Check("lost".into())));
         let group = Group::in_memory("g", "", vec![row], vec![]);
-        assert!(measure(group, &Work::small(), 1, &Progress::start()).is_err());
+        let rounds = Rounds { beside: 1, least: 1, most: 1 };
+        assert!(measure(group, &Work::small(), rounds, &Progress::start()).is_err());
     }
 }

@@ -153,6 +153,17 @@ pub(crate) struct Bar {
     pub(crate) goal: Option<f64>,
 }
 
+impl Bar {
+    /// Whether a ratio in this interval reaches the bar; `None`: the bar lies in it.
+    pub(crate) fn judge(&self, [low, high]: [f64; 2]) -> Option<bool> {
+        let (worst, best) = match self.side {
+            Side::AtMost => (high <= self.bar, low <= self.bar),
+            Side::AtLeast => (low >= self.bar, high >= self.bar),
+        };
+        (worst == best).then_some(worst)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Side {

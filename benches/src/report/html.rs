@@ -95,11 +95,11 @@ fn class(kind: Kind) -> &'static str {
 
 fn bars(report: &Report) -> String {
     let mut out = String::from(
-        "<h2>Bars</h2><table><tr><th>bar<th>ratio of medians<th class=n>value<th class=n>bar<th class=n>goal<th></tr>",
+        "<h2>Bars</h2><table><tr><th>bar<th>ratio of medians<th class=n>value (95 % interval)<th class=n>bar<th class=n>goal<th></tr>",
     );
     for bar in &report.bars {
         let ratio = escape(&bar.ratio());
-        let (verdict, value, limit) = (bar.verdict(), figure(bar.value), bar.limit());
+        let (verdict, value, limit) = (bar.verdict(), bar.measured(), bar.limit());
         let figures = format!("<td class=n>{value}<td class=n>{limit}<td class=n>{}", bar.goal());
         let class = if bar.pass == Some(false) { "missed" } else { "rest" };
         put(

@@ -11,6 +11,12 @@ pub(super) fn page(report: &Report) -> String {
     }
     for group in &report.groups {
         line(&mut page, format_args!("\n## {} ({})\n", group.title, group.unit));
+        if !group.bars.is_empty() {
+            line(
+                &mut page,
+                format_args!("{} rounds of the rows that a bar needs.\n", group.rounds),
+            );
+        }
         page.push_str("| row | kind | version | median | p10 | p90 | samples |\n");
         page.push_str("|---|---|---|---:|---:|---:|---:|\n");
         for row in &group.rows {
@@ -29,9 +35,11 @@ pub(super) fn page(report: &Report) -> String {
         }
     }
     page.push_str("\n## Bars (ratios of medians of this run)\n\n");
-    page.push_str("| bar | ratio | value | bar | goal | |\n|---|---|---:|---:|---:|---|\n");
+    page.push_str(
+        "| bar | ratio | value (95 % interval) | bar | goal | |\n|---|---|---:|---:|---:|---|\n",
+    );
     for bar in &report.bars {
-        let (value, limit) = (figure(bar.value), bar.limit());
+        let (value, limit) = (bar.measured(), bar.limit());
         let ratio = bar.ratio();
         line(
             &mut page,

@@ -3,144 +3,128 @@
 
 use crate::machine::Machine;
 use crate::plan::{JUDGED_TOKENS, Plan};
+use crate::ratio::Ratio;
 use crate::report::{Bar, Full, Phases, Steady};
-
-/// What was too noisy to judge by, each with its reason.
-#[derive(Clone, Debug, Default)]
-pub struct Noise {
-    /// The full stack beside the arena.
-    pub pairs: Option<String>,
-    /// The same in steady state.
-    pub steady: Option<String>,
-}
 
 /// Why figures are not judged, if they are not.
 #[derive(Clone, Debug, Default)]
 pub struct Grounds {
     /// For none of them: too few tokens.
     size: Option<String>,
-    /// For no figure of time in the group: the machine was too noisy.
-    noise: Noise,
     /// For no figure that includes the log: its file system has no disk.
     disk: Option<String>,
 }
 
 impl Grounds {
     /// What speaks against judging this run.
-    pub fn of(plan: &Plan, machine: &Machine, noise: Noise) -> Self {
-        let size = (plan.tokens < JUDGED_TOKENS)
-            .then(|| format!("bars are judged from {JUDGED_TOKENS} tokens on"));
+    pub fn of(plan: &Plan, machine: &Machine) -> Self {
+        let size =
+            (!plan.is_judged()).then(|| format!("bars are judged from {JUDGED_TOKENS} tokens on"));
         let disk = (!machine.has_a_disk())
             .then(|| format!("--dir is on {}, where a sync reaches no disk", machine.filesystem));
-        Self { size, noise, disk }
+        Self { size, disk }
     }
 
-    /// All reasons.
-    pub fn reasons(&self) -> Vec<String> {
-        let Noise { pairs, steady } = &self.noise;
-        [&self.size, pairs, steady, &self.disk].into_iter().flatten().cloned().collect()
+    /// All reasons: those for the whole run, and of what was allowed those of single bars.
+    pub fn reasons(&self, bars: &[Bar]) -> Vec<String> {
+        let of_bars = bars.iter().filter_map(|bar| self.too_noisy(bar));
+        [&self.size, &self.disk].into_iter().flatten().cloned().chain(of_bars).collect()
     }
 
-    fn allow(&self, kind: Kind) -> bool {
-        let quiet = self.noise.pairs.is_none();
-        let disk = self.disk.is_none();
-        self.size.is_none()
-            && match kind {
-                Kind::Memory => true,
-                Kind::Time => quiet,
-                Kind::TimeWithLog => quiet && disk,
-                Kind::Steady => disk && self.noise.steady.is_none(),
-            }
+    fn too_noisy(&self, bar: &Bar) -> Option<String> {
+        let limit = LIMITS.iter().find(|limit| limit.id == bar.id)?;
+        let ([low, high], at_most) = bar.interval.zip(bar.bar)?;
+        let holds_it = low <= at_most && high > at_most;
+        (holds_it && self.allow(limit.on)).then(|| {
+            format!(
+                "the machine is too noisy for {}: the 95 % interval, {low:.3} to {high:.3}, has the bar {at_most} in it",
+                bar.id
+            )
+        })
+    }
+
+    fn allow(&self, on: On) -> bool {
+        self.size.is_none() && (on == On::Memory || self.disk.is_none())
     }
 }
 
 /// What a figure depends on.
-#[derive(Clone, Copy)]
-enum Kind {
+#[derive(Clone, Copy, PartialEq)]
+enum On {
     Memory,
-    Time,
-    TimeWithLog,
-    Steady,
+    /// The log, and so the disk.
+    Disk,
+}
+
+/// What a figure must not exceed.
+struct Limit {
+    id: &'static str,
+    title: &'static str,
+    /// `None`: it is only reported.
+    bar: Option<f64>,
+    goal: f64,
+    on: On,
+}
+
+const fn limit(
+    id: &'static str,
+    title: &'static str,
+    bar: Option<f64>,
+    goal: f64,
+    on: On,
+) -> Limit {
+    Limit { id, title, bar, goal, on }
+}
+
+/// The project's bars and goals, in one place.
+const LIMITS: [Limit; 11] = [
+    limit("P2", "full ÷ baseline", Some(1.20), 1.10, On::Disk),
+    limit("P2s", "steady state, full ÷ baseline", Some(1.08), 1.02, On::Disk),
+    limit("P2c", "processor time, full ÷ baseline", Some(1.30), 1.1, On::Disk),
+    limit("P2t", "creators on all cores, full ÷ baseline", Some(1.20), 1.08, On::Disk),
+    limit("P2d", "last create to all durable, ms", None, 110.0, On::Disk),
+    limit("P8", "bytes of memory a token", Some(64.5), 64.02, On::Memory),
+    limit("component.guardian", "guardian alone ÷ facade off", Some(1.05), 1.0, On::Memory),
+    limit("component.wal", "log alone ÷ facade off", Some(1.05), 1.0, On::Disk),
+    limit("component.trace", "tracing alone ÷ facade off", Some(1.15), 1.03, On::Memory),
+    limit("component.metrics", "scraper alone ÷ facade off", Some(1.05), 1.0, On::Memory),
+    limit("component.blackbox", "black box alone ÷ facade off", Some(1.05), 1.0, On::Memory),
+];
+
+/// Whether these pairs tell if the bar holds; what has no bar is told by any.
+pub fn is_told(id: &str, ratios: &[f64]) -> bool {
+    let bar = LIMITS.iter().find(|limit| limit.id == id).and_then(|limit| limit.bar);
+    bar.is_none_or(|bar| Ratio::of(ratios).is_some_and(|ratio| ratio.judge(bar).is_some()))
 }
 
 /// All bars of the phases that ran.
 pub fn bars(phases: &Phases, grounds: &Grounds) -> Vec<Bar> {
-    let bar = |id, title, value: Option<f64>, limits: [Option<f64>; 2], kind| {
-        let [bar, goal] = limits;
-        let judged = value.zip(bar).filter(|_| grounds.allow(kind));
-        Bar { id, title, value, bar, goal, pass: judged.map(|(value, bar)| value <= bar) }
-    };
+    LIMITS.iter().map(|limit| measured(limit, phases, grounds)).collect()
+}
+
+fn measured(limit: &Limit, phases: &Phases, grounds: &Grounds) -> Bar {
     let full = phases.full.as_ref();
-    let of_full = |figure: fn(&Full) -> f64| full.map(figure);
-    let log = Kind::TimeWithLog;
-    let both = |bar, goal| [Some(bar), Some(goal)];
-    let p8 = phases.baseline.as_ref().map(|baseline| baseline.bytes_per_token);
-    let mut steady = bar(
-        "P2s",
-        "steady state, full ÷ baseline",
-        of_full(|f| f.steady.overhead_ratio),
-        both(1.08, 1.02),
-        Kind::Steady,
-    );
-    if full.is_some_and(|full| !enough(&full.steady)) {
-        steady.pass = None;
+    let ratio = full.and_then(|full| full.ratios.get(limit.id));
+    let value = match limit.id {
+        "P2d" => full.map(durable_ms),
+        "P8" => phases.baseline.as_ref().map(|baseline| baseline.bytes_per_token),
+        _ => ratio.map(|ratio| ratio.median),
+    };
+    let asleep = limit.id == "P2s" && full.is_some_and(|full| !enough(&full.steady));
+    let judged =
+        limit.bar.filter(|_| grounds.allow(limit.on) && !asleep).and_then(|bar| match ratio {
+            Some(ratio) => ratio.judge(bar),
+            None => value.map(|value| value <= bar),
+        });
+    Bar {
+        id: limit.id,
+        title: limit.title,
+        value,
+        interval: ratio.map(|ratio| ratio.interval),
+        bar: limit.bar,
+        goal: Some(limit.goal),
+        pass: judged,
     }
-    let component = 1.05;
-    vec![
-        bar("P2", "full ÷ baseline", of_full(|f| f.overhead_ratio), both(1.20, 1.10), log),
-        steady,
-        bar(
-            "P2c",
-            "processor time, full ÷ baseline",
-            of_full(|f| f.cpu_ratio),
-            both(1.30, 1.1),
-            log,
-        ),
-        bar(
-            "P2t",
-            "creators on all cores, full ÷ baseline",
-            full.and_then(|f| f.two_thread_ratio),
-            both(1.20, 1.08),
-            log,
-        ),
-        bar("P2d", "last create to all durable, ms", of_full(durable_ms), [None, Some(110.0)], log),
-        bar("P8", "bytes of memory a token", p8, both(64.5, 64.02), Kind::Memory),
-        bar(
-            "component.guardian",
-            "guardian alone ÷ facade off",
-            of_full(|f| f.components.guardian),
-            both(component, 1.0),
-            Kind::Time,
-        ),
-        bar(
-            "component.wal",
-            "log alone ÷ facade off",
-            of_full(|f| f.components.wal),
-            both(component, 1.0),
-            log,
-        ),
-        bar(
-            "component.trace",
-            "tracing alone ÷ facade off",
-            of_full(|f| f.components.trace),
-            both(1.15, 1.03),
-            Kind::Time,
-        ),
-        bar(
-            "component.metrics",
-            "scraper alone ÷ facade off",
-            of_full(|f| f.components.metrics),
-            both(component, 1.0),
-            Kind::Time,
-        ),
-        bar(
-            "component.blackbox",
-            "black box alone ÷ facade off",
-            of_full(|f| f.components.blackbox),
-            both(component, 1.0),
-            Kind::Time,
-        ),
-    ]
 }
 
 fn durable_ms(full: &Full) -> f64 {
@@ -168,38 +152,50 @@ mod tests {
             kernel: String::new(),
             filesystem: filesystem.into(),
             thp: String::new(),
+            clock_step_ns: 0,
         }
     }
 
-    fn grounds(tokens: &str, filesystem: &str, noise: Noise) -> Grounds {
+    fn grounds(tokens: &str, filesystem: &str) -> Grounds {
         use clap::Parser;
         let args = crate::args::Args::try_parse_from(["ng-stress", "--tokens", tokens]);
         let plan = Plan::new(&args.expect("parsed"));
-        Grounds::of(&plan, &machine(filesystem), noise)
+        Grounds::of(&plan, &machine(filesystem))
     }
 
     #[test]
-    fn a_full_run_on_a_quiet_disk_is_judged_and_nothing_else_is() {
-        let judged = |g: &Grounds| {
-            [Kind::Memory, Kind::Time, Kind::TimeWithLog, Kind::Steady].map(|kind| g.allow(kind))
+    fn a_full_run_on_a_disk_is_judged_and_nothing_else_is() {
+        let judged = |tokens, filesystem| {
+            [On::Memory, On::Disk].map(|on| grounds(tokens, filesystem).allow(on))
         };
-        let noisy = || Some("noisy".to_owned());
-        let [quiet, pairs, steady] = [
-            Noise::default(),
-            Noise { pairs: noisy(), ..Noise::default() },
-            Noise { steady: noisy(), ..Noise::default() },
-        ];
-        let on = |filesystem, noise: &Noise| judged(&grounds("9500000", filesystem, noise.clone()));
-        assert_eq!(on("ext4", &quiet), [true, true, true, true]);
-        assert_eq!(on("tmpfs", &quiet), [true, true, false, false]);
-        assert_eq!(on("overlay", &quiet), [true, true, false, false]);
-        assert_eq!(on("ext4", &pairs), [true, false, false, true]);
-        assert_eq!(on("ext4", &steady), [true, true, true, false]);
-        assert_eq!(judged(&grounds("9499999", "ext4", quiet)), [false; 4]);
-        assert_eq!(grounds("1000", "9p", pairs).reasons().len(), 3);
+        assert_eq!(judged("9500000", "ext4"), [true, true]);
+        assert_eq!(judged("9500000", "tmpfs"), [true, false]);
+        assert_eq!(judged("9500000", "overlay"), [true, false]);
+        assert_eq!(judged("9499999", "ext4"), [false, false]);
+        assert_eq!(grounds("1000", "9p").reasons(&[]).len(), 2);
     }
 
-    /// The project's bars and goals, in one place.
+    #[test]
+    fn pairs_that_cannot_tell_are_not_judged_and_the_reason_has_their_interval() {
+        let wide = [1.0, 1.1, 1.15, 1.25, 1.4];
+        assert!(!is_told("P2", &wide) && is_told("P2", &[1.1; 5]) && is_told("P2", &[1.3; 5]));
+        assert!(is_told("facade_off", &wide), "it has no bar");
+        let bar = Bar {
+            id: "P2",
+            title: "",
+            value: Some(1.15),
+            interval: Some([1.05, 1.25]),
+            bar: Some(1.2),
+            goal: None,
+            pass: None,
+        };
+        let reasons =
+            |filesystem| grounds("9500000", filesystem).reasons(std::slice::from_ref(&bar));
+        assert!(reasons("ext4")[0].contains("P2: the 95 % interval, 1.050 to 1.250"));
+        assert_eq!(reasons("tmpfs").len(), 1, "the disk alone");
+    }
+
+    /// Said a second time: a slip in the table shows.
     #[test]
     fn the_bars_are_those_in_force() {
         let in_force = [
@@ -215,14 +211,14 @@ mod tests {
             ("component.metrics", Some(1.05), Some(1.0)),
             ("component.blackbox", Some(1.05), Some(1.0)),
         ];
-        let bars = bars(&Phases::default(), &grounds("9500000", "ext4", Noise::default()));
+        let bars = bars(&Phases::default(), &grounds("9500000", "ext4"));
         let found: Vec<_> = bars.iter().map(|bar| (bar.id, bar.bar, bar.goal)).collect();
         assert_eq!(found, in_force);
     }
 
     #[test]
     fn figures_that_were_not_measured_are_null_and_not_judged() {
-        let bars = bars(&Phases::default(), &grounds("9500000", "ext4", Noise::default()));
+        let bars = bars(&Phases::default(), &grounds("9500000", "ext4"));
         assert!(bars.iter().all(|bar| bar.value.is_none() && bar.pass.is_none()));
         assert!(bars.iter().any(|bar| bar.id == "P8"));
     }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -21,6 +22,45 @@ pub struct Machine {
     pub filesystem: String,
     /// Transparent huge pages: always, madvise or never.
     pub thp: String,
+    /// Smallest step of the clock that times everything.
+    pub clock_step_ns: u64,
+}
+
+/// Processor time of the whole machine, counted since it started.
+#[derive(Clone, Copy, Debug)]
+pub struct MachineTime {
+    all: u64,
+    stolen: u64,
+}
+
+impl MachineTime {
+    /// `None` where the kernel does not tell.
+    pub fn now() -> Option<Self> {
+        Self::parse(&read("/proc/stat"))
+    }
+
+    /// Share of the time since `earlier` that the host gave to other machines while this one wanted it.
+    pub fn stolen_since(self, earlier: Self) -> f64 {
+        let all = self.all.saturating_sub(earlier.all).max(1);
+        self.stolen.saturating_sub(earlier.stolen) as f64 / all as f64
+    }
+
+    /// The line `cpu  user nice system idle iowait irq softirq steal guest guest_nice`.
+    fn parse(stat: &str) -> Option<Self> {
+        let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+        let ticks: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+        // Guests are in user and nice already.
+        Some(Self { all: ticks.get(..8)?.iter().sum(), stolen: ticks[7] })
+    }
+}
+
+/// Looks at the clock until it moves, and takes the smallest of some moves.
+fn clock_step_ns() -> u64 {
+    let step = || {
+        let begin = Instant::now();
+        std::iter::repeat_with(|| begin.elapsed().as_nanos() as u64).find(|ns| *ns > 0)
+    };
+    (0..1000).filter_map(|_| step()).min().unwrap_or(0)
 }
 
 /// File systems whose sync says nothing about a disk.
@@ -35,6 +75,7 @@ impl Machine {
             memory_bytes: meminfo("MemTotal").unwrap_or(0),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             filesystem: filesystem_of(dir).unwrap_or_else(|| "unknown".into()),
+            clock_step_ns: clock_step_ns(),
             thp: chosen(&read("/sys/kernel/mm/transparent_hugepage/enabled")),
         }
     }
@@ -150,6 +191,16 @@ fn read(path: impl AsRef<Path>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stolen_time_is_the_eighth_number_over_the_first_eight() {
+        let at = |text| MachineTime::parse(text).expect("a line");
+        let earlier = at("cpu  100 0 50 800 0 0 0 50 7 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n");
+        let later = at("cpu  150 0 50 1640 0 0 0 160 9 0\n");
+        assert_eq!(later.stolen_since(earlier), 0.11);
+        assert!(MachineTime::parse("cpu  1 2 3\n").is_none());
+        assert!((1..1_000_000).contains(&clock_step_ns()));
+    }
 
     const MOUNTS: &str = "\
 22 1 254:0 / / rw,relatime - ext4 /dev/vda rw

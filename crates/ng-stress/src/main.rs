@@ -21,6 +21,7 @@ mod phases;
 mod plan;
 mod preflight;
 mod progress;
+mod ratio;
 mod readback;
 mod report;
 mod runs;

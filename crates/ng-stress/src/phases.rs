@@ -7,18 +7,18 @@ pub mod steady;
 pub mod tracing;
 
 use crate::failure::Failure;
-use crate::lab::Checks;
+use crate::lab::{Checks, Lab};
 use crate::runs::Timing;
-use crate::statistics::relative_spread;
 
-/// Runs both sides of pair number `turn`; each comes first in every other pair, so that neither
-/// always finds the memory that the other has just given back.
-fn alternate<A, B>(
+/// Runs both sides of pair number `turn`. Which comes first is drawn for every other pair and turned round for the next,
+/// so that neither always finds the memory that the other has just given back, nor keeps step with something else.
+fn in_turn<A, B>(
+    lab: &Lab<'_>,
     turn: usize,
     first: impl FnOnce() -> Result<A, Failure>,
     second: impl FnOnce() -> Result<B, Failure>,
 ) -> Result<(A, B), Failure> {
-    if turn.is_multiple_of(2) {
+    if is_first_first(lab.plan.seed, turn) {
         let a = first()?;
         Ok((a, second()?))
     } else {
@@ -27,15 +27,17 @@ fn alternate<A, B>(
     }
 }
 
-/// Distance of the quartiles of the pairs' ratios, above which a machine is too noisy to judge by.
-/// The median of 31 pairs is then off by a sixth of it.
-const NOISE_MAX: f64 = 0.10;
+fn is_first_first(seed: u64, turn: usize) -> bool {
+    let drawn = fastrand::Rng::with_seed(seed ^ (turn / 2) as u64).bool();
+    drawn ^ !turn.is_multiple_of(2)
+}
 
-/// Why these pairs are too noisy, if they are.
-fn too_noisy(what: &str, ratios: &[f64]) -> Option<String> {
-    let spread = relative_spread(ratios).filter(|spread| *spread > NOISE_MAX)?;
-    let percent = spread * 100.0;
-    Some(format!("the machine is too noisy: the quartiles of {what} lie {percent:.0} % apart"))
+/// On a noisy machine a run takes up to so many times the pairs that were asked for.
+const PAIRS_BEYOND: usize = 2;
+
+/// Whether `done` pairs are enough: those asked for, and more while a bar cannot be told by them, up to a bound.
+fn enough(lab: &Lab<'_>, done: usize, asked: usize, is_told: impl FnOnce() -> bool) -> bool {
+    done >= asked && (!lab.plan.is_judged() || done >= PAIRS_BEYOND * asked || is_told())
 }
 
 /// Memory that was not given back, over all runs of one kind.
@@ -68,5 +70,17 @@ impl Leaks {
                 self.kept, self.runs
             ),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_come_first_equally_often_and_in_no_fixed_order() {
+        let order: Vec<bool> = (0..64).map(|turn| is_first_first(1, turn)).collect();
+        assert_eq!(order.iter().filter(|first| **first).count(), 32);
+        assert!(order.chunks(2).any(|pair| pair[0]) && order.chunks(2).any(|pair| pair[1]));
     }
 }

@@ -117,6 +117,11 @@ impl Plan {
         }
     }
 
+    /// Whether there are tokens enough to judge by.
+    pub fn is_judged(&self) -> bool {
+        self.tokens >= JUDGED_TOKENS
+    }
+
     /// Pairs of a component's ratio: half of the headline's.
     pub fn half_runs(&self) -> usize {
         (self.runs / 2).max(1)

@@ -100,18 +100,26 @@ impl Drop for Lines {
     }
 }
 
-/// `full: baseline and full stack, pairs: 3 of 31 (12 s)`
+/// `full: baseline and full stack, pairs: 3 of 31 (12 s, 112 s left)`
 fn line(bar: &ProgressBar) -> String {
     let (done, of) = (bar.position(), bar.length().unwrap_or(0));
+    let left = left(bar.elapsed(), done, of);
+    let left = left.map_or(String::new(), |left| format!(", {} s left", left.as_secs()));
     let seconds = bar.elapsed().as_secs();
-    format!("{}: {}: {done} of {of} ({seconds} s)", bar.prefix(), bar.message())
+    format!("{}: {}: {done} of {of} ({seconds} s{left})", bar.prefix(), bar.message())
+}
+
+/// What is left at the pace so far; a bar that goes on beyond its length is nearly done, and nobody knows when.
+fn left(elapsed: Duration, done: u64, of: u64) -> Option<Duration> {
+    let left = of.checked_sub(done)?;
+    (done > 0).then(|| elapsed.mul_f64(left as f64 / done as f64))
 }
 
 fn lock(running: &Running) -> std::sync::MutexGuard<'_, Vec<ProgressBar>> {
     running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const TEMPLATE: &str = "{prefix:>9} [{bar:30}] {pos}/{len} {msg} ({elapsed})";
+const TEMPLATE: &str = "{prefix:>9} [{bar:30}] {pos}/{len} {msg} ({elapsed}, {eta} left)";
 
 /// One running bar.
 #[derive(Debug)]
@@ -165,8 +173,12 @@ mod tests {
     fn a_line_tells_what_runs_how_far_it_is_and_for_how_long() {
         let bar = ProgressBar::hidden().with_prefix("full").with_message("pairs".to_owned());
         bar.set_length(31);
+        assert_eq!(line(&bar), "full: pairs: 0 of 31 (0 s)");
         bar.inc(3);
-        assert_eq!(line(&bar), "full: pairs: 3 of 31 (0 s)");
+        assert_eq!(line(&bar), "full: pairs: 3 of 31 (0 s, 0 s left)");
+        let minute = Duration::from_secs(60);
+        assert_eq!(left(minute, 3, 31), Some(Duration::from_secs(560)));
+        assert_eq!((left(minute, 0, 31), left(minute, 32, 31)), (None, None));
     }
 
     #[test]

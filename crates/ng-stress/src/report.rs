@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::machine::Machine;
+use crate::ratio::Ratio;
 
 /// Name and version of this shape.
 pub const SCHEMA: &str = "neurograph-stress/1";
@@ -46,6 +47,8 @@ pub struct Report {
     pub reference: BTreeMap<&'static str, f64>,
     /// What should be reached.
     pub bars: Vec<Bar>,
+    /// Share of the machine's processor time that its host gave to others meanwhile; null: the kernel does not tell.
+    pub stolen_share: Option<f64>,
     /// Why bars of time were not judged, if they were not.
     pub not_judged: Vec<String>,
 }
@@ -190,11 +193,16 @@ pub struct Full {
     pub steady: Steady,
     /// One part on ÷ the facade with every part off.
     pub components: Components,
+    /// What the pairs behind each ratio of this phase say, by the id of its bar.
+    pub ratios: Ratios,
     /// RFC 3339.
     pub started: String,
     /// RFC 3339.
     pub ended: String,
 }
+
+/// By the id of a bar; `facade_off` has none.
+pub type Ratios = BTreeMap<&'static str, Ratio>;
 
 /// Who holds how many bytes.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -352,6 +360,8 @@ pub struct Bar {
     pub title: &'static str,
     /// Measured.
     pub value: Option<f64>,
+    /// 95 % interval of it; null where it is not the median of pairs.
+    pub interval: Option<[f64; 2]>,
     /// At most this; null if the figure is only reported.
     pub bar: Option<f64>,
     /// Where we are going.

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bars::{Grounds, Noise, bars};
+use crate::bars::{Grounds, bars};
 use crate::failure::Failure;
 use crate::floors;
 use crate::interrupt;
 use crate::lab::{Checks, Lab};
-use crate::machine::{Machine, git_hash};
+use crate::machine::{Machine, MachineTime, git_hash};
 use crate::phases;
 use crate::plan::{Plan, target_dir};
 use crate::preflight;
@@ -36,13 +36,13 @@ pub fn prepare(plan: &Plan) -> Result<Prepared, Failure> {
 /// Runs everything that `plan` asks for. The directory is that of the report.
 pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure> {
     let Prepared { started, workdir, out } = prepared;
+    let begin = MachineTime::now();
     let machine = Machine::look(&plan.dir);
     let progress = Progress::new(plan.notices, plan.line_every);
     let workload = Workload::new(plan.seed, plan.persist);
     let lab = Lab { plan, workload, workdir: &workdir, progress: &progress, machine: &machine };
 
     let mut checks = Checks::default();
-    let mut noise = Noise::default();
     let phases = Phases {
         baseline: if plan.phases.baseline {
             warm_up(&lab)?;
@@ -54,9 +54,7 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
             if !plan.phases.baseline {
                 warm_up(&lab)?;
             }
-            let (full, noisy) = phases::full::run(&lab, &mut checks)?;
-            noise = noisy;
-            Some(full)
+            Some(phases::full::run(&lab, &mut checks)?)
         } else {
             None
         },
@@ -71,7 +69,8 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
             None
         },
     };
-    let grounds = Grounds::of(plan, &machine, noise);
+    let grounds = Grounds::of(plan, &machine);
+    let bars = bars(&phases, &grounds);
     let report = Report {
         schema: SCHEMA,
         proves: PROVES,
@@ -89,12 +88,13 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
             runs: plan.runs,
             max_memory_bytes: plan.max_memory_bytes(plan.threads),
         },
-        bars: bars(&phases, &grounds),
+        not_judged: grounds.reasons(&bars),
+        bars,
         phases,
         checks: checks.into_vec(),
         reference: reference(),
-        not_judged: grounds.reasons(),
         machine,
+        stolen_share: MachineTime::now().zip(begin).map(|(end, begin)| end.stolen_since(begin)),
     };
     report.write(out.path())?;
     Ok((report, out.keep()))

@@ -30,6 +30,12 @@ pub fn table(report: &Report, out: &Path) -> String {
         machine.filesystem,
         machine.thp
     ));
+    let stolen =
+        report.stolen_share.map_or("not known".into(), |share| format!("{:.1} %", share * 100.0));
+    rows.line(&format!(
+        "processor time given to other machines meanwhile {stolen} · smallest step of the clock {} ns",
+        machine.clock_step_ns
+    ));
     let logged = if config.persist == 1 {
         "each token".into()
     } else {
@@ -183,11 +189,15 @@ fn checks(rows: &mut Rows, report: &Report) {
 }
 
 fn bars(rows: &mut Rows, report: &Report) {
-    rows.line("\nbars (at most)");
+    rows.line("\nbars (at most; in parentheses the 95 % interval, which has to lie on one side of the bar)");
     for bar in &report.bars {
         let name = format!("{} {}", bar.id, bar.title);
         match bar.value {
-            Some(value) => rows.row(&name, &format!("{value:.3}"), &verdict(bar)),
+            Some(value) => {
+                let interval = bar.interval.map(|[low, high]| format!(" ({low:.3} to {high:.3})"));
+                let ours = format!("{value:.3}{}", interval.unwrap_or_default());
+                rows.row(&name, &ours, &verdict(bar));
+            }
             None => rows.row(&name, "not measured", ""),
         }
     }
@@ -258,7 +268,15 @@ mod tests {
 
     #[test]
     fn a_bar_says_whether_it_held_was_missed_or_not_judged() {
-        let bar = |pass, bar| Bar { id: "P2", title: "", value: Some(1.2), bar, goal: None, pass };
+        let bar = |pass, bar| Bar {
+            id: "P2",
+            title: "",
+            value: Some(1.2),
+            interval: None,
+            bar,
+            goal: None,
+            pass,
+        };
         assert_eq!(verdict(&bar(Some(true), Some(1.1))), "held, bar 1.1");
         assert_eq!(verdict(&bar(Some(false), Some(1.1))), "MISSED, bar 1.1");
         assert_eq!(verdict(&bar(None, Some(1.1))), "not judged, bar 1.1");

@@ -45,7 +45,8 @@ fn stress_test_full_observability_stack() {
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     for line in stderr.lines() {
         assert!(
-            line.starts_with("ng-stress: ") && line.ends_with(" s)"),
+            line.starts_with("ng-stress: ")
+                && (line.ends_with(" s)") || line.ends_with(" s left)")),
             "no line of progress: {line}"
         );
     }

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::floors;
 use crate::lab::{Checks, Lab};
-use crate::phases::{Leaks, alternate};
+use crate::phases::{Leaks, in_turn};
 use crate::report::{Baseline, now_rfc3339};
 use crate::runs;
 use crate::statistics::{median, median_u64};
@@ -20,7 +20,8 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Baseline, Failure> {
     runs::baseline(lab, lab.plan.threads, false)?;
     for turn in 0..pairs {
         let last = turn + 1 == pairs;
-        let (floor, (timing, readback)) = alternate(
+        let (floor, (timing, readback)) = in_turn(
+            lab,
             turn,
             || floors::fill_huge(tokens, &lab.workload),
             || runs::baseline(lab, lab.plan.threads, last),

@@ -1,29 +1,32 @@
 //! Phase 2: everything on, interleaved with the baseline; then each part alone, the facade with every
 //! part off, creators on all cores, and the steady state.
 
+use std::collections::BTreeMap;
+
 use crate::activity::page_value;
 use crate::admissions::Admissions;
-use crate::bars::Noise;
+use crate::bars;
 use crate::failure::Failure;
 use crate::lab::{Checks, Lab};
 use crate::pace::Paced;
-use crate::phases::{Leaks, alternate, steady, too_noisy};
-use crate::report::{Components, Full, now_rfc3339};
+use crate::phases::{Leaks, enough, in_turn, steady};
+use crate::ratio::Ratio;
+use crate::report::{Components, Full, Ratios, now_rfc3339};
 use crate::runs::{self, FullRun, Proof, Timing};
 use crate::statistics::{median, median_u64, quartiles};
 use crate::subject::Parts;
 
-/// Runs the phase. The second value says what was too noisy to judge by.
-pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Noise), Failure> {
+/// Runs the phase.
+pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Full, Failure> {
     lab.progress.notice("phase full");
     let started = now_rfc3339();
     // Thrown away: a process's first run of everything makes thread stacks and heaps that stay.
     runs::full(lab, Parts::ALL, lab.plan.threads_most(), false)?;
     let headline = Headline::measure(lab, checks)?;
-    let (components, facade_off_ratio) = components(lab, checks)?;
-    let two_thread_ratio = two_threads(lab, checks)?;
-    let (steady, unsteady) = steady::run(lab, checks)?;
-    let unsteady = Noise { steady: unsteady, ..Noise::default() };
+    let mut said = components(lab, checks)?;
+    said.insert("P2t", two_threads(lab, checks)?);
+    let (steady, steady_ratio) = steady::run(lab, checks)?;
+    said.insert("P2s", steady_ratio);
 
     let tokens = lab.plan.tokens as f64;
     let Headline { pairs, cpu_pairs, durable_after_ns, last, proof } = headline;
@@ -32,15 +35,18 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Noise), Failure>
         activity.quota_bytes as f64 / lab.plan.max_memory_bytes(lab.plan.threads) as f64;
     let beyond = last.timing.rss.growth_bytes().saturating_sub(activity.held_bytes());
     activity.memory.other = beyond;
-    let ratios = ratios(&pairs);
+    said.insert("P2", Ratio::of(&ratios(&pairs)));
+    said.insert("P2c", Ratio::of(&ratios(&cpu_pairs)));
+    let ratios: Ratios = said.into_iter().filter_map(|(id, ratio)| Some((id, ratio?))).collect();
+    let middle = |id| ratios.get(id).map(|ratio| ratio.median);
+    let ratio = |id| middle(id).unwrap_or(f64::MAX);
     let of = |side: usize| move |pair: &[Paced; 2]| pair[side].ns;
     let wall: Vec<f64> = pairs.iter().map(|[b, full]| full.ns as f64 / b.ns as f64).collect();
     let elapsed_ns = median_u64(pairs.iter().map(of(1))).unwrap_or(0);
     let baseline_ns = median_u64(pairs.iter().map(of(0))).unwrap_or(0);
-    let overhead_ratio = median(&ratios).unwrap_or(f64::MAX);
+    let overhead_ratio = ratio("P2");
     let baseline_ns_per_token = baseline_ns as f64 / tokens;
-    let noise = Noise { pairs: too_noisy("full ÷ baseline", &ratios), ..unsteady };
-    let report = Full {
+    Ok(Full {
         tokens: lab.plan.tokens,
         elapsed_ns,
         ns_per_token: elapsed_ns as f64 / tokens,
@@ -48,7 +54,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Noise), Failure>
         overhead_ratio,
         wall_ratio: median(&wall).unwrap_or(f64::MAX),
         wall_ratio_spread: quartiles(&wall).unwrap_or([f64::MAX; 2]),
-        overhead_ratio_spread: quartiles(&ratios).unwrap_or([f64::MAX; 2]),
+        overhead_ratio_spread: ratios.get("P2").map_or([f64::MAX; 2], |ratio| ratio.quartiles),
         baseline_ns_per_token,
         added_ns_per_token: (overhead_ratio - 1.0) * baseline_ns_per_token,
         wal_records: proof.wal_records.saturating_sub(Admissions::logged_to_meet(lab.plan)),
@@ -68,19 +74,31 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Full, Noise), Failure>
         memory_share,
         cpu_ns_baseline: median_u64(cpu_pairs.iter().map(of(0))).unwrap_or(0),
         cpu_ns_full: median_u64(cpu_pairs.iter().map(of(1))).unwrap_or(0),
-        cpu_ratio: median(&self::ratios(&cpu_pairs)).unwrap_or(f64::MAX),
+        cpu_ratio: ratio("P2c"),
         paces: pairs.iter().map(|pair| pair.map(|time| time.pace_ns)).collect(),
         pairs: pairs.iter().map(|pair| pair.map(|time| time.ns)).collect(),
-        facade_off_ratio,
-        two_thread_ratio,
+        facade_off_ratio: ratio(FACADE_OFF),
+        two_thread_ratio: middle("P2t"),
         memory: activity.memory,
         steady,
-        components,
+        components: Components {
+            guardian: ratio("component.guardian"),
+            wal: ratio("component.wal"),
+            trace: ratio("component.trace"),
+            metrics: ratio("component.metrics"),
+            blackbox: ratio("component.blackbox"),
+        },
+        ratios,
         started,
         ended: now_rfc3339(),
-    };
-    Ok((report, noise))
+    })
 }
+
+/// What the pairs said, by the id of the bar that judges it; `None`: there were none.
+type Said = BTreeMap<&'static str, Option<Ratio>>;
+
+/// Its name among the ratios; no bar judges it.
+const FACADE_OFF: &str = "facade_off";
 
 fn ratios(pairs: &[[Paced; 2]]) -> Vec<f64> {
     pairs.iter().map(|[baseline, full]| full.over(*baseline)).collect()
@@ -89,7 +107,7 @@ fn ratios(pairs: &[[Paced; 2]]) -> Vec<f64> {
 /// Spans expected in a run, from which on none at all would be a fault: else e^-20 of the runs have none.
 const SPANS_SURE: f64 = 20.0;
 
-/// The pairs behind the headline ratio. Every run is counted; the last is read back and proved.
+/// The pairs behind the headline ratio. Every run is counted; the last of those asked for is read back and proved.
 struct Headline {
     pairs: Vec<[Paced; 2]>,
     cpu_pairs: Vec<[Paced; 2]>,
@@ -105,9 +123,16 @@ impl Headline {
         let (mut pairs, mut cpu_pairs, mut durable_after_ns) = (vec![], vec![], vec![]);
         let (mut sums, mut last) = (Sums::default(), None);
         lab.progress.notice("full pairs");
-        for turn in 0..count {
+        for turn in 0.. {
+            let is_told = || {
+                bars::is_told("P2", &ratios(&pairs)) && bars::is_told("P2c", &ratios(&cpu_pairs))
+            };
+            if enough(lab, turn, count, is_told) {
+                break;
+            }
             let prove = turn + 1 == count;
-            let ((baseline, readback), full) = alternate(
+            let ((baseline, readback), full) = in_turn(
+                lab,
                 turn,
                 || runs::baseline(lab, threads, prove),
                 || runs::full(lab, Parts::ALL, threads, prove),
@@ -120,7 +145,9 @@ impl Headline {
             durable_after_ns.push(full.durable_after_ns);
             sums.baseline(&baseline);
             sums.full(&full);
-            last = Some(full);
+            if turn < count {
+                last = Some(full);
+            }
             bar.step();
         }
         sums.check("full", lab, checks);
@@ -243,27 +270,40 @@ fn page(lab: &Lab<'_>, proof: &Proof, checks: &mut Checks) {
     );
 }
 
-/// What a round of single parts runs, one after the other; the last is what the others are held against.
-const ALONE: [Parts; 6] =
-    [Parts::GUARDIAN, Parts::WAL, Parts::TRACE, Parts::METRICS, Parts::BLACKBOX, Parts::NONE];
+/// What a round of single parts runs, and its name among the ratios; the last is what the others are held against.
+const ALONE: [(&str, Parts); 6] = [
+    ("component.guardian", Parts::GUARDIAN),
+    ("component.wal", Parts::WAL),
+    ("component.trace", Parts::TRACE),
+    ("component.metrics", Parts::METRICS),
+    ("component.blackbox", Parts::BLACKBOX),
+    (FACADE_OFF, Parts::NONE),
+];
 
 /// Each part alone beside the facade with none, and that beside the baseline, once a round. The order is drawn: what a
 /// run leaves the kernel to do, such as the blocks of a file that is gone, goes on into the next.
-fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), Failure> {
+fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<Said, Failure> {
     let (rounds, threads) = (lab.plan.half_runs(), lab.plan.threads);
     let bar = lab.progress.bar("full", "one part at a time, rounds", rounds as u64);
-    let (mut ratios, mut off_ratios) = ([const { Vec::new() }; ALONE.len() - 1], Vec::new());
+    let mut ratios = [const { Vec::new() }; ALONE.len()];
     let mut sums = Sums::default();
     let mut events_min = u64::MAX;
     let mut rng = fastrand::Rng::with_seed(lab.plan.seed);
     let mut order: [usize; ALONE.len() + 1] = std::array::from_fn(|place| place);
-    for _ in 0..rounds {
+    for round in 0.. {
+        let is_told = || {
+            let mut all = ALONE.iter().zip(&ratios);
+            all.all(|((id, _), ratios)| bars::is_told(id, ratios))
+        };
+        if enough(lab, round, rounds, is_told) {
+            break;
+        }
         let mut baseline = Paced::default();
         let mut alone = [Paced::default(); ALONE.len()];
         rng.shuffle(&mut order);
         for place in order {
             match ALONE.get(place) {
-                Some(parts) => {
+                Some((_, parts)) => {
                     let run = runs::full(lab, *parts, threads, false)?;
                     alone[place] = run.timing.elapsed;
                     if parts.blackbox {
@@ -278,11 +318,10 @@ fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), F
                 }
             }
         }
-        let [parts @ .., off] = alone;
-        for (ratios, part) in ratios.iter_mut().zip(parts) {
-            ratios.push(part.over(off));
+        let [.., off] = alone;
+        for ((ratios, part), (id, _)) in ratios.iter_mut().zip(alone).zip(ALONE) {
+            ratios.push(part.over(if id == FACADE_OFF { baseline } else { off }));
         }
-        off_ratios.push(off.over(baseline));
         bar.step();
     }
     sums.check("components", lab, checks);
@@ -293,21 +332,23 @@ fn components(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Components, f64), F
         events_min >= expected,
         format!("found {events_min} events in the run with fewest, expected at least {expected}"),
     );
-    let middle = |ratios: Vec<f64>| median(&ratios).unwrap_or(f64::MAX);
-    let [guardian, wal, trace, metrics, blackbox] = ratios.map(middle);
-    Ok((Components { guardian, wal, trace, metrics, blackbox }, middle(off_ratios)))
+    Ok(ALONE.iter().zip(ratios).map(|((id, _), ratios)| (*id, Ratio::of(&ratios))).collect())
 }
 
 /// Creators on all cores, on both sides.
-fn two_threads(lab: &Lab<'_>, checks: &mut Checks) -> Result<Option<f64>, Failure> {
+fn two_threads(lab: &Lab<'_>, checks: &mut Checks) -> Result<Option<Ratio>, Failure> {
     let (cores, count) = (lab.machine.cores, lab.plan.quarter_runs());
     if cores < 2 {
         return Ok(None);
     }
     let bar = lab.progress.bar("full", "creators on all cores, pairs", count as u64);
     let (mut pairs, mut sums) = (Vec::new(), Sums::default());
-    for turn in 0..count {
-        let ((baseline, _), full) = alternate(
+    for turn in 0.. {
+        if enough(lab, turn, count, || bars::is_told("P2t", &self::ratios(&pairs))) {
+            break;
+        }
+        let ((baseline, _), full) = in_turn(
+            lab,
             turn,
             || runs::baseline(lab, cores, false),
             || runs::full(lab, Parts::ALL, cores, false),
@@ -318,5 +359,5 @@ fn two_threads(lab: &Lab<'_>, checks: &mut Checks) -> Result<Option<f64>, Failur
         bar.step();
     }
     sums.check("all cores", lab, checks);
-    Ok(median(&ratios(&pairs)))
+    Ok(Ratio::of(&ratios(&pairs)))
 }

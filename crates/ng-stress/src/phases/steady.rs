@@ -9,15 +9,17 @@ use neurograph::{Lsn, TokenId};
 
 use crate::activity::Activity;
 use crate::args::DurabilityArg;
+use crate::bars;
 use crate::failure::Failure;
 use crate::fill::{Subject, fill};
 use crate::lab::{Checks, Lab};
-use crate::phases::{alternate, too_noisy};
-use crate::plan::{JUDGED_TOKENS, Plan};
+use crate::phases::{enough, in_turn};
+use crate::plan::Plan;
+use crate::ratio::Ratio;
 use crate::report::Steady;
 use crate::runs::close;
 use crate::scraper::Scraper;
-use crate::statistics::{median, quartiles};
+use crate::statistics::median;
 use crate::subject::{self, Parts};
 use crate::usage;
 
@@ -51,7 +53,7 @@ struct Slices {
 
 impl Slices {
     fn of(plan: &Plan) -> Self {
-        match (plan.tokens >= JUDGED_TOKENS, plan.durability) {
+        match (plan.is_judged(), plan.durability) {
             (true, _) => JUDGED_SLICES,
             (false, DurabilityArg::Relaxed) => RELAXED_SLICES,
             (false, _) => SMALL_SLICES,
@@ -77,8 +79,8 @@ impl Slice {
     }
 }
 
-/// Runs the slices. The second value says why they are too noisy to judge by, if they are.
-pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Steady, Option<String>), Failure> {
+/// Runs the slices. The second value is what their pairs say.
+pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Steady, Option<Ratio>), Failure> {
     let slices = Slices::of(lab.plan);
     let bar = lab.progress.bar("full", "steady churn at 95 % full", 2 * slices.count as u64);
     let (mut ratios, mut cpu_ratios) = (Vec::new(), Vec::new());
@@ -94,9 +96,14 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Steady, Option<String>
         controller_steps: 0,
         spans_dropped: 0,
     };
-    for turn in 0..slices.count {
+    let is_told = |ratios: &[f64]| bars::is_told("P2s", ratios);
+    for turn in 0.. {
+        if enough(lab, turn, slices.count, || is_told(&ratios)) {
+            break;
+        }
         let seed = lab.plan.seed ^ turn as u64;
-        let (baseline, full) = alternate(
+        let (baseline, full) = in_turn(
+            lab,
             turn,
             || baseline_slice(lab, slices.length, seed),
             || full_slice(lab, slices.length, seed, &mut steady, &mut quiet),
@@ -107,8 +114,9 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Steady, Option<String>
         steady.seconds += full.elapsed.as_secs_f64();
         steady.operations += full.operations;
     }
-    steady.overhead_ratio = median(&ratios).unwrap_or(f64::MAX);
-    steady.overhead_ratio_spread = quartiles(&ratios).unwrap_or([f64::MAX; 2]);
+    let ratio = Ratio::of(&ratios);
+    steady.overhead_ratio = ratio.map_or(f64::MAX, |ratio| ratio.median);
+    steady.overhead_ratio_spread = ratio.map_or([f64::MAX; 2], |ratio| ratio.quartiles);
     steady.cpu_ratio = median(&cpu_ratios).unwrap_or(f64::MAX);
     checks.equal("steady: cleanups", quiet.cleanups, 0);
     lab.none_dropped("steady", steady.spans_dropped, checks);
@@ -117,7 +125,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<(Steady, Option<String>
     }
     checks.active("steady", "scrapes", steady.metrics_scrapes);
     checks.active("steady", "controller steps", steady.controller_steps);
-    Ok((steady, too_noisy("steady state", &ratios)))
+    Ok((steady, ratio))
 }
 
 /// What tells whether a part had reason to be active, or to stay quiet.
