@@ -16,6 +16,9 @@ const THREADS: RangeInclusive<u64> = 1..=256;
 /// Pairs of the headline ratio.
 const RUNS: RangeInclusive<u64> = 1..=10_000;
 
+/// Minutes of a soak: up to a week.
+const MINUTES: RangeInclusive<u64> = 1..=10_080;
+
 /// A number of which there is no most.
 const COUNT: RangeInclusive<u64> = 1..=u64::MAX;
 
@@ -45,6 +48,14 @@ pub struct Args {
     /// Phases to run; several may be given, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
     pub phase: Vec<PhaseArg>,
+
+    /// Run one load in place of the phases; it has its own checks, and no bar judges it
+    #[arg(long, value_enum, conflicts_with = "phase")]
+    pub scenario: Option<ScenarioArg>,
+
+    /// Minutes of the scenario `soak`, 1 to 10080
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value = "5", value_parser = |text: &str| within(text, MINUTES))]
+    pub minutes: u64,
 
     /// Log each N-th token, 1 to 18446744073709551615, or `every` one; the first is always logged
     #[arg(long, allow_negative_numbers = true, value_name = "N|every", default_value = "1000", value_parser = persist)]
@@ -95,6 +106,10 @@ pub struct Args {
     #[arg(long, hide = true, value_name = "MS", default_value = "10_000", value_parser = |text: &str| within(text, COUNT))]
     pub line_every: u64,
 
+    /// Milliseconds of the scenario `soak`, in place of its minutes
+    #[arg(long, hide = true, value_name = "MS", value_parser = |text: &str| within(text, COUNT))]
+    pub soak: Option<u64>,
+
     /// Be the child that is killed: write to this store and acknowledge on stdout
     #[arg(long, hide = true, value_name = "STORE")]
     pub recovery_child: Option<PathBuf>,
@@ -113,6 +128,38 @@ pub enum PhaseArg {
     Tracing,
     /// All four
     All,
+}
+
+/// A scenario as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum ScenarioArg {
+    /// Creators on all cores, two at least, each token read back
+    TwoThreads,
+    /// Each token logged, then the store closed and opened again
+    Every,
+    /// Deletes and creates at 95 % of the quota, each logged, then the store opened again
+    Churn,
+    /// Many threads at a small quota, sessions opened and dropped all the time
+    Storm,
+    /// Quotas lowered and raised while tokens are alive
+    Pressure,
+    /// A steady load for minutes: what grows, and how surely
+    Soak,
+}
+
+impl ScenarioArg {
+    /// The word of the report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TwoThreads => "two_threads",
+            Self::Every => "every",
+            Self::Churn => "churn",
+            Self::Storm => "storm",
+            Self::Pressure => "pressure",
+            Self::Soak => "soak",
+        }
+    }
 }
 
 /// A durability level as typed.

@@ -25,6 +25,7 @@ mod ratio;
 mod readback;
 mod report;
 mod runs;
+mod scenarios;
 mod scraper;
 mod statistics;
 mod subject;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::args::{Args, DurabilityArg, PhaseArg};
+use crate::args::{Args, DurabilityArg, PhaseArg, ScenarioArg};
 
 /// Bytes of one token in the arena.
 pub const TOKEN_BYTES: u64 = 64;
@@ -47,6 +47,12 @@ pub struct Plan {
     pub threads: usize,
     /// Phases to run.
     pub phases: Phases,
+    /// One load in place of the phases.
+    pub scenario: Option<ScenarioArg>,
+    /// How long a soak takes.
+    pub soak: Duration,
+    /// Time between two samples of it.
+    pub look_every: Duration,
     /// Each n-th token is logged; 1 is every one.
     pub persist: u64,
     /// Level of the log in the full phase.
@@ -91,10 +97,18 @@ pub struct Phases {
 impl Plan {
     /// Decides what `args` mean. Each value is in its range already.
     pub fn new(args: &Args) -> Self {
-        let asked = |phase| args.phase.contains(&phase) || args.phase.contains(&PhaseArg::All);
-        Self {
+        let asked = |phase| {
+            let all = args.phase.contains(&PhaseArg::All);
+            args.scenario.is_none() && (all || args.phase.contains(&phase))
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let soak = args.soak.map_or(Duration::from_secs(60 * args.minutes), Duration::from_millis);
+        let mut plan = Self {
             tokens: args.tokens,
             threads: args.threads as usize,
+            scenario: args.scenario,
+            soak,
+            look_every: (soak / 40).min(Duration::from_secs(1)),
             phases: Phases {
                 baseline: asked(PhaseArg::Baseline),
                 full: asked(PhaseArg::Full),
@@ -106,7 +120,7 @@ impl Plan {
             sample_rate: args.sample_rate,
             runs: args.runs as usize,
             batch: args.batch,
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores,
             dir: args.dir.clone().unwrap_or_else(|| target_dir().join("stress/data")),
             out: args.out.clone(),
             json: args.json,
@@ -114,7 +128,17 @@ impl Plan {
             seed: args.seed,
             notices: args.notices,
             line_every: Duration::from_millis(args.line_every),
+        };
+        match plan.scenario {
+            Some(ScenarioArg::TwoThreads) => plan.threads = plan.threads.max(cores).max(2),
+            Some(ScenarioArg::Storm) => plan.threads = plan.threads.max(4 * cores).max(16),
+            Some(ScenarioArg::Every | ScenarioArg::Churn) => plan.persist = 1,
+            Some(ScenarioArg::Pressure | ScenarioArg::Soak) | None => {}
         }
+        if plan.scenario.is_some() {
+            plan.runs = plan.quarter_runs();
+        }
+        plan
     }
 
     /// Whether there are tokens enough to judge by.

@@ -134,6 +134,11 @@ impl Bar {
         self.bar.inc(1);
     }
 
+    /// So many steps are done in all.
+    pub fn at(&self, done: u64) {
+        self.bar.set_position(done);
+    }
+
     /// `n` steps are done.
     pub fn steps(&self, n: u64) {
         self.bar.inc(n);

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::machine::Machine;
 use crate::ratio::Ratio;
+use crate::scenarios::Scenario;
 
 /// Name and version of this shape.
 pub const SCHEMA: &str = "neurograph-stress/1";
@@ -41,7 +42,9 @@ pub struct Report {
     pub config: RunConfig,
     /// One entry a phase; null if it did not run.
     pub phases: Phases,
-    /// What must hold.
+    /// By name: the one that ran, or none.
+    pub scenarios: BTreeMap<&'static str, Scenario>,
+    /// What must hold in the phases.
     pub checks: Vec<Check>,
     /// The published figures.
     pub reference: BTreeMap<&'static str, f64>,
@@ -373,7 +376,8 @@ pub struct Bar {
 impl Report {
     /// Whether every check holds.
     pub fn checks_pass(&self) -> bool {
-        self.checks.iter().all(|check| check.pass)
+        let of_scenarios = self.scenarios.values().flat_map(|scenario| &scenario.checks);
+        self.checks.iter().chain(of_scenarios).all(|check| check.pass)
     }
 
     /// Whether no judged bar is missed.

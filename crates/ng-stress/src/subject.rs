@@ -75,6 +75,28 @@ pub fn at_the_quota(plan: &Plan, store: &Store, threads: usize) {
     store.set_limits(Some(plan.tokens), Some(plan.max_memory_bytes(threads)));
 }
 
+/// A store in `dir` with a quota of twice the tokens, whose cleanup is on and tells `observe` of each token that it evicts.
+/// Marked tokens are logged.
+pub fn pressed_store(
+    plan: &Plan,
+    dir: &Path,
+    observe: impl Fn(TokenId) + Send + Sync + 'static,
+) -> Result<Store, Failure> {
+    let mut config = Config::bare();
+    config.persist = Persist::Flagged;
+    config.arena.max_slots = Some(plan.max_slots(plan.threads));
+    config.guardian.max_tokens = Some(2 * plan.tokens);
+    config.guardian.memory_threshold = CLEANUP_SHARE;
+    config.guardian.pressure_sources = PressureSources::default();
+    config.guardian.enable_aggressive_cleanup = true;
+    config.wal.enabled = true;
+    config.wal.durability = durability(plan.durability);
+    config.wal.log_bytes_max = config.wal.log_bytes_max.max(80 * plan.tokens);
+    let builder = Store::builder(config).on_evicted(move |id, _, _| observe(id));
+    let _owned = interrupt::owned();
+    builder.open(dir).map_err(Failure::subject("cannot open the store"))
+}
+
 fn config(plan: &Plan, parts: Parts, threads: usize) -> Config {
     let mut config = Config::bare();
     config.persist = Persist::Flagged;

@@ -1,5 +1,6 @@
 //! The run as a whole: look, make room, run the phases, judge, report.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::bars::{Grounds, bars};
@@ -13,6 +14,7 @@ use crate::plan::{Plan, target_dir};
 use crate::preflight;
 use crate::progress::Progress;
 use crate::report::{PROVES, Phases, Report, RunConfig, SCHEMA, now_rfc3339, reference};
+use crate::scenarios;
 use crate::workdir::WorkDir;
 use crate::workload::Workload;
 
@@ -69,6 +71,11 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
             None
         },
     };
+    let mut scenarios = BTreeMap::new();
+    if let Some(scenario) = plan.scenario {
+        warm_up(&lab)?;
+        scenarios.insert(scenario.as_str(), scenarios::run(&lab, scenario)?);
+    }
     let grounds = Grounds::of(plan, &machine);
     let bars = bars(&phases, &grounds);
     let report = Report {
@@ -91,6 +98,7 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
         not_judged: grounds.reasons(&bars),
         bars,
         phases,
+        scenarios,
         checks: checks.into_vec(),
         reference: reference(),
         machine,

@@ -5,7 +5,10 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::progress::human;
-use crate::report::{Bar, Baseline, Full, PROVES, Phases, Recovery, Report, SpanCost, Tracing};
+use crate::report::{
+    Bar, Baseline, Check, Full, PROVES, Phases, Recovery, Report, SpanCost, Tracing,
+};
+use crate::scenarios::Scenario;
 
 /// Width of the first column.
 const NAME: usize = 46;
@@ -50,10 +53,15 @@ pub fn table(report: &Report, out: &Path) -> String {
         config.runs,
         report.seed
     ));
-    rows.row("", "here", "published (v0.44.0)");
-    phases(&mut rows, &report.phases);
-    checks(&mut rows, report);
-    bars(&mut rows, report);
+    if report.scenarios.is_empty() {
+        rows.row("", "here", "published (v0.44.0)");
+        phases(&mut rows, &report.phases);
+        checks(&mut rows, &report.checks);
+        bars(&mut rows, report);
+    }
+    for (name, scenario) in &report.scenarios {
+        self::scenario(&mut rows, name, scenario);
+    }
     rows.line(&format!("\nreport: {}", out.join("report.json").display()));
     rows.0
 }
@@ -176,13 +184,24 @@ fn span_cost(rows: &mut Rows, cost: &SpanCost, span: &str, all: &str) {
     rows.row("1 % sampled ÷ untraced", &ratio(cost.ratio_one_percent), "");
 }
 
-fn checks(rows: &mut Rows, report: &Report) {
-    let failed: Vec<_> = report.checks.iter().filter(|check| !check.pass).collect();
-    rows.line(&format!(
-        "\nchecks: {} of {} hold",
-        report.checks.len() - failed.len(),
-        report.checks.len()
-    ));
+fn scenario(rows: &mut Rows, name: &str, scenario: &Scenario) {
+    rows.line(&format!("\n{name}: {} ({:.1} s)", scenario.about, scenario.seconds));
+    for (name, value) in &scenario.figures {
+        let whole = value.fract() == 0.0;
+        let value = if whole { grouped(*value as u64) } else { format!("{value:.3}") };
+        rows.row(&name.replace('_', " "), &value, "");
+    }
+    for (name, slope) in &scenario.slopes {
+        let [low, high] = slope.interval;
+        let by = format!("{:+.3} a minute ({low:+.3} to {high:+.3})", slope.per_minute);
+        rows.row(&format!("{} {:.1}", name.replace('_', " "), slope.mean), &by, "");
+    }
+    checks(rows, &scenario.checks);
+}
+
+fn checks(rows: &mut Rows, checks: &[Check]) {
+    let failed: Vec<_> = checks.iter().filter(|check| !check.pass).collect();
+    rows.line(&format!("\nchecks: {} of {} hold", checks.len() - failed.len(), checks.len()));
     for check in failed {
         rows.line(&format!("  FAILED {}: {}", check.name, check.detail));
     }

@@ -48,6 +48,11 @@ fn clock_ns(clock: ClockId) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// Entries of a directory of the kernel's: descriptors or threads. What this look itself needs is among them.
+pub fn entries(dir: &str) -> usize {
+    fs::read_dir(dir).map_or(0, Iterator::count)
+}
+
 /// Address space in use, in bytes.
 pub fn address_space_bytes() -> u64 {
     field_kib(&status(), "VmSize:").unwrap_or(0)

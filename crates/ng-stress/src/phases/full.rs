@@ -108,7 +108,8 @@ fn ratios(pairs: &[[Paced; 2]]) -> Vec<f64> {
 const SPANS_SURE: f64 = 20.0;
 
 /// The pairs behind the headline ratio. Every run is counted; the last of those asked for is read back and proved.
-struct Headline {
+#[derive(Debug)]
+pub struct Headline {
     pairs: Vec<[Paced; 2]>,
     cpu_pairs: Vec<[Paced; 2]>,
     durable_after_ns: Vec<u64>,
@@ -117,7 +118,23 @@ struct Headline {
 }
 
 impl Headline {
-    fn measure(lab: &Lab<'_>, checks: &mut Checks) -> Result<Self, Failure> {
+    /// What the pairs say.
+    pub fn ratio(&self) -> Option<Ratio> {
+        Ratio::of(&ratios(&self.pairs))
+    }
+
+    /// Medians of both sides.
+    pub fn medians_ns(&self) -> [u64; 2] {
+        [0, 1].map(|side| median_u64(self.pairs.iter().map(|pair| pair[side].ns)).unwrap_or(0))
+    }
+
+    /// Median time from the last create to all being durable.
+    pub fn durable_ms(&self) -> f64 {
+        median_u64(self.durable_after_ns.iter().copied()).unwrap_or(0) as f64 / 1e6
+    }
+
+    /// Runs the pairs, and proves one of them.
+    pub fn measure(lab: &Lab<'_>, checks: &mut Checks) -> Result<Self, Failure> {
         let (count, threads) = (lab.plan.runs, lab.plan.threads);
         let bar = lab.progress.bar("full", "baseline and full stack, pairs", count as u64);
         let (mut pairs, mut cpu_pairs, mut durable_after_ns) = (vec![], vec![], vec![]);
