@@ -304,6 +304,8 @@ pub struct Tracing {
     pub body: SpanCost,
     /// The same with `create` on warm memory as the operation.
     pub create: SpanCost,
+    /// The published case.
+    pub published_case: PublishedTracing,
     /// Errors of the run that became spans.
     pub errors_kept: u64,
     /// Errors of the run.
@@ -320,6 +322,17 @@ pub struct Tracing {
     pub started: String,
     /// RFC 3339.
     pub ended: String,
+}
+
+/// Few operations in one go, with tracing off and on for all.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "as in SpanCost")]
+pub struct PublishedTracing {
+    pub operations: u64,
+    pub baseline_ns_per_op: f64,
+    pub all_sampled_ns_per_op: f64,
+    pub span_ns: f64,
+    pub ratio_all: f64,
 }
 
 /// One operation with tracing off, on for all and for one in a hundred.

@@ -164,6 +164,12 @@ fn recovery(rows: &mut Rows, r: &Recovery) {
 fn tracing(rows: &mut Rows, t: &Tracing) {
     rows.line("\ntracing: a body of about 41 ns");
     span_cost(rows, &t.body, "697 ns", "17 ×");
+    let case = &t.published_case;
+    rows.row(
+        &format!("{} operations, a span adds", grouped(case.operations)),
+        &human(case.span_ns),
+        "697 ns",
+    );
     rows.line("tracing: create on warm memory");
     span_cost(rows, &t.create, "", "");
     let kept =

@@ -34,7 +34,8 @@ const CONTRACT: &str = r#"{
             "tracing": {"operations": 0, "baseline_ns_per_op": 0, "all_sampled_ns_per_op": 0,
                 "one_percent_ns_per_op": 0, "span_ns": 0, "unsampled_ns": 0, "ratio_all": 0,
                 "ratio_one_percent": 0, "errors_kept": 0, "errors_total": 0, "slow_kept": 0,
-                "slow_total": 0, "measured_overhead": null}
+                "slow_total": 0, "measured_overhead": null,
+                "published_case": {"operations": 0, "span_ns": 0, "ratio_all": 0}}
         },
         "checks": [], "reference": {"full_overhead_ratio": 0}, "bars": []
     }"#;

@@ -20,7 +20,7 @@ use opentelemetry_sdk::trace::InMemorySpanExporter;
 use crate::activity::Activity;
 use crate::failure::Failure;
 use crate::lab::{Checks, Lab};
-use crate::report::{SpanCost, Tracing, now_rfc3339};
+use crate::report::{PublishedTracing, SpanCost, Tracing, now_rfc3339};
 use crate::statistics::median;
 use crate::subject;
 
@@ -32,6 +32,9 @@ const STRETCHES: u64 = 5;
 
 /// Operations of one timed loop.
 const OPERATIONS: u64 = STRETCH * STRETCHES;
+
+/// Operations of the published run.
+const PUBLISHED_OPERATIONS: u64 = 10_000;
 
 /// Rounds of all four modes; the medians count.
 const ROUNDS: usize = 15;
@@ -84,6 +87,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Tracing, Failure> {
     let started = now_rfc3339();
     let bar = lab.progress.bar("tracing", "body and create, rounds", 2 * ROUNDS as u64);
     let mut body = BodyLoop::new()?;
+    let published_case = body.published_case()?;
     let body = measure(&bar, |mode| body.run(mode))?;
     let mut create = CreateLoop::new(lab)?;
     let create = measure(&bar, |mode| create.run(mode))?;
@@ -109,6 +113,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks) -> Result<Tracing, Failure> {
     let measured_overhead = overhead(lab)?;
     Ok(Tracing {
         body: body.cost(),
+        published_case,
         create: create.cost(),
         errors_kept,
         errors_total,
@@ -243,11 +248,9 @@ impl BodyLoop {
         let mut x = 1;
         for _ in 0..STRETCHES {
             let start = Instant::now();
-            x = if mode == Mode::Off { self.plain(x) } else { self.traced(x, mode) };
+            x = self.operate(x, mode, STRETCH);
             elapsed += start.elapsed();
-            self.collector
-                .flush(DRAINED_WITHIN)
-                .map_err(Failure::subject("the spans do not drain"))?;
+            self.drain()?;
         }
         black_box(x);
         let after = self.collector.stats();
@@ -258,20 +261,55 @@ impl BodyLoop {
         })
     }
 
+    /// The published run: so few operations once, each of them traced, beside the same without; the median of the rounds.
+    fn published_case(&mut self) -> Result<PublishedTracing, Failure> {
+        let (mut off, mut all) = (Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            let mut modes = [(Mode::Off, &mut off), (Mode::All, &mut all)];
+            if round % 2 == 1 {
+                modes.reverse();
+            }
+            for (mode, times) in modes {
+                let start = Instant::now();
+                black_box(self.operate(1, mode, PUBLISHED_OPERATIONS));
+                times.push(start.elapsed().as_nanos() as f64 / PUBLISHED_OPERATIONS as f64);
+                self.drain()?;
+            }
+        }
+        let pairs = || off.iter().zip(&all);
+        let middle = |values: Vec<f64>| median(&values).unwrap_or(f64::MAX);
+        Ok(PublishedTracing {
+            operations: PUBLISHED_OPERATIONS,
+            span_ns: middle(pairs().map(|(off, all)| all - off).collect()),
+            ratio_all: middle(pairs().map(|(off, all)| all / off).collect()),
+            baseline_ns_per_op: middle(off.clone()),
+            all_sampled_ns_per_op: middle(all.clone()),
+        })
+    }
+
+    fn drain(&self) -> Result<(), Failure> {
+        let drained = self.collector.flush(DRAINED_WITHIN);
+        drained.map_err(Failure::subject("the spans do not drain"))
+    }
+
+    fn operate(&mut self, x: u64, mode: Mode, operations: u64) -> u64 {
+        if mode == Mode::Off { self.plain(x, operations) } else { self.traced(x, mode, operations) }
+    }
+
     #[inline(never)]
-    fn plain(&self, mut x: u64) -> u64 {
-        for _ in 0..STRETCH {
+    fn plain(&self, mut x: u64, operations: u64) -> u64 {
+        for _ in 0..operations {
             x = self.body.run(x);
         }
         x
     }
 
     #[inline(never)]
-    fn traced(&mut self, mut x: u64, mode: Mode) -> u64 {
+    fn traced(&mut self, mut x: u64, mode: Mode, operations: u64) -> u64 {
         let Self { collector, name, recorder, samplers, body } = self;
         let clock = collector.clock();
         let Some((_, sampler)) = samplers.iter_mut().find(|(of, _)| *of == mode) else { return x };
-        for _ in 0..STRETCH {
+        for _ in 0..operations {
             let Some(sampled) = sampler.arrive() else {
                 x = body.run(x);
                 continue;
