@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Fewer rounds: 15 and not 31 of the rows that a bar needs, more while a bar cannot be told, and 5 of the others
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Add the report to `benches/records`, with which later runs on the same kind of processor are compared
+    #[arg(long)]
+    pub(crate) record: bool,
     /// Print report.json on stdout and nothing else there
     #[arg(long)]
     pub(crate) json: bool,

@@ -17,6 +17,7 @@ mod peers;
 mod peers_trace;
 mod peers_wal;
 mod progress;
+mod records;
 mod report;
 mod rounds;
 mod row;
@@ -95,6 +96,9 @@ fn run(args: &Args) -> Result<(), Failure> {
         let _ = fs::remove_dir(&out);
     }
     let report = report?;
+    if args.record {
+        report.record(Path::new(records::DIR))?;
+    }
     if args.json {
         print(&(report.json()? + "\n"))
     } else {
@@ -110,7 +114,9 @@ fn measure(args: &Args, work: &Work, started: SystemTime, out: &Path) -> Result<
     for group in groups::all().into_iter().filter(|group| wanted(group.id)) {
         groups.push(rounds::measure(group, work, rounds, &progress)?);
     }
-    Ok(Report::new(Machine::look(out), started, work, groups))
+    let machine = Machine::look(out);
+    let before = records::load(Path::new(records::DIR), &machine.cpu).map_err(Failure::Input)?;
+    Ok(Report::new(machine, started, work, groups).compared_with(&before))
 }
 
 fn enough_memory(work: &Work) -> Result<(), Failure> {

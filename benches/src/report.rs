@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::{
     machine::{self, Machine},
+    records::{self, Change, Record},
     row::{Bar, Failure, Kind, LESS, On, RECORDS_TO_JUDGE, Side, TOKENS_TO_JUDGE, Work},
     statistics::{bootstrap, median, of},
 };
@@ -25,6 +26,15 @@ pub(crate) struct Report {
     config: Settings,
     groups: Vec<GroupReport>,
     bars: Vec<BarReport>,
+    /// The record that bars are compared with, if there is one.
+    compared_with: Option<ComparedWith>,
+}
+
+/// An earlier run on the same kind of processor.
+#[derive(Debug, Serialize)]
+struct ComparedWith {
+    started: String,
+    git: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,6 +92,10 @@ struct BarReport {
     /// Null: not judged, and `not_judged` says why.
     pass: Option<bool>,
     not_judged: Option<&'static str>,
+    /// How it stands to the record.
+    change: Option<Change>,
+    /// The values of all records, oldest first, and this one.
+    trend: Vec<f64>,
 }
 
 impl Report {
@@ -102,6 +116,48 @@ impl Report {
             config: Settings { tokens: work.tokens, records: work.records, seed: work.seed },
             groups,
             bars,
+            compared_with: None,
+        }
+    }
+
+    /// The same with what earlier runs on this kind of processor had, oldest first.
+    pub(crate) fn compared_with(mut self, records: &[Record]) -> Report {
+        for bar in &mut self.bars {
+            let figures: Vec<_> =
+                records.iter().filter_map(|record| record.figure(bar.id)).collect();
+            bar.trend = figures.iter().map(|(value, _)| *value).chain(bar.value).collect();
+            let last = figures.last().and_then(|(_, interval)| *interval);
+            bar.change = records::change(bar.side, bar.interval, last);
+        }
+        self.compared_with = records.last().map(|record| ComparedWith {
+            started: record.started.clone(),
+            git: record.git.clone(),
+        });
+        self
+    }
+
+    /// Adds it to the records.
+    pub(crate) fn record(&self, dir: &Path) -> Result<(), Failure> {
+        let added = records::add(dir, &self.machine.cpu, &self.started, &self.json()?);
+        let cannot = |error: io::Error| {
+            Failure::of_path(format!("cannot write to {}: {error}", dir.display()), &error)
+        };
+        added.map(|_| ()).map_err(cannot)
+    }
+
+    /// What the bars were compared with, in words.
+    fn comparison(&self) -> String {
+        match &self.compared_with {
+            None => "No earlier record of this kind of processor to compare with.".into(),
+            Some(ComparedWith { started, git }) => {
+                let git = git.as_deref().map_or("unknown", |git| git.get(..7).unwrap_or(git));
+                let worse = self.bars.iter().filter(|bar| bar.change == Some(Change::Worse));
+                let worse: Vec<_> = worse.map(|bar| bar.id).collect();
+                let found = if worse.is_empty() { "nothing".into() } else { worse.join(", ") };
+                format!(
+                    "Worse than the record of {started}, commit {git}, beyond both intervals: {found}."
+                )
+            }
         }
     }
 
@@ -185,7 +241,21 @@ impl GroupReport {
             };
             let pass = told.filter(|_| not_judged.is_none());
             let group = self.id;
-            BarReport { id, group, over, under, side, value, interval, bar, goal, pass, not_judged }
+            BarReport {
+                id,
+                group,
+                over,
+                under,
+                side,
+                value,
+                interval,
+                bar,
+                goal,
+                pass,
+                not_judged,
+                change: None,
+                trend: Vec::new(),
+            }
         })
     }
 
@@ -253,6 +323,16 @@ impl BarReport {
         format!("{}{}", figure(self.value), interval.unwrap_or_default())
     }
 
+    /// In a word; a dash where nothing is known.
+    fn changed(&self) -> &'static str {
+        match self.change {
+            None => "–",
+            Some(Change::Same) => "same",
+            Some(Change::Better) => "better",
+            Some(Change::Worse) => "WORSE",
+        }
+    }
+
     /// `≤ 1.35`.
     fn limit(&self) -> String {
         let sign = if self.side == Side::AtMost { '≤' } else { '≥' };
@@ -307,6 +387,25 @@ mod tests {
         assert_eq!([bars[0].pass, bars[1].pass, bars[2].pass], [Some(false), Some(true), None]);
         assert_eq!((bars[2].value, bars[2].verdict()), (None, "not measured"));
         assert_eq!(report(5.0, TOKENS_TO_JUDGE).bars[0].pass, Some(true));
+    }
+
+    #[test]
+    fn a_run_is_compared_with_the_last_record_and_continues_its_trend() {
+        let dir = std::env::temp_dir().join(format!("neurograph-recorded-{}", std::process::id()));
+        report(8.0, TOKENS_TO_JUDGE).record(&dir).unwrap();
+        let records = records::load(&dir, "").unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        let now = report(6.0, TOKENS_TO_JUDGE).compared_with(&records);
+        assert_eq!(now.bars[0].trend, [2.0, 1.5]);
+        assert_eq!(
+            [now.bars[0].change, now.bars[1].change],
+            [Some(Change::Better), Some(Change::Worse)]
+        );
+        assert_eq!((now.bars[2].change, now.bars[2].trend.len()), (None, 0), "never measured");
+        assert!(now.comparison().ends_with("intervals: P2."), "{}", now.comparison());
+        assert!(now.markdown().contains("WORSE") && html::page(&now).contains("WORSE"));
+        let alone = report(6.0, TOKENS_TO_JUDGE).compared_with(&[]);
+        assert!(alone.comparison().starts_with("No earlier record"));
     }
 
     #[test]

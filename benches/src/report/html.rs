@@ -95,7 +95,7 @@ fn class(kind: Kind) -> &'static str {
 
 fn bars(report: &Report) -> String {
     let mut out = String::from(
-        "<h2>Bars</h2><table><tr><th>bar<th>ratio of medians<th class=n>value (95 % interval)<th class=n>bar<th class=n>goal<th></tr>",
+        "<h2>Bars</h2><table><tr><th>bar<th>ratio of medians<th class=n>value (95 % interval)<th class=n>bar<th class=n>goal<th><th>before</tr>",
     );
     for bar in &report.bars {
         let ratio = escape(&bar.ratio());
@@ -105,12 +105,15 @@ fn bars(report: &Report) -> String {
         put(
             &mut out,
             &format!(
-                "<tr><td>{}<td>{ratio}{figures}<td class={class}>{verdict}</tr>",
-                escape(bar.id)
+                "<tr><td>{}<td>{ratio}{figures}<td class={class}>{verdict}<td>{}</tr>",
+                escape(bar.id),
+                bar.changed()
             ),
         );
     }
-    out + "</table>"
+    out.push_str("</table>");
+    put(&mut out, &format!("<p>{}</p>", escape(&report.comparison())));
+    out
 }
 
 fn escape(text: &str) -> String {

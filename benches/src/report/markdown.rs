@@ -36,7 +36,7 @@ pub(super) fn page(report: &Report) -> String {
     }
     page.push_str("\n## Bars (ratios of medians of this run)\n\n");
     page.push_str(
-        "| bar | ratio | value (95 % interval) | bar | goal | |\n|---|---|---:|---:|---:|---|\n",
+        "| bar | ratio | value (95 % interval) | bar | goal | | before |\n|---|---|---:|---:|---:|---|---|\n",
     );
     for bar in &report.bars {
         let (value, limit) = (bar.measured(), bar.limit());
@@ -44,13 +44,15 @@ pub(super) fn page(report: &Report) -> String {
         line(
             &mut page,
             format_args!(
-                "| {} | {ratio} | {value} | {limit} | {} | {} |",
+                "| {} | {ratio} | {value} | {limit} | {} | {} | {} |",
                 bar.id,
                 bar.goal(),
-                bar.verdict()
+                bar.verdict(),
+                bar.changed()
             ),
         );
     }
+    line(&mut page, format_args!("\n{}", report.comparison()));
     page
 }
 
