@@ -132,11 +132,18 @@ impl Population for Tokens<'_> {
                 evicted.next = Some(Position(u64::from(id.slot())));
                 break;
             }
-            if takes(&token)
-                && let Some(token) = session.evict(id, takes)
-            {
-                evicted.count += 1;
-                self.inner.note_evicted(id, token, self.reason);
+            if !takes(&token) {
+                continue;
+            }
+            match session.evict(id, takes) {
+                Ok(Some(token)) => {
+                    evicted.count += 1;
+                    self.inner.note_evicted(id, token, self.reason);
+                }
+                // Somebody else changed it meanwhile.
+                Ok(None) => {}
+                // The log has no room for the record, and has none for the next: each would wait in vain.
+                Err(_) => break,
             }
         }
         evicted.bytes_freed = self.inner.arena.give_back_empty();

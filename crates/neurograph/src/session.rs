@@ -209,7 +209,11 @@ impl Session {
     }
 
     /// Removes the token at `id` if it still is as `wanted` says; returns what it was. Used by cleanup.
-    pub(crate) fn evict(&mut self, id: TokenId, wanted: impl Fn(&Token) -> bool) -> Option<Token> {
+    pub(crate) fn evict(
+        &mut self,
+        id: TokenId,
+        wanted: impl Fn(&Token) -> bool,
+    ) -> Result<Option<Token>, WriteError> {
         let gone = Cell::new(None);
         let evicted = self.write(Operation::Delete, id, Durability::Relaxed, |current| {
             if !wanted(current) {
@@ -218,7 +222,11 @@ impl Session {
             gone.set(Some(*current));
             Ok(Change::Delete)
         });
-        evicted.ok().and_then(|()| gone.get())
+        match evicted {
+            Ok(()) => Ok(gone.get()),
+            Err(WriteError::Conflict { .. } | WriteError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     #[inline(always)]
@@ -678,7 +686,7 @@ impl Session {
             let span = span
                 .with_status(status)
                 .with_sampled_flag(sampled.is_some())
-                .with_attribute(tracing.names.token, id.map_or(0, TokenId::to_u64))
+                .with_attribute(tracing.names.token, id.map_or(0, |id| id.to_u64().cast_signed()))
                 .with_attribute(tracing.names.lsn, lsn);
             // A full ring drops the span and counts it.
             tracing.recorder.record(span);

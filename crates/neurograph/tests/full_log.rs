@@ -3,7 +3,8 @@
 #![cfg(unix)]
 #![allow(clippy::print_stdout, reason = "the child acknowledges through its standard output")]
 
-use neurograph::{Config, CreateError, Store, Token, TokenId};
+use neurograph::guardian::Evict;
+use neurograph::{Config, CreateError, Store, Token, TokenId, WriteError};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -100,4 +101,30 @@ fn a_full_log_opens_after_any_number_of_kills_and_does_not_grow_by_them() {
     let store = Store::open(dir, config()).unwrap();
     let mut session = store.session();
     ids.iter().take(100).for_each(|&id| session.delete(id).unwrap());
+}
+
+/// Once the reserve for deletes is used up too, each eviction would wait in vain, one after the other.
+#[test]
+fn a_log_without_room_for_a_delete_ends_a_cleanup_at_the_first() {
+    let made = tempfile::tempdir().unwrap();
+    let ids = fill(made.path());
+    let mut evicts_all = config();
+    evicts_all.guardian.evict = Evict::All;
+    evicts_all.wal.reserved_bytes = 64 << 10;
+    let store = Store::open(made.path(), evicts_all).unwrap();
+    let mut session = store.session();
+    // A smaller reserve than when it was filled: what is between them goes to creates.
+    let token = Token::builder().timestamp(7).build().unwrap();
+    while session.create(&token).is_ok() {}
+    let refused = ids.iter().find_map(|id| session.delete(*id).err());
+    assert!(matches!(refused, Some(WriteError::LogFull { .. })), "{refused:?}");
+    let figures = || {
+        let stats = store.stats();
+        (stats.wal.unwrap().full_total, stats.guardian.cleanups_total)
+    };
+    let (waits, cleanups) = figures();
+    store.set_limits(Some(store.len() / 2), None);
+    session.create(&token).unwrap_err();
+    let (waits, cleanups) = (figures().0 - waits, figures().1 - cleanups);
+    assert!(cleanups > 0 && waits <= 2 * (cleanups + 1), "{waits} waits, {cleanups} cleanups");
 }

@@ -160,7 +160,8 @@ impl WalConfig {
         range("max_ahead_bytes", self.max_ahead_bytes, ahead, 1 << 30)?;
         range("spare_segments_max", self.spare_segments_max.into(), 0, 1024)?;
         range("reserved_bytes", self.reserved_bytes, 0, self.log_bytes_max)?;
-        let least = 4 * self.segment_bytes + self.reserved_bytes + self.slack_bytes();
+        let beside = self.reserved_bytes.saturating_add(self.slack_bytes());
+        let least = (4 * self.segment_bytes).saturating_add(beside);
         range("log_bytes_max", self.log_bytes_max, least, u64::MAX)?;
         if let Some(Needs { from, upto, segment }) = self.needs {
             range("needs.from", from.get(), 1, 1 << 62)?;
@@ -227,5 +228,10 @@ mod tests {
         assert_eq!((error.field, error.value.as_str()), ("ring_slots", "1000"));
         let bad = WalConfig { segment_bytes: 1 << 20, ..WalConfig::default() };
         assert_eq!(bad.validate().unwrap_err().field, "segment_bytes");
+        let (reserved_bytes, log_bytes_max) = (u64::MAX, u64::MAX);
+        let bad = WalConfig { reserved_bytes, log_bytes_max, ..WalConfig::default() };
+        assert_eq!(bad.validate(), Ok(()), "no room for a create, but a log");
+        let bad = WalConfig { log_bytes_max: u64::MAX - 1, ..bad };
+        assert_eq!(bad.validate().unwrap_err().field, "reserved_bytes");
     }
 }
