@@ -1,9 +1,9 @@
 //! What a store's sessions and threads share, and its status. Knows nothing of who holds it.
 
-use crate::eviction::EvictionBook;
-use crate::log::{Log, Logged};
+use crate::durable::log::{Log, Logged};
+use crate::durable::place::Place;
+use crate::life::eviction::EvictionBook;
 use crate::mutants;
-use crate::place::Place;
 use crate::session::Session;
 use crate::stats::{MemoryShares, RecoveryReport, Stats};
 use ng_blackbox::Recorder;

@@ -23,32 +23,25 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
-mod cleanup;
-mod close;
 pub mod config;
+mod durable;
 mod error;
-mod eviction;
-mod export;
 mod format;
 mod inner;
-mod log;
-mod manifest;
+mod life;
 mod mutants;
 mod observe;
-mod open;
-mod place;
-mod pulse;
-mod replay;
 mod session;
 mod stats;
 mod store;
+mod watch;
 
 pub use crate::{
     config::{
         ArenaSection, BlackboxSection, Config, ConfigError, Persist, TraceSection, WalSection,
     },
     error::{CloseError, CreateError, OpenError, SessionError, SyncError, WriteError},
-    eviction::{EvictionReason, Evictions},
+    life::eviction::{EvictionReason, Evictions},
     session::{Raised, Session},
     stats::{Health, MemoryShares, RecoveryReport, Stats},
     store::{Store, StoreBuilder},

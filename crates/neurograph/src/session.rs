@@ -8,11 +8,11 @@
 //! the words, clears the bit. So the log's order is the token's order. If the log has no room, the bit
 //! is given back first and the wait is outside.
 
-use crate::cleanup::is_pinned;
+use crate::durable::log::{Log, Logged};
 use crate::error::{CreateError, WriteError};
 use crate::format;
 use crate::inner::{Barred, Inner, Names};
-use crate::log::{Log, Logged};
+use crate::life::cleanup::is_pinned;
 use crate::observe::{QUOTA_EXCEEDED, TOKEN_CREATED};
 use ng_blackbox::{Event, Lane, Severity};
 use ng_core::{Due, LEASE_SLOTS_MAX, Token, TokenId, Writer};

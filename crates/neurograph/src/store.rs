@@ -1,11 +1,11 @@
 //! The store: the handle users hold, and how it is opened.
 
 use crate::config::Config;
+use crate::durable::log::Log;
 use crate::error::{CloseError, OpenError, SessionError, SyncError};
-use crate::eviction::{EvictionReason, Observer};
 use crate::inner::{Barred, Inner};
-use crate::log::Log;
-use crate::pulse::Pulse;
+use crate::life::eviction::{EvictionReason, Observer};
+use crate::life::pulse::Pulse;
 use crate::session::Session;
 use crate::stats::{Health, RecoveryReport, Stats};
 use ng_core::{Iter, Token, TokenId};
@@ -58,12 +58,12 @@ impl StoreBuilder {
 
     /// As [`Store::open`].
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Store, OpenError> {
-        crate::open::open(self, Some(dir.as_ref()))
+        crate::life::open::open(self, Some(dir.as_ref()))
     }
 
     /// As [`Store::in_memory`].
     pub fn in_memory(self) -> Result<Store, OpenError> {
-        crate::open::open(self, None)
+        crate::life::open::open(self, None)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     tree::{lines, product_code},
 };
 
-const EXPORT: &str = "crates/neurograph/src/export.rs";
+const EXPORT: &str = "crates/neurograph/src/watch/export.rs";
 const OBSERVABILITY: &str = "docs/OBSERVABILITY.md";
 const PREFIX: &str = "neurograph_";
 const RULE: &str = "metric-names";

@@ -2,9 +2,9 @@
 //! reached by its handle alone, wherever its path leads by then.
 
 use crate::config::{Config, Persist};
+use crate::durable::manifest::{Manifest, Marks};
 use crate::error::OpenError;
 use crate::format;
-use crate::manifest::{Manifest, Marks};
 use crate::mutants;
 use ng_wal::{Directory, Lsn, Needs, Reader, Recovery, Row, SegmentId};
 use parking_lot::Mutex;

@@ -1,7 +1,7 @@
 //! Stats to metric names and base units: the only file that knows the names. docs/OBSERVABILITY.md lists the same.
 
-use crate::eviction::{EvictionReason, Evictions};
 use crate::inner::Inner;
+use crate::life::eviction::{EvictionReason, Evictions};
 use crate::stats::Stats;
 use ng_blackbox::Backing;
 use ng_metrics::{Collect, Counter, Histogram, RegisterError, Registry, Source};

@@ -1,8 +1,8 @@
 //! Cleanup: the guardian's algorithm over the arena's tokens. An eviction is an ordinary delete, logged where the token is.
 
-use crate::eviction::EvictionReason;
+use crate::durable::log::Logged;
 use crate::inner::{Inner, Progress};
-use crate::log::Logged;
+use crate::life::eviction::EvictionReason;
 use crate::mutants;
 use crate::observe::{AGGRESSIVE_CLEANUP, note};
 use crate::session::Session;

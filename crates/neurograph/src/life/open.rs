@@ -4,17 +4,17 @@
 //! then, as nothing can refuse the directory any more, the flight recorder, tracing, metrics; last the pulse. Whatever fails on the way, what was started is stopped by its own drop.
 
 use crate::config::{Config, ConfigError, Persist};
+use crate::durable::log::{Log, Logged};
+use crate::durable::place::Place;
+use crate::durable::replay::Replay;
 use crate::error::OpenError;
-use crate::eviction::EvictionBook;
-use crate::export;
 use crate::inner::{FixedBytes, Inner, Names, Progress, Status, Tracing};
-use crate::log::{Log, Logged};
+use crate::life::eviction::EvictionBook;
+use crate::life::pulse::{Pulse, unix_seconds};
 use crate::observe::{KINDS, LogObserver, SYSTEM_STARTED, WAL_REPLAYED, note};
-use crate::place::Place;
-use crate::pulse::{Pulse, unix_seconds};
-use crate::replay::Replay;
 use crate::stats::RecoveryReport;
 use crate::store::{Store, StoreBuilder};
+use crate::watch::export;
 use ng_blackbox::{
     Kind, PanicDump, PanicHookGuard, Recorder, Severity, install_bus_guard, install_panic_hook,
     install_panic_hook_with_dump,

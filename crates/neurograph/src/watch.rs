@@ -1,0 +1,3 @@
+//! What is shown to whoever watches a store.
+
+pub(crate) mod export;
