@@ -1,9 +1,11 @@
 //! The superset of what can go wrong: one enum per family of calls, each made from the rooms' own errors.
 
 use crate::config::{ConfigError, Persist};
+use crate::durable::log::Log;
+use crate::inner::Barred;
 use ng_core::{Token, TokenId};
 use ng_guardian::Refusal;
-use ng_wal::{FullCause, Lsn, WaitError};
+use ng_wal::{AppendError, FullCause, Lsn, WaitError};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -315,4 +317,71 @@ pub enum CloseError {
     /// The spans still in their rings did not reach the sink.
     #[error("spans did not reach their sink")]
     Spans(#[source] ng_trace::FlushError),
+}
+
+/// Why no record could be claimed.
+pub(crate) struct Stuck {
+    error: AppendError,
+    waited: Duration,
+    /// Bytes of the log, and their limit.
+    used: u64,
+    limit: u64,
+}
+
+impl Stuck {
+    pub(crate) fn of(error: AppendError, waited: Duration, log: Option<&Log>) -> Box<Stuck> {
+        let (used, limit) = log.map_or((0, 0), Log::used_and_limit);
+        Box::new(Stuck { error, waited, used, limit })
+    }
+}
+
+/// What keeps any change from being made, in the words of each kind of change.
+macro_rules! refused_alike {
+    ($($error:ident)*) => {$(
+        impl From<Box<Stuck>> for $error {
+            fn from(stuck: Box<Stuck>) -> $error {
+                match stuck.error {
+                    AppendError::Full(full) => $error::LogFull {
+                        cause: Box::new(full.cause),
+                        used: stuck.used,
+                        limit: stuck.limit,
+                        waited: stuck.waited,
+                    },
+                    AppendError::Closed => $error::Closed,
+                    AppendError::Forked { opened_by } => $error::Forked { opened_by },
+                    other => $error::ReadOnly { cause: other.to_string() },
+                }
+            }
+        }
+
+        impl From<Barred> for $error {
+            fn from(barred: Barred) -> $error {
+                match barred {
+                    Barred::ReadOnly(cause) => $error::ReadOnly { cause },
+                    Barred::Closed => $error::Closed,
+                    Barred::Forked { opened_by } => $error::Forked { opened_by },
+                }
+            }
+        }
+    )*};
+}
+
+refused_alike!(CreateError WriteError);
+
+impl From<Refusal> for CreateError {
+    fn from(refusal: Refusal) -> CreateError {
+        match refusal {
+            Refusal::TokensExceeded { limit, used, .. } => {
+                CreateError::QuotaExceeded { limit, used }
+            }
+            Refusal::MemoryExceeded { limit_bytes, used_bytes, requested_bytes } => {
+                CreateError::MemoryExceeded {
+                    limit: limit_bytes,
+                    used: used_bytes,
+                    requested: requested_bytes,
+                }
+            }
+            other => CreateError::Pressure(other),
+        }
+    }
 }

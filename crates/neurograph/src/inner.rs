@@ -1,6 +1,7 @@
 //! What a store's sessions and threads share, and its status. Knows nothing of who holds it.
 
-use crate::durable::log::{Log, Logged};
+use crate::durable::log::Log;
+use crate::durable::logged::Logged;
 use crate::durable::place::Place;
 use crate::life::eviction::EvictionBook;
 use crate::mutants;

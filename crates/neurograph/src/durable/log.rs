@@ -1,7 +1,7 @@
-//! The store's side of the log: what is logged, waiting for room outside of any token's writing bit, and the generation ceiling.
+//! The store's side of the log: waiting for room outside of any token's writing bit, and the generation ceiling.
 
 use crate::format;
-use ng_core::{Arena, Flags, Token};
+use ng_core::Arena;
 use ng_wal::{AppendError, Durability, Full, Lsn, WaitError, Wal};
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
@@ -165,39 +165,5 @@ impl Log {
     /// The ceiling is at least half a step above `floor`, so no announcement is needed before the first create.
     pub(crate) fn covers(&self, floor: u32) -> bool {
         self.ceiling.lock().in_force >= floor.saturating_add(CEILING_STEP / 2)
-    }
-}
-
-/// Which tokens are logged, as one test of a token's last word: {flags, radius, strength, seconds}.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Logged(u64);
-
-impl Logged {
-    pub(crate) const NEVER: Logged = Logged(0);
-    pub(crate) const FLAGGED: Logged = Logged(Flags::PERSISTENT.bits() as u64);
-    pub(crate) const ALL: Logged = Logged(u64::MAX);
-
-    /// A token with none of these is not logged. `None`: that says nothing, all are.
-    #[inline(always)]
-    pub(crate) fn flags(self) -> Option<Flags> {
-        (self != Logged::ALL).then(|| Flags::from_bits(self.0 as u16))
-    }
-
-    #[inline(always)]
-    pub(crate) fn is(self, token: &Token) -> bool {
-        self.is_flagged(token.flags())
-    }
-
-    /// Whether a token with these flags is.
-    #[inline(always)]
-    pub(crate) fn is_flagged(self, flags: Flags) -> bool {
-        self == Logged::ALL || self.0 & u64::from(flags.bits()) != 0
-    }
-
-    /// The same for a token that has a time, as all in the store have: one instruction, since their
-    /// last word is never 0.
-    #[inline(always)]
-    pub(crate) fn is_stamped(self, token: &Token) -> bool {
-        token.to_words()[7] & self.0 != 0
     }
 }

@@ -1,6 +1,6 @@
 //! Cleanup: the guardian's algorithm over the arena's tokens. An eviction is an ordinary delete, logged where the token is.
 
-use crate::durable::log::Logged;
+use crate::durable::logged::Logged;
 use crate::inner::{Inner, Progress};
 use crate::life::eviction::EvictionReason;
 use crate::mutants;

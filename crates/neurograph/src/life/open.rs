@@ -4,7 +4,8 @@
 //! then, as nothing can refuse the directory any more, the flight recorder, tracing, metrics; last the pulse. Whatever fails on the way, what was started is stopped by its own drop.
 
 use crate::config::{Config, ConfigError, Persist};
-use crate::durable::log::{Log, Logged};
+use crate::durable::log::Log;
+use crate::durable::logged::Logged;
 use crate::durable::place::Place;
 use crate::durable::replay::Replay;
 use crate::error::OpenError;
