@@ -9,6 +9,8 @@ mod child;
 mod console;
 mod files;
 mod groups;
+#[path = "../../crates/ng-stress/src/html.rs"]
+mod html;
 mod log;
 mod machine;
 mod mapping;

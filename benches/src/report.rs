@@ -366,6 +366,7 @@ mod tests {
         assert!(html.contains("Create &amp; keep"));
         assert!(!html.contains("<script") && !html.contains("http"));
         assert_eq!(html.matches("<svg").count(), 2);
+        assert_eq!(crate::html::form::faults(&html), Vec::<String>::new());
     }
 
     #[test]

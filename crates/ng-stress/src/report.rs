@@ -17,6 +17,10 @@ pub const SCHEMA: &str = "neurograph-stress/1";
 pub const PROVES: &str = "proves: a process kill (SIGKILL in mid-write) loses nothing that was \
     acknowledged durable. Does not prove: power loss; the log's own tests do, on a simulated disk";
 
+/// What the published run did, as its public source reads: said wherever a ratio stands beside one of its.
+pub const REFERENCE_DID: &str =
+    "dropped its tokens as it made them and synced no record, as its public source reads";
+
 /// The whole document.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -38,6 +42,8 @@ pub struct Report {
     pub machine: Machine,
     /// What was asked for.
     pub config: RunConfig,
+    /// What repeats the run, typed in the project's folder.
+    pub command: String,
     /// One entry a phase; null if it did not run.
     pub phases: Phases,
     /// What must hold.

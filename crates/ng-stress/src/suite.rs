@@ -8,6 +8,7 @@ use crate::floors;
 use crate::interrupt;
 use crate::lab::{Checks, Lab};
 use crate::machine::{Machine, git_hash};
+use crate::page;
 use crate::phases;
 use crate::plan::{Plan, target_dir};
 use crate::preflight;
@@ -89,6 +90,7 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
             runs: plan.runs,
             max_memory_bytes: plan.max_memory_bytes(plan.threads),
         },
+        command: plan.command(),
         bars: bars(&phases, &grounds),
         phases,
         checks: checks.into_vec(),
@@ -97,6 +99,7 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
         machine,
     };
     report.write(out.path())?;
+    page::write(&report, out.path())?;
     Ok((report, out.keep()))
 }
 
