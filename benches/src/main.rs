@@ -9,6 +9,8 @@ mod child;
 mod console;
 mod files;
 mod groups;
+#[path = "../../crates/ng-stress/src/html.rs"]
+mod html;
 mod log;
 mod machine;
 mod mapping;
@@ -116,7 +118,7 @@ fn measure(args: &Args, work: &Work, started: SystemTime, out: &Path) -> Result<
     }
     let machine = Machine::look(out);
     let before = records::load(Path::new(records::DIR), &machine.cpu).map_err(Failure::Input)?;
-    Ok(Report::new(machine, started, work, groups).compared_with(&before))
+    Ok(Report::new(machine, started, work, args.quick, groups).compared_with(&before))
 }
 
 fn enough_memory(work: &Work) -> Result<(), Failure> {

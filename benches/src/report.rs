@@ -42,6 +42,8 @@ struct Settings {
     tokens: u64,
     records: u64,
     seed: u64,
+    /// Fewer rounds.
+    quick: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -103,6 +105,7 @@ impl Report {
         machine: Machine,
         started: SystemTime,
         work: &Work,
+        quick: bool,
         groups: Vec<GroupReport>,
     ) -> Report {
         let bars = groups.iter().flat_map(|group| group.bars(work)).collect();
@@ -113,7 +116,7 @@ impl Report {
             rustc: machine::first_line("rustc", &["--version"]),
             started: humantime::format_rfc3339_seconds(started).to_string(),
             machine,
-            config: Settings { tokens: work.tokens, records: work.records, seed: work.seed },
+            config: Settings { tokens: work.tokens, records: work.records, seed: work.seed, quick },
             groups,
             bars,
             compared_with: None,
@@ -183,7 +186,8 @@ impl Report {
     fn facts(&self) -> [String; 2] {
         let Machine { cpu, cores, memory_bytes, kernel, filesystem, thp } = &self.machine;
         let gib = *memory_bytes as f64 / f64::from(1 << 30);
-        let Settings { tokens, records, seed } = self.config;
+        let Settings { tokens, records, seed, quick } = self.config;
+        let rounds = if quick { "quick" } else { "full" };
         let unknown = || "unknown".to_owned();
         let rustc = self.rustc.clone().unwrap_or_else(unknown);
         let git = self.git.clone().unwrap_or_else(unknown);
@@ -192,7 +196,7 @@ impl Report {
                 "{cpu}, {cores} cores, {gib:.1} GiB, kernel {kernel}, {filesystem}, huge pages {thp}"
             ),
             format!(
-                "{tokens} tokens, {records} records, seed {seed}, {}, {rustc}, commit {git}",
+                "{tokens} tokens, {records} records, seed {seed}, {rounds} rounds, {}, {rustc}, commit {git}",
                 self.started
             ),
         ]
@@ -377,7 +381,7 @@ mod tests {
             ],
         };
         let work = Work { tokens, ..Work::small() };
-        Report::new(Machine::default(), SystemTime::UNIX_EPOCH, &work, vec![group])
+        Report::new(Machine::default(), SystemTime::UNIX_EPOCH, &work, false, vec![group])
     }
 
     #[test]
@@ -492,6 +496,7 @@ mod tests {
         assert!(html.contains("Create &amp; keep"));
         assert!(!html.contains("<script") && !html.contains("http"));
         assert_eq!(html.matches("<svg").count(), 2);
+        assert_eq!(crate::html::form::faults(&html), Vec::<String>::new());
     }
 
     #[test]

@@ -38,8 +38,10 @@ fn one_percent_of_creates_become_spans_with_their_tokens_ids() {
         assert_eq!(span.name, "token.create");
         assert!(span.end_unix_ns >= span.start_unix_ns);
         let id = span.attributes().find(|(key, _)| *key == "ng.token.id").unwrap().1;
-        let id = id.as_u64().unwrap();
-        assert!(ids.contains(&id));
+        let neurograph::trace::AttributeValue::I64(id) = id else {
+            panic!("{id:?}, one type whatever it is")
+        };
+        assert!(ids.contains(&id.cast_unsigned()));
         let threshold = span.record.threshold().unwrap();
         assert!(threshold.keeps(span.record.trace_id.randomness()), "the id agrees with th");
         assert!((span.record.weight().unwrap() - 100.0).abs() < 0.1);

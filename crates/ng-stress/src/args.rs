@@ -32,7 +32,7 @@ const COUNT: RangeInclusive<u64> = 1..=u64::MAX;
     long_about = "Four phases: baseline (the token arena alone), full (log, quotas, tracing, metrics \
                   and black box on), recovery (a child process killed in mid-write) and tracing.\n\
                   Results go to stdout, progress to stderr (a bar on a terminal, else a line each 10 s), \
-                  the report to --out.\n\
+                  the report to --out: report.json, and report.html for people.\n\
                   Exit: 0 good, 1 a check or bar failed, 2 wrong usage, 3 the machine lacks something, \
                   130 interrupted."
 )]
@@ -82,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub dir: Option<PathBuf>,
 
-    /// Directory for report.json; by default `stress/<time>` in CARGO_TARGET_DIR, or in `target`
+    /// Directory for report.json and report.html; by default `stress/<time>` in CARGO_TARGET_DIR, or in `target`
     #[arg(long, value_name = "PATH")]
     pub out: Option<PathBuf>,
 

@@ -67,7 +67,7 @@ pub struct Plan {
     pub cores: usize,
     /// Parent of the working directory.
     pub dir: PathBuf,
-    /// Directory of report.json; None stands for `stress/<time>` in the target directory.
+    /// Directory of report.json and report.html; None stands for `stress/<time>` in the target directory.
     pub out: Option<PathBuf>,
     /// JSON on stdout instead of the table.
     pub json: bool,
@@ -121,7 +121,7 @@ impl Plan {
             runs: args.runs as usize,
             batch: args.batch,
             cores,
-            dir: args.dir.clone().unwrap_or_else(|| target_dir().join("stress/data")),
+            dir: args.dir.clone().unwrap_or_else(default_dir),
             out: args.out.clone(),
             json: args.json,
             enforce: args.enforce,
@@ -144,6 +144,43 @@ impl Plan {
     /// Whether there are tokens enough to judge by.
     pub fn is_judged(&self) -> bool {
         self.tokens >= JUDGED_TOKENS
+    }
+
+    /// The command that repeats this run: every flag that a figure depends on, also where it is the default. The
+    /// report's own place is not among them.
+    pub fn command(&self) -> String {
+        let Phases { baseline, full, recovery, tracing } = self.phases;
+        let named =
+            [(baseline, "baseline"), (full, "full"), (recovery, "recovery"), (tracing, "tracing")];
+        let asked: Vec<&str> = named.iter().filter(|(runs, _)| *runs).map(|(_, n)| *n).collect();
+        let phase = if asked.len() == named.len() { "all".into() } else { asked.join(",") };
+        let persist = if self.persist == 1 { "every".into() } else { self.persist.to_string() };
+        let mut command = format!(
+            "cargo xtask stress --tokens {} --threads {} --phase {phase} --persist {persist} \
+             --durability {} --sample-rate {} --runs {} --batch {} --seed {}",
+            self.tokens,
+            self.threads,
+            self.durability.as_str(),
+            self.sample_rate,
+            self.runs,
+            self.batch,
+            self.seed
+        );
+        if let Some(scenario) = self.scenario {
+            command = format!(
+                "cargo xtask stress --scenario {} --tokens {} --seed {}",
+                scenario.as_str(),
+                self.tokens,
+                self.seed
+            );
+            if scenario == ScenarioArg::Soak {
+                command.push_str(&format!(" --minutes {}", self.soak.as_secs().div_ceil(60)));
+            }
+        }
+        if self.dir != default_dir() {
+            command.push_str(&format!(" --dir {}", quoted(&self.dir.to_string_lossy())));
+        }
+        command
     }
 
     /// Pairs of a component's ratio: half of the headline's.
@@ -241,6 +278,20 @@ pub fn target_dir() -> PathBuf {
     set.map_or_else(|| PathBuf::from("target"), PathBuf::from)
 }
 
+fn default_dir() -> PathBuf {
+    target_dir().join("stress/data")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 fn sessions(threads: usize) -> u64 {
     threads as u64 + OTHER_SESSIONS
 }
@@ -283,6 +334,29 @@ mod tests {
         let plan = plan(&["--phase", "baseline,tracing"]);
         assert!(plan.phases.baseline && plan.phases.tracing);
         assert!(!plan.phases.full && !plan.phases.recovery);
+    }
+
+    #[test]
+    fn the_command_of_a_run_means_the_same_run() {
+        for typed in [
+            vec![],
+            vec!["--phase", "recovery,tracing", "--persist", "every", "--seed", "7"],
+            vec!["--tokens", "1000", "--threads", "3", "--durability", "strict", "--runs", "5"],
+            vec!["--sample-rate", "0.25", "--batch", "9", "--dir", "a place/with 'quotes'"],
+        ] {
+            let meant = plan(&typed);
+            let command = meant.command();
+            let words = command.strip_prefix("cargo xtask stress ").expect("the suite's command");
+            let (words, dir) = words.split_once(" --dir ").unwrap_or((words, ""));
+            let again = plan(&words.split(' ').collect::<Vec<_>>());
+            assert_eq!((again.tokens, again.threads), (meant.tokens, meant.threads));
+            assert_eq!((again.phases, again.runs), (meant.phases, meant.runs));
+            assert_eq!((again.persist, again.durability), (meant.persist, meant.durability));
+            assert_eq!((again.seed, again.batch), (meant.seed, meant.batch));
+            assert_eq!(again.sample_rate, meant.sample_rate);
+            let is_elsewhere = typed.contains(&"--dir");
+            assert_eq!(dir, if is_elsewhere { r"'a place/with '\''quotes'\'''" } else { "" });
+        }
     }
 
     #[test]

@@ -161,6 +161,8 @@ pub fn human(ns: f64) -> String {
         ns if ns >= 1e9 => format!("{:.2} s", ns / 1e9),
         ns if ns >= 1e6 => format!("{:.1} ms", ns / 1e6),
         ns if ns >= 1e3 => format!("{:.1} µs", ns / 1e3),
+        // What rounds to nothing has no sign.
+        ns if ns.abs() < 0.05 => "0.0 ns".into(),
         ns => format!("{ns:.1} ns"),
     }
 }
@@ -191,5 +193,6 @@ mod tests {
         assert_eq!(human(1.5e9), "1.50 s");
         assert_eq!(human(2.1e6), "2.1 ms");
         assert_eq!(human(7.0), "7.0 ns");
+        assert_eq!((human(-0.04), human(-0.06)), ("0.0 ns".into(), "-0.1 ns".into()));
     }
 }

@@ -9,12 +9,13 @@ use crate::floors;
 use crate::interrupt;
 use crate::lab::{Checks, Lab};
 use crate::machine::{Machine, MachineTime, git_hash};
+use crate::page;
 use crate::phases;
 use crate::plan::{Plan, target_dir};
 use crate::preflight;
 use crate::progress::Progress;
-use crate::report::{PROVES, Phases, Report, RunConfig, SCHEMA, now_rfc3339, reference};
-use crate::scenarios;
+use crate::report::{Check, PROVES, Phases, Report, RunConfig, SCHEMA, now_rfc3339, reference};
+use crate::scenarios::{self, Scenario};
 use crate::workdir::WorkDir;
 use crate::workload::Workload;
 
@@ -95,17 +96,25 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
             runs: plan.runs,
             max_memory_bytes: plan.max_memory_bytes(plan.threads),
         },
+        command: plan.command(),
         not_judged: grounds.reasons(&bars),
         bars,
         phases,
+        checks: all_checks(checks, &scenarios),
         scenarios,
-        checks: checks.into_vec(),
         reference: reference(),
         machine,
         stolen_share: MachineTime::now().zip(begin).map(|(end, begin)| end.stolen_since(begin)),
     };
     report.write(out.path())?;
+    page::write(&report, out.path())?;
     Ok((report, out.keep()))
+}
+
+/// Those of the phases and of a scenario: one list for whoever asks whether all hold.
+fn all_checks(checks: Checks, scenarios: &BTreeMap<&'static str, Scenario>) -> Vec<Check> {
+    let of_scenarios = scenarios.values().flat_map(|scenario| scenario.checks.clone());
+    checks.into_vec().into_iter().chain(of_scenarios).collect()
 }
 
 fn warm_up(lab: &Lab<'_>) -> Result<(), Failure> {

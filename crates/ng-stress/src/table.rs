@@ -4,11 +4,14 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::figures::{grouped, megabytes, ratio};
+use crate::page;
 use crate::progress::human;
 use crate::report::{
-    Bar, Baseline, Check, Full, PROVES, Phases, Recovery, Report, SpanCost, Tracing,
+    Bar, Baseline, Check, Full, PROVES, Phases, REFERENCE_DID, Recovery, Report, SpanCost, Tracing,
 };
 use crate::scenarios::Scenario;
+use crate::verdict::{self, Outcome};
 
 /// Width of the first column.
 const NAME: usize = 46;
@@ -55,6 +58,7 @@ pub fn table(report: &Report, out: &Path) -> String {
     ));
     if report.scenarios.is_empty() {
         rows.row("", "here", "published (v0.44.0)");
+        rows.line(&format!("  (the published run {REFERENCE_DID})"));
         phases(&mut rows, &report.phases);
         checks(&mut rows, &report.checks);
         bars(&mut rows, report);
@@ -62,7 +66,9 @@ pub fn table(report: &Report, out: &Path) -> String {
     for (name, scenario) in &report.scenarios {
         self::scenario(&mut rows, name, scenario);
     }
-    rows.line(&format!("\nreport: {}", out.join("report.json").display()));
+    rows.line(&format!("\nverdict: {}", verdict::sentence(report)));
+    rows.line(&format!("report: {}", out.join("report.json").display()));
+    rows.line(&format!("report: {}", out.join(page::FILE).display()));
     rows.0
 }
 
@@ -87,7 +93,7 @@ fn baseline(rows: &mut Rows, b: &Baseline) {
     rows.row("per token", &human(b.ns_per_token), "45 ns (not stored)");
     rows.row("of it, making the token", &human(b.generator_ns_per_token), "");
     rows.row("rate", &format!("{:.1} M/s", b.tokens_per_s / 1e6), "22.1 M/s");
-    rows.row("memory growth", &mib(b.rss_growth_bytes), "608 MB (computed)");
+    rows.row("memory growth", &megabytes(b.rss_growth_bytes), "608 MB (computed)");
     rows.row("memory a token", &format!("{:.2} B", b.bytes_per_token), "");
     rows.row("raw fill of huge pages, per token", &human(b.floor_ns_per_token), "");
     rows.row("times the raw fill", &ratio(b.times_floor), "");
@@ -235,11 +241,9 @@ fn verdict(bar: &Bar) -> String {
     let limit = |name: &str, value: Option<f64>| {
         value.map_or(String::new(), |value| format!(", {name} {value}"))
     };
-    let word = match (bar.pass, bar.bar) {
-        (Some(true), _) => "held",
-        (Some(false), _) => "MISSED",
-        (None, None) => "reported",
-        (None, Some(_)) => "not judged",
+    let word = match Outcome::of(bar) {
+        Outcome::Missed => "MISSED",
+        outcome => outcome.word(),
     };
     format!("{word}{}{}", limit("bar", bar.bar), limit("goal", bar.goal))
 }
@@ -259,37 +263,9 @@ impl Rows {
     }
 }
 
-fn ratio(value: f64) -> String {
-    if value < 10.0 { format!("{value:.3} ×") } else { format!("{value:.1} ×") }
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
-}
-
-/// 9,500,000
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn large_numbers_are_grouped_by_three() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(9_500_000), "9,500,000");
-    }
 
     #[test]
     fn a_bar_says_whether_it_held_was_missed_or_not_judged() {
