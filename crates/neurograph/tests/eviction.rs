@@ -233,3 +233,45 @@ fn a_session_beyond_the_memory_quota_is_refused_by_its_fallible_twin() {
     sessions.pop();
     assert!(store.try_session().is_ok(), "what a session held came back with its drop");
 }
+
+/// With 850 of 1,000 places taken for good, ordinary tokens died within 0.3 s, ten at a time, for a mark that they could
+/// not reach.
+#[test]
+fn few_ordinary_tokens_beside_many_that_stay_live_until_the_quota_needs_their_places() {
+    let store = Store::in_memory(config(1_000)).unwrap();
+    let mut session = store.session();
+    let stays =
+        Token::builder().flags(Flags::ACTIVE.with(Flags::PERSISTENT)).timestamp(1).build().unwrap();
+    for _ in 0..850 {
+        session.create(&stays).unwrap();
+    }
+    let ordinary: Vec<_> = (0..100).map(|n| session.create(&token(n + 10)).unwrap()).collect();
+    wait_for_pulses(&store, 10);
+    let alive = |session: &neurograph::Session| {
+        ordinary.iter().filter(|id| session.get(**id).is_some()).count()
+    };
+    assert_eq!(alive(&session), 100, "{:?}", store.stats().guardian);
+    // The quota is used up: the oldest of them make room, and not all.
+    (0..100).for_each(|n| _ = session.create(&token(n + 1_000)).unwrap());
+    assert!((1..100).contains(&alive(&session)), "{}", alive(&session));
+    assert!(store.len() >= 850 + 100);
+}
+
+/// Its tokens are there, and it counted as a refused create.
+#[test]
+fn a_token_whose_durability_is_unknown_is_no_refused_create() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut slow = config(100_000);
+    slow.wal.sync_timeout = std::time::Duration::from_millis(1);
+    let store = Store::open(dir.path(), slow).unwrap();
+    let mut session = store.session();
+    let (mut there, mut refused) = (0, 0);
+    for n in 0..200 {
+        match session.with(Durability::Strict).create(&token(n)) {
+            Ok(_) | Err(CreateError::DurabilityUnknown { .. }) => there += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    let stats = store.stats();
+    assert_eq!((stats.tokens_created_total, stats.tokens_rejected_total), (there, refused));
+}

@@ -53,6 +53,7 @@ pub struct Writer {
     mask: Mask,
     /// Of [`Writer::create_or_keep`].
     kept: Box<Slot>,
+    abandoned: bool,
     shared: Arc<Shared>,
 }
 
@@ -96,8 +97,15 @@ impl Writer {
             stop_from: LEASE_SLOTS_MAX,
             mask: Mask::EMPTY,
             kept: Box::default(),
+            abandoned: false,
             shared,
         }
+    }
+
+    /// Makes its drop leave everything as it is: for a forked child, where a lock that a thread of the
+    /// parent held stays locked. In the process that made it, its slots would be lost.
+    pub fn abandon(&mut self) {
+        self.abandoned = true;
     }
 
     /// Stores a token.
@@ -514,6 +522,9 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        if self.abandoned {
+            return;
+        }
         self.hand_back();
         self.shared.retire_writer(&self.lease);
     }

@@ -197,9 +197,22 @@ pub(crate) struct Cleanup<'a> {
     /// Credits that still must go, whatever has been evicted here: falls when others delete.
     credits_over: &'a dyn Fn() -> u64,
     stop: &'a dyn Fn() -> bool,
+    /// `None`: the goal stands whatever the members are.
+    low_water: Option<f64>,
     pub(crate) report: CleanupReport,
+    /// All that may go may stay.
+    pub(crate) all_may_stay: bool,
     /// Members that the first pass met, whether or not they may go.
     pub(crate) met: u64,
+}
+
+/// What is left of a goal that was taken of the whole, down to this share of a limit, with so many members that may not go.
+fn beside(goal: Amounts, low_water: f64, kept: u64, member_bytes: u64) -> Amounts {
+    let above = |amount: u64| (amount as f64 * (1.0 - low_water)) as u64;
+    Amounts {
+        credits: goal.credits.saturating_sub(above(kept)),
+        bytes: goal.bytes.saturating_sub(above(kept.saturating_mul(member_bytes))),
+    }
 }
 
 /// Where the cut falls.
@@ -224,7 +237,24 @@ impl<'a> Cleanup<'a> {
         stop: &'a dyn Fn() -> bool,
     ) -> Self {
         let report = CleanupReport::default();
-        Self { population, rules, goal, credits_over, stop, report, met: 0 }
+        Self {
+            population,
+            rules,
+            goal,
+            credits_over,
+            stop,
+            low_water: None,
+            report,
+            all_may_stay: false,
+            met: 0,
+        }
+    }
+
+    /// The same where the goal is a mark, this share of a limit: what may not go takes its part of the limit first, and
+    /// the mark is that of the rest. So few that may go beside many that may not are not evicted for a mark that they
+    /// cannot reach.
+    pub(crate) fn down_to(self, low_water: f64) -> Self {
+        Self { low_water: Some(low_water), ..self }
     }
 
     pub(crate) fn run(mut self) -> Self {
@@ -250,7 +280,7 @@ impl<'a> Cleanup<'a> {
     /// Looked for members to evict, needed some, and evicted none.
     pub(crate) fn was_vain(&self) -> bool {
         let CleanupReport { scans, evicted, cancelled, .. } = self.report;
-        scans > 0 && evicted == 0 && !cancelled && self.need() > 0
+        scans > 0 && evicted == 0 && !cancelled && (self.all_may_stay || self.need() > 0)
     }
 
     /// Members that still must go.
@@ -274,6 +304,18 @@ impl<'a> Cleanup<'a> {
         self.met = met;
         let members: u64 = upper.iter().sum();
         self.report.considered += members;
+        let need = match self.low_water.filter(|_| !mutants::on("guardian-mark-of-the-whole")) {
+            Some(share) => {
+                let member_bytes = self.population.member_bytes();
+                self.goal = beside(self.goal, share, met - members, member_bytes);
+                self.all_may_stay = self.goal.is_zero();
+                need.min(self.need())
+            }
+            None => need,
+        };
+        if need == 0 {
+            return None;
+        }
         if members <= need {
             return (members > 0).then_some(Threshold::UpTo(CleanupKey(u32::MAX)));
         }
@@ -482,6 +524,23 @@ mod tests {
             assert_eq!(cut.takes(&at(7)), goes, "durable {durable}, pinned {pinned}, {evict:?}");
             assert!(!cut.takes(&at(8)));
         }
+    }
+
+    #[test]
+    fn few_that_may_go_are_not_evicted_for_a_mark_of_the_whole() {
+        // 860 of 1,000 in use, 850 of which stay; the mark of all would be 800.
+        let run = |ordinary: u32, goal: Amounts| {
+            let members = (0..850 + ordinary).map(|key| (key, key < 850, false));
+            Cleanup::new(&Cache::new(members), RULES, goal, &|| u64::MAX, &|| false)
+                .down_to(0.8)
+                .run()
+                .report
+                .evicted
+        };
+        assert_eq!(run(10, credits(60)), 0, "10 of the 120 that may stay beside 850");
+        assert!((30..=31).contains(&run(150, credits(200))), "150 are 30 more than that");
+        let bytes = |members: u64| Amounts { credits: 0, bytes: members };
+        assert_eq!(run(10, bytes(60)), 0);
     }
 
     #[test]

@@ -518,7 +518,11 @@ impl Inner {
             batch: config.cleanup_batch,
             evict: config.evict,
         };
-        let run = Cleanup::new(population, rules, amounts, &credits_over, stop).run();
+        let run = Cleanup::new(population, rules, amounts, &credits_over, stop);
+        let run = match goal {
+            CleanupGoal::LowWater => run.down_to(config.low_water).run(),
+            CleanupGoal::Amount { .. } => run.run(),
+        };
         let mut report = run.report;
         self.vain.set(self.vain_of(&run, changes, before));
 
@@ -593,7 +597,7 @@ impl Inner {
         let after = self.moves();
         let met_all = (before == after && run.met == after.0 - after.1)
             || mutants::on("guardian-vain-trusts-credits-on-their-way");
-        let until = if run.report.considered == 0 && met_all {
+        let until = if (run.report.considered == 0 || run.all_may_stay) && met_all {
             Until::Grant { ever_used }
         } else {
             Until::Pulse { pulses: self.counts.pulses.load(Relaxed) }

@@ -338,7 +338,7 @@ impl Ledger {
         let mut cells = self.cells.lock();
         cells.push(Harvest { released: Arc::clone(&released), harvested: 0 });
         self.holders.fetch_add(1, Relaxed);
-        ReleaseCell { ledger: Arc::clone(self), released, total: 0 }
+        ReleaseCell { ledger: Arc::clone(self), released, total: 0, abandoned: false }
     }
 
     fn drop_cell(&self, released: &Released) {
@@ -382,9 +382,16 @@ pub struct ReleaseCell {
     released: Released,
     /// The value in `released`, of which this is the only writer.
     total: u64,
+    abandoned: bool,
 }
 
 impl ReleaseCell {
+    /// Makes its drop leave everything as it is: for a forked child, where a lock that a thread of the
+    /// parent held stays locked.
+    pub fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
     /// Gives one credit back.
     #[inline]
     pub fn release_one(&mut self) {
@@ -403,6 +410,9 @@ impl ReleaseCell {
 
 impl Drop for ReleaseCell {
     fn drop(&mut self) {
+        if self.abandoned {
+            return;
+        }
         self.ledger.drop_cell(&self.released);
     }
 }

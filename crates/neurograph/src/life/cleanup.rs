@@ -38,7 +38,9 @@ impl Inner {
         }
         session.get_or_insert_with(|| {
             self.guardian.adopt_fixed(Session::BYTES);
-            Session::new(Arc::clone(self))
+            let mut session = Session::new(Arc::clone(self));
+            session.never_wait();
+            session
         });
         let reason = self.eviction_reason();
         let tokens = Tokens { inner: self, reason, session: RefCell::new(session) };

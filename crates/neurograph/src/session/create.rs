@@ -64,7 +64,8 @@ impl Session {
             Err(CreateError::DurabilityUnknown { id, .. }) => (Some(*id), true),
             Err(_) => (None, true),
         };
-        if let Err(error) = &outcome {
+        // A token whose durability is unknown is there.
+        if let (Err(error), None) = (&outcome, id) {
             self.note_refusal(error);
         }
         if let Some(start) = start {
@@ -167,11 +168,18 @@ impl Session {
         if !tracing.creates.has_news() {
             return;
         }
-        let left = self.writer.left_to_stop();
-        tracing.creates.advance(u64::from(tracing.gap).saturating_sub(left) as u32);
+        self.tell_gap();
+        let Some(tracing) = &mut self.tracing else { return };
         tracing.creates.refresh();
         tracing.gap = tracing.creates.gap();
         self.writer.stop_after(u64::from(tracing.gap));
+    }
+
+    /// Tells the sampler of the creates since the last stop.
+    pub(super) fn tell_gap(&mut self) {
+        let Some(tracing) = &mut self.tracing else { return };
+        let left = self.writer.left_to_stop();
+        tracing.creates.advance(u64::from(tracing.gap).saturating_sub(left) as u32);
     }
 
     /// After the create at a stop: run to the next.

@@ -7,7 +7,7 @@ use crate::error::{Stuck, WriteError};
 use crate::life::cleanup::is_pinned;
 use ng_core::{Token, TokenId};
 use ng_trace::{Sampled, Ticks};
-use ng_wal::{AppendError, Durability, Lsn, WaitError};
+use ng_wal::{AppendError, Durability, Full, FullCause, Lsn, WaitError};
 use std::cell::Cell;
 use std::time::Instant;
 
@@ -145,7 +145,7 @@ impl Session {
     /// Waits for the level that was asked for. Only a log that has failed makes the store read-only; one
     /// that is slow does not.
     pub(super) fn reach(&self, lsn: Lsn, level: Durability) -> Result<(), WaitError> {
-        let Some(log) = &self.inner.log else { return Ok(()) };
+        let Some(log) = self.inner.log.as_ref().filter(|_| self.waits) else { return Ok(()) };
         let level = level.max(log.level);
         if level == Durability::Relaxed {
             return Ok(());
@@ -160,14 +160,18 @@ impl Session {
         }
     }
 
-    /// After a refused claim: waits if that can help.
+    /// After a refused claim: waits if that can help. A session that never waits does so for the queue
+    /// alone, which empties by itself.
     pub(super) fn wait_for_room(
         &self,
         error: AppendError,
         begun: &mut Option<Instant>,
     ) -> Result<(), Box<Stuck>> {
         let begun = *begun.get_or_insert_with(Instant::now);
-        if let (AppendError::Full(full), Some(log)) = (&error, &self.inner.log) {
+        let may_wait = |full: &Full| self.waits || matches!(full.cause, FullCause::Ring { .. });
+        if let (AppendError::Full(full), Some(log)) = (&error, &self.inner.log)
+            && may_wait(full)
+        {
             return log
                 .wait_for_room(full, begun)
                 .map_err(|waited| Stuck::of(error, waited, Some(log)));
