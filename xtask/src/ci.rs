@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::{
     exit::Exit,
+    pages,
     workspace::{self, Package, Workspace},
 };
 
@@ -83,6 +84,7 @@ pub(crate) fn run(full: bool, skip_tests: bool, as_json: bool) -> Exit {
     run.step("examples", |run| examples(run, &workspace));
     let small = "--tokens 200000 --runs 5 --enforce";
     run.cargo("stress", &format!("run --release --quiet -p ng-stress --locked -- {small}"));
+    run.step("pages", |run| pages(run, &workspace));
     run.step("deny", deny);
     run.finish()
 }
@@ -378,6 +380,14 @@ fn checkers(run: &Run, workspace: &Workspace) -> Outcome {
         run.succeeds(&mut cargo("test --quiet --locked -p ng-metrics --test checkers"))
     } else {
         Outcome::Lacking(format!("sh {script} {}", folder.display()))
+    }
+}
+
+/// The pages in a browser, which not every machine has. Where `CI=true` the command fetches it.
+fn pages(run: &Run, workspace: &Workspace) -> Outcome {
+    match pages::lacking(&workspace.target_dir.join("pages")) {
+        Some(remedy) if !run.in_ci => Outcome::Lacking(remedy),
+        _ => run.succeeds(&mut cargo("run --quiet --package xtask --locked -- pages")),
     }
 }
 

@@ -25,6 +25,7 @@ mod exit;
 mod launch;
 mod meanwhile;
 mod mutants;
+mod pages;
 mod profiles;
 mod tidy;
 mod torture;
@@ -118,6 +119,8 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Open the suite's and the benches' pages in Chromium, and read them with axe
+    Pages,
     /// All that a merge needs: tests, format, clippy, docs, tidy, packages, loom, profiles, examples, a small stress run
     Ci {
         /// The longer proofs too: the whole product under every profile
@@ -161,6 +164,7 @@ fn main() -> ExitCode {
             torture::run(&torture::Request { seconds, seed, all, only, as_json: json })
         }
         Some(Task::Profiles { full, json }) => profiles::run(full, json),
+        Some(Task::Pages) => pages::run(),
         Some(Task::Ci { full, skip_tests, json }) => ci::run(full, skip_tests, json),
     };
     exit.into()

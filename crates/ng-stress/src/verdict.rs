@@ -49,11 +49,15 @@ impl Outcome {
     }
 }
 
-/// Good: all checks hold and a bar was judged, none missed.
+/// Good: all checks hold, and every bar that was measured was judged and held. A run that leaves some open is no proof
+/// of them.
 pub fn tone(report: &Report) -> Tone {
     if !report.checks_pass() || !report.bars_hold() {
         Tone::Bad
-    } else if report.checks.is_empty() || Outcome::Held.count(report) == 0 {
+    } else if report.checks.is_empty()
+        || Outcome::Held.count(report) == 0
+        || Outcome::NotJudged.count(report) > 0
+    {
         Tone::Open
     } else {
         Tone::Good
@@ -153,6 +157,9 @@ mod tests {
             "6 of 6 checks hold; 2 of 3 bars held, 1 not judged; full stack ÷ arena alone 1.12 \
              (+0.90 ns a token); proves a process kill, not power loss"
         );
+        assert_eq!(tone(&report), Tone::Open, "one bar is open");
+        let mut report = report;
+        report.bars.retain(|bar| Outcome::of(bar) != Outcome::NotJudged);
         assert_eq!(tone(&report), Tone::Good);
     }
 

@@ -79,7 +79,10 @@ fn stress_test_full_observability_stack() {
     let written = std::fs::read(place.out().join("report.json")).expect("a report file");
     assert_eq!(serde_json::from_slice::<Value>(&written).expect("JSON"), report);
     let left = place.left_behind();
-    assert_eq!(left, ["data", "out", "out/report.json"].map(std::path::PathBuf::from));
+    assert_eq!(
+        left,
+        ["data", "out", "out/report.html", "out/report.json"].map(std::path::PathBuf::from)
+    );
 }
 
 fn all(list: &Value) -> impl Iterator<Item = &Value> {

@@ -6,7 +6,7 @@ use crate::figures::{NOT_MEASURED, count, grouped, is_measured, ratio};
 use crate::html::{Cell, Tone, escape, paragraph, repeat, table, text, verdict as mark};
 use crate::progress::human;
 use crate::report::Report;
-use crate::verdict;
+use crate::verdict::{self, Outcome};
 
 /// Its markup.
 pub fn screen(report: &Report) -> String {
@@ -32,8 +32,9 @@ fn said(report: &Report) -> String {
     let word = match tone {
         Tone::Good => "It holds.",
         Tone::Bad => "It does not hold.",
-        Tone::Open if report.scenarios.is_empty() => "No bar was judged.",
-        Tone::Open => "It holds; no bar judges it.",
+        Tone::Open if !report.scenarios.is_empty() => "It holds; no bar judges it.",
+        Tone::Open if Outcome::Held.count(report) > 0 => "Not all of it was judged.",
+        Tone::Open => "No bar was judged.",
     };
     let mut out = format!(
         "<div class=\"verdict {}\">\n<p class=\"word\">{word} {}.</p>\n",
