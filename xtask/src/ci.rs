@@ -80,6 +80,8 @@ pub(crate) fn run(full: bool, skip_tests: bool, as_json: bool) -> Exit {
     run.table("mutants", "mutants");
     run.table("torture", "torture --seconds 20");
     run.table("profiles", if full { "profiles --full" } else { "profiles" });
+    // Not measured, only run once each: criterion does that where nobody passes `--bench`.
+    run.cargo("benchmarks", "test --workspace --bench hot_paths --locked");
     run.step("instructions", instruction_counts);
     run.step("metrics checkers", |run| checkers(run, &workspace));
     run.step("examples", |run| examples(run, &workspace));
