@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{
     exit::Exit,
-    pages,
+    instructions, pages,
     workspace::{self, Package, Workspace},
 };
 
@@ -23,7 +23,7 @@ const EXAMPLE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Where `CI=true`, these may not be skipped for want of something.
 const NEVER_SKIPPED_IN_CI: &[&str] =
-    &["tests", "loom", "shuttle", "tidy", "mutants", "torture", "profiles"];
+    &["tests", "loom", "shuttle", "tidy", "mutants", "torture", "profiles", "instructions"];
 
 /// How a step ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,6 +80,11 @@ pub(crate) fn run(full: bool, skip_tests: bool, as_json: bool) -> Exit {
     run.table("mutants", "mutants");
     run.table("torture", "torture --seconds 20");
     run.table("profiles", if full { "profiles --full" } else { "profiles" });
+    if full {
+        // Not measured, only run once each: criterion does that where nobody passes `--bench`.
+        run.cargo("benchmarks", "test --workspace --bench hot_paths --locked");
+    }
+    run.step("instructions", instruction_counts);
     run.step("metrics checkers", |run| checkers(run, &workspace));
     run.step("examples", |run| examples(run, &workspace));
     let small = "--tokens 200000 --runs 5 --enforce";
@@ -107,17 +112,18 @@ impl Run {
     /// A command of our own that prints a row a check. The rows of those that failed are told again with
     /// the step, where nobody has to look for them in all that the other steps print.
     fn table(&mut self, name: &str, arguments: &str) {
-        self.step(name, |run| {
-            let mut command =
-                cargo(&format!("run --quiet --package xtask --locked -- {arguments}"));
-            let mut bad = Vec::new();
-            let outcome = told(run, &mut command, |row| {
-                if is_bad_row(row) {
-                    bad.push(words(row));
-                }
-            });
-            with_rows(outcome, &bad)
+        self.step(name, |run| run.rows_of(arguments));
+    }
+
+    fn rows_of(&self, arguments: &str) -> Outcome {
+        let mut command = cargo(&format!("run --quiet --package xtask --locked -- {arguments}"));
+        let mut bad = Vec::new();
+        let outcome = told(self, &mut command, |row| {
+            if is_bad_row(row) {
+                bad.push(words(row));
+            }
         });
+        with_rows(outcome, &bad)
     }
 
     fn succeeds(&self, command: &mut Command) -> Outcome {
@@ -188,7 +194,7 @@ fn each_alone(run: &Run, workspace: &Workspace) -> Outcome {
 
 /// Floor 0 is packed for real. What depends on it cannot be before floor 0 is published: there the list must do.
 fn packages(run: &Run, workspace: &Workspace) -> Outcome {
-    let published = |name: &str| name != "xtask" && name != "benches";
+    let published = |name: &str| !["xtask", "benches", "instructions"].contains(&name);
     all(workspace.packages.iter().filter(|package| published(&package.name)), |package| {
         let how = if package.floor == Some(0) { "--no-verify" } else { "--list" };
         let name = &package.name;
@@ -383,12 +389,66 @@ fn checkers(run: &Run, workspace: &Workspace) -> Outcome {
     }
 }
 
-/// The pages in a browser, which not every machine has. Where `CI=true` the command fetches it.
+/// The pages in a browser, which not every machine has. Where `CI=true` the command fetches it; a machine that cannot
+/// fetch it is told of, and fails nothing.
 fn pages(run: &Run, workspace: &Workspace) -> Outcome {
-    match pages::lacking(&workspace.target_dir.join("pages")) {
-        Some(remedy) if !run.in_ci => Outcome::Lacking(remedy),
-        _ => run.succeeds(&mut cargo("run --quiet --package xtask --locked -- pages")),
+    let lacking = || pages::lacking(&workspace.target_dir.join("pages"));
+    if !run.in_ci
+        && let Some(remedy) = lacking()
+    {
+        return Outcome::Lacking(remedy);
     }
+    match run.succeeds(&mut cargo("run --quiet --package xtask --locked -- pages")) {
+        Outcome::Passed => Outcome::Passed,
+        failed => lacking().map_or(failed, Outcome::Lacking),
+    }
+}
+
+/// Valgrind is installed where `CI=true`.
+fn instruction_counts(run: &Run) -> Outcome {
+    if !instructions::figures_are_of_this_processor() {
+        return Outcome::LeftOut("the limits are of x86-64");
+    }
+    if run.in_ci {
+        until_there(instructions::valgrind_is_there, || {
+            // An image without lists, or with old ones, knows no package.
+            let _updated = run.succeeds(&mut as_root("apt-get update"));
+            let _installed = run.succeeds(&mut as_root("apt-get install -y valgrind"));
+        });
+    }
+    if instructions::valgrind_is_there() {
+        run.rows_of("instructions")
+    } else {
+        Outcome::Lacking(instructions::REMEDY.into())
+    }
+}
+
+/// Does `attempt` three times at most, until `is_there`. What is missing afterwards, the caller tells.
+fn until_there(is_there: impl Fn() -> bool, mut attempt: impl FnMut()) {
+    for _ in 0..INSTALL_ATTEMPTS {
+        if is_there() {
+            return;
+        }
+        attempt();
+    }
+}
+
+const INSTALL_ATTEMPTS: u32 = 3;
+
+/// The command as root, who in a container is the user and elsewhere is asked for by sudo.
+fn as_root(command: &str) -> Command {
+    let id = Command::new("id").arg("-u").output();
+    let is_root = id.is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    let mut words = command.split(' ');
+    let mut command = if is_root {
+        Command::new(words.next().unwrap_or_default())
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.arg("-n");
+        sudo
+    };
+    command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
+    command
 }
 
 /// Licences, sources and bans. Advisories need a database from a git host that a build machine may
@@ -477,8 +537,19 @@ mod tests {
         let lacking = || Outcome::Lacking("x".into());
         assert!(run_of(true, "loom", lacking()).failed());
         assert!(!run_of(false, "loom", lacking()).failed());
+        assert!(run_of(true, "instructions", lacking()).failed());
         assert!(!run_of(true, "deny", lacking()).failed());
         assert!(!run_of(true, "tests", Outcome::LeftOut("--skip-tests")).failed());
+    }
+
+    #[test]
+    fn a_package_is_asked_for_until_it_is_there_and_three_times_at_most() {
+        let attempts_of = |needed| {
+            let attempts = std::cell::Cell::new(0);
+            until_there(|| attempts.get() >= needed, || attempts.set(attempts.get() + 1));
+            attempts.get()
+        };
+        assert_eq!([0, 2, 3, 100].map(attempts_of), [0, 2, 3, INSTALL_ATTEMPTS]);
     }
 
     #[test]

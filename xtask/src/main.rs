@@ -22,6 +22,7 @@ macro_rules! eprintln {
 
 mod ci;
 mod exit;
+mod instructions;
 mod launch;
 mod meanwhile;
 mod mutants;
@@ -121,7 +122,17 @@ enum Task {
     },
     /// Open the suite's and the benches' pages in Chromium, and read them with axe
     Pages,
-    /// All that a merge needs: tests, format, clippy, docs, tidy, packages, loom, profiles, examples, a small stress run
+    /// Count the instructions of each hot path under valgrind, and hold them to benches/instructions/limits.toml
+    Instructions {
+        /// Store what was counted, and the limits that go with it: the commit message says why a figure rose
+        #[arg(long)]
+        bless: bool,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// All that a merge needs: tests, format, clippy, docs, tidy, packages, loom, profiles, instruction counts,
+    /// examples, a small stress run
     Ci {
         /// The longer proofs too: the whole product under every profile
         #[arg(long)]
@@ -165,6 +176,7 @@ fn main() -> ExitCode {
         }
         Some(Task::Profiles { full, json }) => profiles::run(full, json),
         Some(Task::Pages) => pages::run(),
+        Some(Task::Instructions { bless, json }) => instructions::run(bless, json),
         Some(Task::Ci { full, skip_tests, json }) => ci::run(full, skip_tests, json),
     };
     exit.into()

@@ -75,9 +75,11 @@ impl Workspace {
 
     /// The member whose directory holds `path`.
     pub(crate) fn owner_of(&self, path: &str) -> Option<&Package> {
-        self.packages.iter().find(|package| {
+        let holds = |package: &&Package| {
             path.strip_prefix(package.dir.as_str()).is_some_and(|rest| rest.starts_with('/'))
-        })
+        };
+        // The deepest: a member may lie in the folder of another.
+        self.packages.iter().filter(holds).max_by_key(|package| package.dir.len())
     }
 }
 
@@ -122,6 +124,9 @@ mod tests {
         assert_eq!(workspace.package("ng-core").unwrap().dir, "crates/ng-core");
         assert_eq!(workspace.owner_of("crates/ng-core/src/lib.rs").unwrap().name, "ng-core");
         assert!(workspace.owner_of("crates/ng-core-other/src/lib.rs").is_none());
+        assert_eq!(workspace.owner_of("benches/src/main.rs").unwrap().name, "benches");
+        let inner = workspace.owner_of("benches/instructions/src/main.rs").unwrap();
+        assert_eq!(inner.name, "instructions");
         assert!(workspace.package("neurograph").unwrap().dependencies.contains(&"ng-wal".into()));
     }
 }
