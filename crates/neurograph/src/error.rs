@@ -304,6 +304,10 @@ pub enum CloseError {
         /// That process.
         opened_by: u32,
     },
+    /// The call is one of the observer of evictions: closing would wait for the cleanup that it is part of. The store
+    /// ends with its last session, as by a kill.
+    #[error("a store can't be closed in on_evicted: cleanup is under way")]
+    Evicting,
     /// The log could not be sealed.
     #[error(transparent)]
     Log(#[from] ng_wal::CloseError),

@@ -46,7 +46,7 @@ impl StoreBuilder {
     /// Called on the thread that cleans up: the store's own, or that of a session whose create found no
     /// room, which waits for it. So it should return quickly. It may read the store; a create of its own is
     /// refused as [`CreateError::Evicting`](crate::CreateError::Evicting) once its session needs more
-    /// room. A panic in it is caught and counted, and it is not called again.
+    /// room, and to close the store there as [`CloseError::Evicting`]. A panic in it is caught and counted, and it is not called again.
     #[must_use]
     pub fn on_evicted(
         mut self,
@@ -266,6 +266,11 @@ impl Store {
             self.pulse.abandon();
             std::mem::forget(Arc::clone(&self.inner));
             return Err(CloseError::Forked { opened_by });
+        }
+        if self.inner.is_cleaning_here() {
+            // The cleanup waits for this call, and closing for the cleanup.
+            self.pulse.abandon();
+            return Err(CloseError::Evicting);
         }
         self.pulse.stop();
         self.inner.close()

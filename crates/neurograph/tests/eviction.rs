@@ -275,3 +275,26 @@ fn a_token_whose_durability_is_unknown_is_no_refused_create() {
     let stats = store.stats();
     assert_eq!((stats.tokens_created_total, stats.tokens_rejected_total), (there, refused));
 }
+
+/// It hung for ever: closing waits for the cleanup that the call is part of.
+#[test]
+fn a_store_that_its_observer_closes_refuses_that_and_hangs_nothing() {
+    let place: Arc<Mutex<Option<Store>>> = Arc::default();
+    let said = Arc::new(OnceLock::new());
+    let observe = {
+        let (place, said) = (Arc::clone(&place), Arc::clone(&said));
+        move |_, _, _| {
+            let store = place.lock().unwrap().take();
+            if let Some(store) = store {
+                said.set(store.close()).unwrap();
+            }
+        }
+    };
+    let store = Store::builder(config(1_000)).on_evicted(observe).in_memory().unwrap();
+    let mut session = store.session();
+    *place.lock().unwrap() = Some(store);
+    for n in 0..2_000 {
+        session.create(&token(n)).unwrap();
+    }
+    assert!(matches!(said.get(), Some(Err(neurograph::CloseError::Evicting))), "{said:?}");
+}

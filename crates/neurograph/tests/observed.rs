@@ -326,3 +326,30 @@ fn kinds_of_ones_own_stand_beside_the_stores_and_a_number_taken_twice_is_refused
     let said: Vec<_> = causes.map(|error| error.to_string()).collect();
     assert!(said.iter().any(|text| text.contains("Mine")), "{said:?}");
 }
+
+/// A sink that takes nothing until the test ends.
+struct Stuck(std::sync::mpsc::Receiver<()>);
+
+impl Sink for Stuck {
+    fn export(&mut self, _batch: &[FinishedSpan]) -> Result<(), SinkError> {
+        let _ended = self.0.recv();
+        Ok(())
+    }
+}
+
+/// However long the sink takes: it is let go only after the close.
+#[test]
+fn a_stuck_sink_is_an_error_of_closing_and_does_not_keep_it() {
+    let (ends, ended) = std::sync::mpsc::channel();
+    let mut config = config();
+    config.trace.sampler.base_rate = 1.0;
+    config.trace.collector.shutdown_timeout = Duration::ZERO;
+    let store = Store::builder(config).sink(Box::new(Stuck(ended))).in_memory().unwrap();
+    let mut session = store.session();
+    (0..100).for_each(|n| _ = session.create(&token(n)).unwrap());
+    drop(session);
+    // Had it waited for the sink, it would wait for ever: that ends after this.
+    let closed = store.close();
+    assert!(matches!(closed, Err(neurograph::CloseError::Spans(_))), "{closed:?}");
+    drop(ends);
+}

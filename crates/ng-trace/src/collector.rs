@@ -25,7 +25,7 @@ use crate::{
     sync::{
         Arc, Condvar, Mutex, OnceLock, RwLock,
         atomic::{
-            AtomicU64,
+            AtomicBool, AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
         },
         mpsc::{Receiver, Sender, channel},
@@ -55,6 +55,8 @@ pub struct Collector {
     shared: Arc<Shared>,
     config: CollectorConfig,
     thread: Option<thread::JoinHandle<()>>,
+    /// An owner that waited in vain has waited long enough: the drop waits no more.
+    waited: AtomicBool,
 }
 
 /// Writes the spans of one thread. `Send`; made by [`Collector::recorder`]. Dropping it leaves its
@@ -227,7 +229,7 @@ impl Collector {
             .spawn(move || drain.run())
             .map_err(|source| StartError::Thread { name: THREAD_NAME, source })?;
         shared.drain.get_or_init(|| thread.thread().clone());
-        Ok(Self { shared, config, thread: Some(thread) })
+        Ok(Self { shared, config, thread: Some(thread), waited: AtomicBool::new(false) })
     }
 
     /// The number of a span's or an attribute's name; the same text has the same number. There is
@@ -299,6 +301,19 @@ impl Collector {
         })
     }
 
+    /// For an owner that ends while recorders may live on: waits until what was recorded is with the sink, at most
+    /// [`shutdown_timeout`](CollectorConfig::shutdown_timeout). If that was in vain, the drop waits for nothing.
+    ///
+    /// Errors: spans were on their way, and still are.
+    pub fn finish(&self) -> Result<(), FlushError> {
+        let flushed = self.flush(self.config.shutdown_timeout);
+        self.waited.store(flushed.is_err(), Relaxed);
+        flushed.or_else(|error| match self.stats().spans_in_flight {
+            0 => Ok(()),
+            _ => Err(error),
+        })
+    }
+
     /// Drains what is there, shuts the sink down and ends the thread. Blocks for at most
     /// `timeout`; after it the thread is left to itself and ends when its sink returns. Spans
     /// recorded later stay in their rings.
@@ -353,7 +368,8 @@ impl Collector {
 impl Drop for Collector {
     fn drop(&mut self) {
         // Without an owner to tell; `shutdown` is there for those who want to know.
-        let _ = self.stop(self.config.shutdown_timeout);
+        let waited = self.waited.load(Relaxed);
+        let _ = self.stop(if waited { Duration::ZERO } else { self.config.shutdown_timeout });
     }
 }
 

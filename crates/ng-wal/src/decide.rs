@@ -552,7 +552,7 @@ impl<'a> View<'a> {
                 segment.seq,
                 self.proven - 1
             ),
-            None => format!("records up to LSN {}, which a checkpoint covers", self.proven - 1),
+            None => format!("records up to LSN {}, which its owner says it holds", self.proven - 1),
         };
         // Everything of the last segment is there, and the one behind was begun: its start is bad.
         if let (Some((segment, _)), true) = (attests, walk.rotate_to.is_some())

@@ -137,7 +137,7 @@ fn at_the_end() -> Vec<Golden> {
             "row17-end-before-the-checkpoint",
             log.files(),
             "needs = 2 9\noutcome = corrupt\nrow = 17\nsays = (LSN 7)\n\
-             says = records up to LSN 8, which a checkpoint covers\n",
+             says = records up to LSN 8, which its owner says it holds\n",
         ),
         golden(
             "row18-an-lsn-twice",

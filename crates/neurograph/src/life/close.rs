@@ -6,11 +6,6 @@ use crate::inner::Inner;
 use crate::mutants;
 use crate::observe::{SYSTEM_STOPPED, note};
 use ng_blackbox::Severity;
-use std::time::Duration;
-
-/// Spans on their way get this long to reach their sink.
-const SPANS_TIMEOUT: Duration = Duration::from_secs(5);
-
 impl Inner {
     /// Closes once; later calls do nothing.
     pub(crate) fn close(&self) -> Result<(), CloseError> {
@@ -23,7 +18,7 @@ impl Inner {
         self.guardian.release_unused(self.arena.recall_idle());
         let sealed = self.seal();
         let spans = match &self.tracing {
-            Some(tracing) => tracing.collector.flush(SPANS_TIMEOUT).map_err(CloseError::Spans),
+            Some(tracing) => tracing.collector.finish().map_err(CloseError::Spans),
             None => Ok(()),
         };
         note(&self.blackbox, SYSTEM_STOPPED, Severity::INFO, [self.arena.len(), 0, 0, 0]);
