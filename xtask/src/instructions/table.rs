@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 
 /// A limit is so much above what was measured. Unit: share.
 const HEADROOM: f64 = 0.02;
+/// The same of a path of many instructions, whose number depends on the C library and on when memory comes.
+const HEADROOM_LONG: f64 = 0.05;
+/// So many are many.
+const LONG: f64 = 100.0;
 /// And at least this. Unit: instructions an operation. A path of nine instructions that grows by one is over it.
 const HEADROOM_MIN: f64 = 0.5;
 
@@ -42,7 +46,8 @@ impl Limit {
 
 /// The limit that goes with a figure.
 fn limit_for(measured: f64) -> f64 {
-    measured + (measured * HEADROOM).max(HEADROOM_MIN)
+    let headroom = if measured < LONG { HEADROOM } else { HEADROOM_LONG };
+    measured + (measured * headroom).max(HEADROOM_MIN)
 }
 
 /// Reads the table. The error is a sentence that names the row.
