@@ -113,7 +113,8 @@ impl Store {
 
     /// A session for one thread. It takes at most [`Session::BYTES`] until its first span, so ten thousand idle ones
     /// are no burden; they count towards the memory quota, also where they do not fit it:
-    /// [`Store::try_session`] refuses then.
+    /// [`Store::try_session`] refuses then. In a forked child every write of it is refused, and making it may wait for
+    /// ever for a lock of the parent's: [`Store::try_session`] refuses there too.
     pub fn session(&self) -> Session {
         self.inner.guardian.adopt_fixed(Session::BYTES);
         Session::new(Arc::clone(&self.inner))
@@ -178,13 +179,20 @@ impl Store {
         self.len() == 0
     }
 
-    /// The store in numbers. Takes tens of microseconds.
+    /// The store in numbers. Takes tens of microseconds. In a forked child all are 0: their locks may be held by threads
+    /// that stayed with the parent.
     pub fn stats(&self) -> Stats {
+        if !self.inner.status.is_home() {
+            return Stats::default();
+        }
         self.inner.stats()
     }
 
-    /// All metrics as OpenMetrics text.
+    /// All metrics as OpenMetrics text; in a forked child an empty page.
     pub fn metrics_text(&self) -> String {
+        if !self.inner.status.is_home() {
+            return "# EOF\n".to_owned();
+        }
         self.inner.registry.encode(Format::OpenMetrics)
     }
 

@@ -29,6 +29,9 @@ fn use_inherited(store: Store, mut session: neurograph::Session) {
     assert!(matches!(store.sync(), Err(SyncError::Forked { .. })));
     assert!(matches!(store.try_session(), Err(SessionError::Forked { .. })));
     assert!(matches!(store.health(), Health::Forked { .. }));
+    // Behind locks that a thread of the parent may have held.
+    assert_eq!(store.stats().tokens_live, 0);
+    assert_eq!(store.metrics_text(), "# EOF\n");
     if let Some(recorder) = store.blackbox() {
         let text = neurograph::blackbox::Event::text(
             neurograph::blackbox::Kind::new(40),

@@ -120,11 +120,13 @@ fn a_log_without_room_for_a_delete_ends_a_cleanup_at_the_first() {
     assert!(matches!(refused, Some(WriteError::LogFull { .. })), "{refused:?}");
     let figures = || {
         let stats = store.stats();
-        (stats.wal.unwrap().full_total, stats.guardian.cleanups_total)
+        let guardian = stats.guardian;
+        (stats.wal.unwrap().full_total, guardian.cleanups_total + guardian.cleanups_vain_total)
     };
     let (waits, cleanups) = figures();
     store.set_limits(Some(store.len() / 2), None);
     session.create(&token).unwrap_err();
     let (waits, cleanups) = (figures().0 - waits, figures().1 - cleanups);
-    assert!(cleanups > 0 && waits <= 2 * (cleanups + 1), "{waits} waits, {cleanups} cleanups");
+    // It was one for each of some 50,000 tokens.
+    assert!(waits <= 2 * (cleanups + 2), "{waits} waits, {cleanups} cleanups");
 }

@@ -53,9 +53,9 @@ pub struct Args {
     #[arg(long, value_enum, conflicts_with = "phase")]
     pub scenario: Option<ScenarioArg>,
 
-    /// Minutes of the scenario `soak`, 1 to 10080
-    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value = "5", value_parser = |text: &str| within(text, MINUTES))]
-    pub minutes: u64,
+    /// Minutes of the scenario `soak`, 1 to 10080; 5 where not given
+    #[arg(long, allow_negative_numbers = true, value_name = "N", requires = "scenario", value_parser = |text: &str| within(text, MINUTES))]
+    pub minutes: Option<u64>,
 
     /// Log each N-th token, 1 to 18446744073709551615, or `every` one; the first is always logged
     #[arg(long, allow_negative_numbers = true, value_name = "N|every", default_value = "1000", value_parser = persist)]

@@ -3,7 +3,7 @@
 
 use crate::machine::Machine;
 use crate::plan::{JUDGED_TOKENS, Plan};
-use crate::ratio::Ratio;
+use crate::ratio::{PAIRS_MIN, Ratio};
 use crate::report::{Bar, Full, Phases, Steady};
 
 /// Why figures are not judged, if they are not.
@@ -26,16 +26,33 @@ impl Grounds {
     }
 
     /// All reasons: those for the whole run, and of what was allowed those of single bars.
-    pub fn reasons(&self, bars: &[Bar]) -> Vec<String> {
+    pub fn reasons(&self, bars: &[Bar], full: Option<&Full>) -> Vec<String> {
         let of_bars = bars.iter().filter_map(|bar| self.too_noisy(bar));
-        [&self.size, &self.disk].into_iter().flatten().cloned().chain(of_bars).collect()
+        let steady = full.map(|full| &full.steady);
+        let asleep = steady.filter(|steady| self.allow(On::Disk) && !enough(steady)).map(|steady| {
+            format!(
+                "too little happened in steady churn for P2s: {:.1} s, {} scrapes, {} syncs, {} controller steps and {} \
+                 spans dropped; at least 10 s, 80, 80, 10 and none",
+                steady.seconds,
+                steady.metrics_scrapes,
+                steady.wal_syncs,
+                steady.controller_steps,
+                steady.spans_dropped
+            )
+        });
+        let whole = [&self.size, &self.disk].into_iter().flatten().cloned();
+        whole.chain(asleep).chain(of_bars).collect()
     }
 
     fn too_noisy(&self, bar: &Bar) -> Option<String> {
         let limit = LIMITS.iter().find(|limit| limit.id == bar.id)?;
-        let ([low, high], at_most) = bar.interval.zip(bar.bar)?;
+        let ([low, high], at_most) = bar.interval.zip(bar.bar).filter(|_| self.allow(limit.on))?;
+        let pairs = bar.pairs.unwrap_or(0);
+        if pairs < PAIRS_MIN {
+            return Some(format!("too few pairs for {}: {pairs}, at least {PAIRS_MIN}", bar.id));
+        }
         let holds_it = low <= at_most && high > at_most;
-        (holds_it && self.allow(limit.on)).then(|| {
+        holds_it.then(|| {
             format!(
                 "the machine is too noisy for {}: the 95 % interval, {low:.3} to {high:.3}, has the bar {at_most} in it",
                 bar.id
@@ -121,6 +138,7 @@ fn measured(limit: &Limit, phases: &Phases, grounds: &Grounds) -> Bar {
         title: limit.title,
         value,
         interval: ratio.map(|ratio| ratio.interval),
+        pairs: ratio.map(|ratio| ratio.pairs),
         bar: limit.bar,
         goal: Some(limit.goal),
         pass: judged,
@@ -172,7 +190,7 @@ mod tests {
         assert_eq!(judged("9500000", "tmpfs"), [true, false]);
         assert_eq!(judged("9500000", "overlay"), [true, false]);
         assert_eq!(judged("9499999", "ext4"), [false, false]);
-        assert_eq!(grounds("1000", "9p").reasons(&[]).len(), 2);
+        assert_eq!(grounds("1000", "9p").reasons(&[], None).len(), 2);
     }
 
     #[test]
@@ -185,14 +203,18 @@ mod tests {
             title: "",
             value: Some(1.15),
             interval: Some([1.05, 1.25]),
+            pairs: Some(31),
             bar: Some(1.2),
             goal: None,
             pass: None,
         };
         let reasons =
-            |filesystem| grounds("9500000", filesystem).reasons(std::slice::from_ref(&bar));
+            |filesystem| grounds("9500000", filesystem).reasons(std::slice::from_ref(&bar), None);
         assert!(reasons("ext4")[0].contains("P2: the 95 % interval, 1.050 to 1.250"));
         assert_eq!(reasons("tmpfs").len(), 1, "the disk alone");
+        let few = Bar { pairs: Some(1), interval: Some([1.15; 2]), ..bar.clone() };
+        let said = grounds("9500000", "ext4").reasons(&[few], None);
+        assert_eq!(said, ["too few pairs for P2: 1, at least 5"]);
     }
 
     /// Said a second time: a slip in the table shows.

@@ -41,7 +41,7 @@ mod workload;
 
 use std::process::ExitCode;
 
-use crate::args::Args;
+use crate::args::{Args, ScenarioArg};
 use crate::console::Early;
 use crate::failure::{EXIT_FAILED, EXIT_GOOD, Failure};
 use crate::plan::Plan;
@@ -68,6 +68,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<u8, Failure> {
+    if args.minutes.is_some() && args.scenario != Some(ScenarioArg::Soak) {
+        return Err(Failure::Usage("--minutes goes with --scenario soak alone".into()));
+    }
     let plan = Plan::new(args);
     usage::with_plain_heap()?;
     let prepared = suite::prepare(&plan)?;

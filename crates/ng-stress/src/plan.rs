@@ -38,6 +38,9 @@ const OTHER_SESSIONS: u64 = 2;
 /// Slots reserved for each token of the quota, on both sides: address space, not memory.
 const SLOTS_PER_TOKEN: u64 = 4;
 
+/// Of a soak, where nothing else is asked for.
+const SOAK_MINUTES: u64 = 5;
+
 /// A validated run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -102,7 +105,10 @@ impl Plan {
             args.scenario.is_none() && (all || args.phase.contains(&phase))
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let soak = args.soak.map_or(Duration::from_secs(60 * args.minutes), Duration::from_millis);
+        let soak = args.soak.map_or(
+            Duration::from_secs(60 * args.minutes.unwrap_or(SOAK_MINUTES)),
+            Duration::from_millis,
+        );
         let mut plan = Self {
             tokens: args.tokens,
             threads: args.threads as usize,
@@ -135,9 +141,6 @@ impl Plan {
             Some(ScenarioArg::Every | ScenarioArg::Churn) => plan.persist = 1,
             Some(ScenarioArg::Pressure | ScenarioArg::Soak) | None => {}
         }
-        if plan.scenario.is_some() {
-            plan.runs = plan.quarter_runs();
-        }
         plan
     }
 
@@ -155,8 +158,15 @@ impl Plan {
         let asked: Vec<&str> = named.iter().filter(|(runs, _)| *runs).map(|(_, n)| *n).collect();
         let phase = if asked.len() == named.len() { "all".into() } else { asked.join(",") };
         let persist = if self.persist == 1 { "every".into() } else { self.persist.to_string() };
+        let what = match self.scenario {
+            None => format!("--phase {phase}"),
+            Some(ScenarioArg::Soak) => {
+                format!("--scenario soak --minutes {}", self.soak.as_secs().div_ceil(60))
+            }
+            Some(scenario) => format!("--scenario {}", scenario.as_str()),
+        };
         let mut command = format!(
-            "cargo xtask stress --tokens {} --threads {} --phase {phase} --persist {persist} \
+            "cargo xtask stress {what} --tokens {} --threads {} --persist {persist} \
              --durability {} --sample-rate {} --runs {} --batch {} --seed {}",
             self.tokens,
             self.threads,
@@ -166,17 +176,6 @@ impl Plan {
             self.batch,
             self.seed
         );
-        if let Some(scenario) = self.scenario {
-            command = format!(
-                "cargo xtask stress --scenario {} --tokens {} --seed {}",
-                scenario.as_str(),
-                self.tokens,
-                self.seed
-            );
-            if scenario == ScenarioArg::Soak {
-                command.push_str(&format!(" --minutes {}", self.soak.as_secs().div_ceil(60)));
-            }
-        }
         if self.dir != default_dir() {
             command.push_str(&format!(" --dir {}", quoted(&self.dir.to_string_lossy())));
         }
@@ -195,12 +194,15 @@ impl Plan {
 
     /// Whether any phase writes a log.
     pub fn logs(&self) -> bool {
-        self.phases.full || self.phases.recovery || self.phases.tracing
+        let Phases { full, recovery, tracing, .. } = self.phases;
+        full || recovery || tracing || self.scenario.is_some()
     }
 
     /// Most threads that create at once.
     pub fn threads_most(&self) -> usize {
-        if self.phases.full { self.threads.max(self.cores) } else { self.threads }
+        // A storm has one more, who watches.
+        let watching = usize::from(self.scenario == Some(ScenarioArg::Storm));
+        if self.phases.full { self.threads.max(self.cores) } else { self.threads + watching }
     }
 
     /// The quota of tokens while a run of `threads` creators is timed: what --tokens tokens and the creators'
@@ -266,7 +268,12 @@ impl Plan {
         if !self.logs() {
             return 1 << 20;
         }
-        let full = self.marked(self.tokens).saturating_mul(160);
+        // Pressure marks each second token, whatever --persist says.
+        let marked = match self.scenario {
+            Some(ScenarioArg::Pressure) => self.tokens / 2,
+            _ => self.marked(self.tokens),
+        };
+        let full = marked.saturating_mul(160);
         // 640 MiB: the killed child's log, spare segments and the black box.
         full.saturating_add(640 << 20)
     }
@@ -342,6 +349,17 @@ mod tests {
             vec![],
             vec!["--phase", "recovery,tracing", "--persist", "every", "--seed", "7"],
             vec!["--tokens", "1000", "--threads", "3", "--durability", "strict", "--runs", "5"],
+            vec![
+                "--scenario",
+                "storm",
+                "--threads",
+                "40",
+                "--runs",
+                "3",
+                "--durability",
+                "relaxed",
+            ],
+            vec!["--scenario", "soak", "--minutes", "7"],
             vec!["--sample-rate", "0.25", "--batch", "9", "--dir", "a place/with 'quotes'"],
         ] {
             let meant = plan(&typed);
@@ -353,10 +371,21 @@ mod tests {
             assert_eq!((again.phases, again.runs), (meant.phases, meant.runs));
             assert_eq!((again.persist, again.durability), (meant.persist, meant.durability));
             assert_eq!((again.seed, again.batch), (meant.seed, meant.batch));
+            assert_eq!((again.scenario, again.soak), (meant.scenario, meant.soak));
             assert_eq!(again.sample_rate, meant.sample_rate);
             let is_elsewhere = typed.contains(&"--dir");
             assert_eq!(dir, if is_elsewhere { r"'a place/with '\''quotes'\'''" } else { "" });
         }
+    }
+
+    #[test]
+    fn a_scenario_needs_what_its_log_takes() {
+        for scenario in ["every", "churn", "pressure", "storm", "two_threads", "soak"] {
+            let plan = plan(&["--scenario", scenario]);
+            assert!(plan.logs() && plan.disk_needed_bytes() >= 640 << 20, "{scenario}");
+        }
+        assert!(plan(&["--scenario", "every"]).disk_needed_bytes() > 9_500_000 * 160);
+        assert!(plan(&["--scenario", "pressure"]).disk_needed_bytes() > 9_500_000 * 80);
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub struct Ratio {
     pub pairs: usize,
 }
 
+/// Fewer pairs have an interval that says nothing: that of one pair is the pair.
+pub const PAIRS_MIN: usize = 5;
+
 impl Ratio {
     /// `None` of no pairs.
     pub fn of(ratios: &[f64]) -> Option<Self> {
@@ -34,6 +37,7 @@ impl Ratio {
     pub fn judge(&self, bar: f64) -> Option<bool> {
         let [low, high] = self.interval;
         match () {
+            () if self.pairs < PAIRS_MIN => None,
             () if high <= bar => Some(true),
             () if low > bar => Some(false),
             () => None,
@@ -52,6 +56,7 @@ mod tests {
         assert_eq!(judged, [Some(true), Some(true), None, None, Some(false)]);
         assert_eq!(Ratio::of(&[]), None);
         let of_one = Ratio::of(&[1.3]).expect("of one pair");
-        assert_eq!((of_one.judge(1.2), of_one.pairs), (Some(false), 1));
+        assert_eq!((of_one.judge(1.2), of_one.pairs), (None, 1));
+        assert_eq!(Ratio::of(&[1.3; 5]).and_then(|ratio| ratio.judge(1.2)), Some(false));
     }
 }

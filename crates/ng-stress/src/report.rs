@@ -374,7 +374,7 @@ pub struct Check {
 }
 
 /// Something that should be reached.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Bar {
     /// As in the project's list of bars.
     pub id: &'static str,
@@ -384,6 +384,8 @@ pub struct Bar {
     pub value: Option<f64>,
     /// 95 % interval of it; null where it is not the median of pairs.
     pub interval: Option<[f64; 2]>,
+    /// Pairs behind it; null likewise.
+    pub pairs: Option<usize>,
     /// At most this; null if the figure is only reported.
     pub bar: Option<f64>,
     /// Where we are going.

@@ -97,7 +97,10 @@ pub fn run(plan: &Plan, prepared: Prepared) -> Result<(Report, PathBuf), Failure
             max_memory_bytes: plan.max_memory_bytes(plan.threads),
         },
         command: plan.command(),
-        not_judged: grounds.reasons(&bars),
+        not_judged: match plan.scenario {
+            Some(_) => Vec::new(),
+            None => grounds.reasons(&bars, phases.full.as_ref()),
+        },
         bars,
         phases,
         checks: all_checks(checks, &scenarios),

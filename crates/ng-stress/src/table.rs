@@ -47,7 +47,8 @@ pub fn table(report: &Report, out: &Path) -> String {
     } else {
         format!("each {}th token", config.persist)
     };
-    rows.line(&format!(
+    if report.scenarios.is_empty() {
+        rows.line(&format!(
         "{} tokens · {} thread(s) · log of {logged}, {} · {} % of creates as spans · {} pairs · seed {}",
         grouped(config.tokens),
         config.threads,
@@ -56,6 +57,15 @@ pub fn table(report: &Report, out: &Path) -> String {
         config.runs,
         report.seed
     ));
+    } else {
+        rows.line(&format!(
+            "{} tokens · {} thread(s) · {} · seed {}",
+            grouped(config.tokens),
+            config.threads,
+            config.durability,
+            report.seed
+        ));
+    }
     if report.scenarios.is_empty() {
         rows.row("", "here", "published (v0.44.0)");
         rows.line(&format!("  (the published run {REFERENCE_DID})"));
@@ -274,6 +284,7 @@ mod tests {
             title: "",
             value: Some(1.2),
             interval: None,
+            pairs: None,
             bar,
             goal: None,
             pass,

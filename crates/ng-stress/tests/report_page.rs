@@ -50,7 +50,10 @@ fn a_run_of_one_phase_has_a_page_that_names_what_was_not_measured() {
     // Nothing but the document on stdout.
     let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
     let command = report["command"].as_str().expect("a command");
-    assert!(command.starts_with("cargo xtask stress --tokens 20000 "), "{command}");
+    assert!(
+        command.starts_with("cargo xtask stress --phase recovery --tokens 20000 "),
+        "{command}"
+    );
     assert!(command.contains(" --phase recovery "), "{command}");
 
     let page = std::fs::read_to_string(place.out().join("report.html")).expect("the page");

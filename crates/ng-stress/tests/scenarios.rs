@@ -13,7 +13,8 @@ const SCENARIOS: [(&str, usize); 6] =
 fn each_scenario_holds_its_checks_and_runs_alone() {
     let place = Place::new();
     for (name, least) in SCENARIOS {
-        let args = ["--tokens", "20000", "--json", "--soak", "2000", "--scenario", name];
+        let args =
+            ["--tokens", "20000", "--runs", "5", "--json", "--soak", "2000", "--scenario", name];
         let output = place.run(&args);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{name}: {stderr}{}", text(&output.stdout));
@@ -31,8 +32,24 @@ fn each_scenario_holds_its_checks_and_runs_alone() {
 #[test]
 fn an_unknown_scenario_and_one_beside_phases_are_wrong_usage() {
     let place = Place::new();
-    for args in [&["--scenario", "chrn"][..], &["--scenario", "churn", "--phase", "full"]] {
+    for args in [
+        &["--scenario", "chrn"][..],
+        &["--scenario", "churn", "--phase", "full"],
+        &["--minutes", "5"],
+        &["--scenario", "churn", "--minutes", "5"],
+    ] {
         let output = place.run(args);
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    }
+}
+
+/// With few tokens the quota refused nobody, and that failed a check.
+#[test]
+fn a_storm_of_any_size_is_refused_some_creates() {
+    let place = Place::new();
+    for (tokens, threads) in [("1000", "1"), ("3000", "1"), ("20000", "256")] {
+        let args = ["--tokens", tokens, "--threads", threads, "--scenario", "storm"];
+        let output = place.run(&args);
+        assert_eq!(output.status.code(), Some(0), "{tokens}: {}", text(&output.stdout));
     }
 }

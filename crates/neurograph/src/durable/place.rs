@@ -41,7 +41,9 @@ impl Place {
                 let (created_with, asked) = (*created_with, config.persist);
                 return Err(OpenError::Persist { dir: path.to_path_buf(), created_with, asked });
             }
-            Some(manifest) if !log_is_there => return Err(gone(&dir, manifest.log.needs())),
+            Some(manifest) if !log_is_there || is_empty(&path.join(LOG)) => {
+                return Err(gone(&dir, manifest.log.needs()));
+            }
             None if log_is_there && holds_tokens(&dir) => {
                 return Err(OpenError::Manifest {
                     path: path.join("MANIFEST"),
@@ -126,12 +128,17 @@ fn gone(dir: &Directory, needs: Needs) -> OpenError {
         dir: dir.path().join(LOG),
         segment: SegmentId::new(segment.get().max(1)),
         found: format!(
-            "the manifest knows of records up to LSN {upto} in it, and the directory is not there; \
+            "the manifest knows of records up to LSN {upto} in it, and the directory is not there, or empty; \
              is a volume not mounted?"
         )
         .into(),
         row: Row::R02,
     })
+}
+
+/// Whether nothing at all is in it, not even a lock: then none is to be made there. What can't be read is not empty.
+fn is_empty(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Whether a token was ever logged there. A log without one is what a crash in a store's first open leaves.

@@ -53,7 +53,9 @@ fn said(report: &Report) -> String {
 /// What the checks that hold allow to say. A phase with a failed check shows nothing here.
 fn shown(report: &Report) -> Vec<String> {
     let held = report.scenarios.values().filter(|load| load.checks.iter().all(|check| check.pass));
-    let loads: Vec<String> = held.map(|load| format!("{}.", load.about)).collect();
+    let loads: Vec<String> = held
+        .map(|load| format!("All of its checks hold under this load: {}.", load.about))
+        .collect();
     if !report.scenarios.is_empty() {
         return loads;
     }
@@ -116,11 +118,15 @@ fn ran(report: &Report) -> [(&'static str, bool); 4] {
 fn measured(report: &Report) -> String {
     let (machine, config) = (&report.machine, &report.config);
     format!(
-        "Measured: {} tokens of 64 bytes a run, {}, {}; on {}, {} cores, {:.1} GiB, \
+        "Measured: {} tokens of 64 bytes a run, {}{}; on {}, {} cores, {:.1} GiB, \
          Linux {}, {}; from {} to {}; neurograph {}.",
         grouped(config.tokens),
         count(config.threads, "creating thread"),
-        count(config.runs, "interleaved pair"),
+        if report.scenarios.is_empty() {
+            format!(", {}", count(config.runs, "interleaved pair"))
+        } else {
+            String::new()
+        },
         machine.cpu,
         machine.cores,
         machine.memory_bytes as f64 / (1_u64 << 30) as f64,

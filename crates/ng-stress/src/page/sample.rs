@@ -16,7 +16,16 @@ fn check(name: &str, pass: bool, detail: &str) -> Check {
 
 fn bar(id: &'static str, value: Option<f64>, bar: Option<f64>, pass: Option<bool>) -> Bar {
     let interval = value.map(|value| [value - 0.01, value + 0.01]);
-    Bar { id, title: "full & baseline", value, interval, bar, goal: Some(1.0), pass }
+    Bar {
+        id,
+        title: "full & baseline",
+        value,
+        interval,
+        pairs: Some(31),
+        bar,
+        goal: Some(1.0),
+        pass,
+    }
 }
 
 /// All four phases, good, judged but for one bar.

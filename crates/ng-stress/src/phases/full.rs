@@ -274,7 +274,7 @@ fn page(lab: &Lab<'_>, proof: &Proof, checks: &mut Checks) {
         checks.that(
             format!("full: the metrics page agrees: {name}"),
             found == Some(expected as f64),
-            format!("found {found:?}, expected {expected}"),
+            format!("found {}, expected {expected}", shown(found)),
         );
     }
     let (name, least) = ("neurograph_wal_syncs_total", proof.activity.wal_syncs);
@@ -283,8 +283,13 @@ fn page(lab: &Lab<'_>, proof: &Proof, checks: &mut Checks) {
     checks.that(
         format!("full: the metrics page agrees: {name}"),
         found.is_some_and(|value| value >= least as f64),
-        format!("found {found:?}, expected at least {least}"),
+        format!("found {}, expected at least {least}", shown(found)),
     );
+}
+
+/// A value of the page.
+fn shown(found: Option<f64>) -> String {
+    found.map_or_else(|| "nothing".into(), |value| value.to_string())
 }
 
 /// What a round of single parts runs, and its name among the ratios; the last is what the others are held against.

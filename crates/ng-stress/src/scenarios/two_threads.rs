@@ -10,7 +10,7 @@ use crate::subject::Parts;
 /// Runs the load.
 pub fn run(lab: &Lab<'_>, checks: &mut Checks, told: &mut Told) -> Result<(), Failure> {
     let headline = measure(lab, checks)?;
-    told.figure("creators_threads", lab.plan.threads as f64);
+    told.figure("creators_count", lab.plan.threads as f64);
     pairs(lab, &headline, told);
     Ok(())
 }

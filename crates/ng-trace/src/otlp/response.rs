@@ -230,8 +230,10 @@ pub(super) fn dechunk(body: &mut Vec<u8>) -> Result<bool, ResponseError> {
 /// A `Retry-After`: seconds, or the time of day when to come again.
 fn wait(value: &[u8], now: SystemTime) -> Option<Duration> {
     let value = value.trim_ascii();
-    if let Some(seconds) = number(value, 10) {
-        return Some(Duration::from_secs(seconds as u64));
+    if !value.is_empty() && value.iter().all(u8::is_ascii_digit) {
+        // More seconds than a number holds are as good as for ever.
+        let seconds = number(value, 10).map_or(u64::MAX, |seconds| seconds as u64);
+        return Some(Duration::from_secs(seconds));
     }
     let until = http_date(std::str::from_utf8(value).ok()?)?;
     Some(until.duration_since(now).unwrap_or_default())
@@ -458,6 +460,7 @@ mod tests {
     fn a_retry_after_is_read_as_seconds_and_as_a_date() {
         let wait = |value: &str| answer("503", &format!("Retry-After: {value}"), b"").retry_after;
         assert_eq!(wait("86400"), Some(Duration::from_secs(86_400)));
+        assert_eq!(wait("99999999999999999999"), Some(Duration::from_secs(u64::MAX)));
         // 7 seconds from the time that these tests take for now; and long before it.
         assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
         assert_eq!(wait("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
