@@ -573,7 +573,7 @@ messages use too; a test keeps this page equal to it. A program sets the fields 
 - Layers, each stronger than those before: the defaults, files (`merge_toml`), the environment (`merge_env`, where a
   program asks for it), code. Each overrides what it names and nothing else.
 - The column *changes* tells when a new value can take force: while a store is *running* (today
-  `Store::set_limits` does so for both quotas; the others are taken at open), at the next *open*, or *never* after the
+  `Store::set_limits` does so for both quotas and `Store::set_aggressive_cleanup` for cleanup; the others are taken at open), at the next *open*, or *never* after the
   store was created.
 ";
 const COLUMNS: &str =

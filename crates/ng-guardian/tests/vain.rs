@@ -180,6 +180,6 @@ fn near_the_limit_writers_clean_up_once_a_pulse_also_where_too_few_could_go() {
     // Three in ten of them, as of all where all may go: the mark of the whole would take them all.
     assert_eq!(clean(&members), 18);
     assert!(!members.guardian.cleanup_before_admission(), "it was not in vain, and once is enough");
-    assert_eq!(members.guardian.pulse().level, Level::Hard);
+    assert!(members.guardian.pulse().level >= Level::Hard);
     assert!(members.guardian.cleanup_before_admission());
 }

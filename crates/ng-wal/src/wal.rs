@@ -258,8 +258,12 @@ impl Wal {
         Lsn::new(self.shared().ring.next_lsn() - 1)
     }
 
-    /// Oldest record kept (or the next to come, in a log without records).
+    /// Oldest record kept (or the next to come, in a log without records). In a forked child, where the lock of the
+    /// segments may be held for ever, [`Lsn::NONE`].
     pub fn oldest_lsn(&self) -> Lsn {
+        if !self.home.is_here() {
+            return Lsn::NONE;
+        }
         Lsn::new(self.shared().table.oldest_lsn())
     }
 
@@ -288,6 +292,11 @@ impl Wal {
 
     /// Whether the log can do its work. Does not block.
     pub fn health(&self) -> Health {
+        // What stands in the way is behind a lock, which in a forked child may be held for ever; and there the log is
+        // nobody's business.
+        if !self.home.is_here() {
+            return Health::Healthy;
+        }
         let shared = self.shared();
         if let Some(failure) = shared.commit.failure() {
             return Health::Failed(failure.clone());
@@ -333,6 +342,10 @@ impl Wal {
 
     /// The log in numbers. Does not block.
     pub fn stats(&self) -> WalStats {
+        // For the same reason all are 0.
+        if !self.home.is_here() {
+            return WalStats::default();
+        }
         let shared = self.shared();
         let counters = &shared.counters;
         let read = |cell: &crate::sync::atomic::AtomicU64| cell.load(Ordering::Relaxed);
@@ -466,7 +479,10 @@ impl Wal {
 
     fn give_back_large(&self, bytes: u64) {
         self.shared().large_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        self.shared().call_for_room(); // somebody may have found just these wanting
+        // Somebody may have found just these wanting; in a child nobody waits, and the list's lock may be held for ever.
+        if self.home.is_here() {
+            self.shared().call_for_room();
+        }
     }
 
     /// Takes `bytes` from the budget of large payloads, if both it and the log have room.
