@@ -33,8 +33,10 @@ fn child(test: &str, variable: &str, dir: &Path, limit: &str) -> Command {
     command
 }
 
-fn until_full(wal: &Wal) -> FullCause {
+/// Appends until the log refuses; `between` runs before each append.
+fn until_full(wal: &Wal, mut between: impl FnMut()) -> FullCause {
     loop {
+        between();
         match wal.append(1, &[7; 700]) {
             Ok(_) => {}
             Err(AppendError::Full(full)) => return full.cause,
@@ -49,8 +51,11 @@ fn child_runs_out_of_descriptors_at_a_rotation() {
     let Ok(dir) = std::env::var(FEW_DESCRIPTORS) else { return };
     let (wal, _) = Wal::open(dir, impatient()).unwrap();
     wal.append_durable(1, b"first", Durability::Strict).unwrap();
-    let mut taken: Vec<File> = (0..).map_while(|_| File::open("/dev/null").ok()).collect();
-    let cause = until_full(&wal);
+    // Before each append again: what the log's threads had open for a moment must not come back to them.
+    let mut taken = Vec::new();
+    let cause = until_full(&wal, || {
+        taken.extend((0..).map_while(|_| File::open("/dev/null").ok()));
+    });
     let FullCause::Disk { failure } = cause else { panic!("{cause}") };
     assert_eq!(failure.errno, Some(24), "{failure}");
     assert!(matches!(wal.health(), Health::Hindered(_)), "{:?}", wal.health());
@@ -109,7 +114,7 @@ fn child_fills_a_disk_until_it_is_killed() {
     let Ok(dir) = std::env::var(FULL_DISK) else { return };
     let (wal, _) = Wal::open(dir, impatient()).unwrap();
     loop {
-        let cause = until_full(&wal);
+        let cause = until_full(&wal, || {});
         if let FullCause::Disk { .. } = cause {
             writeln!(std::io::stdout(), "durable {}", wal.durable_lsn()).unwrap();
         }
