@@ -212,6 +212,23 @@ fn memory_that_no_eviction_frees_evicts_no_token() {
     assert!(left < stats.guardian.fixed_bytes - 9_999 * neurograph::Session::BYTES, "{left}");
 }
 
+/// Fixed memory takes two thirds of this quota, idle sessions most of it. Beside so many, the tokens were evicted for a mark of the whole.
+#[test]
+fn idle_sessions_that_take_most_of_the_memory_quota_evict_no_token() {
+    let mut config = config(100_000);
+    config.guardian.max_memory_bytes = Some(24 << 20);
+    let store = Store::in_memory(config).unwrap();
+    let mut session = store.session();
+    (0..60_000).for_each(|n| _ = session.create(&token(n)).unwrap());
+    let mut idle = Vec::new();
+    while store.stats().guardian.memory_usage_percent() < 85.0 {
+        idle.push(store.try_session().unwrap());
+    }
+    wait_for_pulses(&store, 10);
+    assert_eq!((store.len(), store.stats().tokens_evicted_total), (60_000, 0));
+    drop(idle);
+}
+
 #[test]
 fn a_session_beyond_the_memory_quota_is_refused_by_its_fallible_twin() {
     let mut config = config(1_000);

@@ -236,8 +236,8 @@ impl Guardian {
     /// As [`commit`](Self::commit), for memory that no eviction frees: a buffer, a log, a ring.
     ///
     /// It counts as memory in use like any other, and is refused where it does not fit beside the
-    /// rest. A cleanup works only on what is left: down to the low-water mark together with the
-    /// fixed share, and not at all for memory's sake while the fixed share alone is above the mark.
+    /// rest. It takes its part of the limit first: a cleanup for memory's sake goes down to the
+    /// low-water mark's share of what is left, and is not begun where nothing is left.
     pub fn hold_fixed(&self, bytes: u64) -> Result<(), Refusal> {
         self.inner.take_bytes(bytes)?;
         self.inner.fixed.hand_out(bytes);
@@ -680,16 +680,20 @@ impl Inner {
     }
 }
 
-/// How much of `evictable`, a part of `used`, has to go until `used` is down to `share` of `limit`.
-/// Nothing where even all of it would not be enough: what can't help is not begun.
+/// How much of `evictable`, a part of `used`, has to go. The rest is fixed and takes its part of `limit`
+/// first; the mark is `share` of what that leaves, so whatever has to go can go. Nothing where nothing
+/// is left of the limit: what can't help is not begun.
 fn to_evict(used: u64, evictable: u64, limit: Option<u64>, share: f64) -> u64 {
     let Some(limit) = limit else { return 0 };
-    let mark = (limit as f64 * share) as u64;
-    let fixed = used.saturating_sub(evictable);
-    if fixed > mark && !mutants::on("guardian-fixed-share-evicts") {
+    let mut fixed = used.saturating_sub(evictable);
+    if mutants::on("guardian-fixed-share-evicts") {
+        fixed = 0;
+    }
+    if fixed > limit {
         return 0;
     }
-    used.saturating_sub(mark)
+    let mark = ((limit - fixed) as f64 * share) as u64;
+    (used - fixed).saturating_sub(mark)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -697,14 +701,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_eviction_frees_has_to_go_and_only_if_that_reaches_the_mark() {
+    fn the_mark_is_a_share_of_what_the_fixed_part_leaves() {
         // (used, evictable, limit) at 0.5, and what has to go.
         let table = [
             (40, 40, Some(100), 0),
             (60, 60, Some(100), 10),
-            (60, 10, Some(100), 10), // 50 are fixed: all the rest has to go
-            (60, 9, Some(100), 0),   // 51 are fixed: nothing helps
-            (200, 160, Some(100), 150),
+            (90, 30, Some(100), 10), // 60 are fixed, so 20 of 40 may stay
+            (80, 20, Some(100), 0),
+            (100, 1, Some(100), 1), // a mark of half a byte is none
+            (100, 0, Some(100), 0),
+            (200, 160, Some(100), 130),
+            (200, 99, Some(100), 0), // 101 are fixed: nothing helps
             (60, 90, Some(100), 10), // a reading older than a commit
             (7, 7, Some(0), 7),
             (7, 6, Some(0), 0),

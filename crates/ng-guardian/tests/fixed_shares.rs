@@ -51,25 +51,24 @@ fn rings_of_idle_sessions_evict_no_token() {
 }
 
 #[test]
-fn below_the_mark_the_fixed_share_leaves_that_much_less_to_the_others() {
+fn the_fixed_share_takes_its_part_of_the_limit_and_the_mark_is_that_of_the_rest() {
     let members = members(1_000);
     members.guardian.adopt_fixed(500 * MEMBER_BYTES);
     create(&members, 350);
-    // 850 of 1,000; the mark is 700, of which 500 are fixed.
+    // 850 of 1,000 in use, and 350 of the 500 that the fixed share leaves: just at their mark of 0.7.
+    assert_eq!(pulse(&members), Level::Soft);
+    assert_eq!((members.len(), members.scans()), (350, 0));
+    create(&members, 1);
     pulse(&members);
-    assert_eq!(members.len(), 200);
-    // One more than the mark allows, and there is nothing that a cleanup could reach.
-    create(&members, 100);
-    members.guardian.hold_fixed(200 * MEMBER_BYTES + 1).expect_err("300 members live beside 500");
-    members.guardian.release_fixed(500 * MEMBER_BYTES);
-    members.guardian.hold_fixed(700 * MEMBER_BYTES - 1).expect("room");
+    assert_eq!(members.len(), 350, "one beyond the mark");
+    // 100 more are fixed: 280 of 400.
+    members.guardian.hold_fixed(100 * MEMBER_BYTES).expect("room");
     pulse(&members);
-    assert_eq!(members.len(), 0, "all of them together reach the mark");
-    members.guardian.hold_fixed(1).expect("room");
-    members.guardian.hold_fixed(1).expect("room");
-    create(&members, 200);
-    assert_eq!(pulse(&members), Level::Hard);
-    assert_eq!(members.len(), 200, "now they would not");
+    assert_eq!(members.len(), 280);
+    members.guardian.hold_fixed(120 * MEMBER_BYTES + 1).expect_err("280 members live beside 600");
+    members.guardian.hold_fixed(120 * MEMBER_BYTES).expect("room");
+    pulse(&members);
+    assert_eq!(members.len(), 196, "of 280");
 }
 
 #[test]
