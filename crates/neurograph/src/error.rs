@@ -276,6 +276,28 @@ pub enum WriteError {
     },
 }
 
+/// Why not all tokens of a batch were created.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{created} tokens of the batch are created, the others are not")]
+pub struct CreateBatchError {
+    /// How many were appended to the ids: these exist, and are logged if they are to be.
+    pub created: usize,
+    /// Why not more. With `DurabilityUnknown` it is all of them, and the last record is not known to be
+    /// durable.
+    pub source: CreateError,
+}
+
+/// Why not all tokens of a batch were updated or deleted.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{done} writes of the batch are done, the others are not")]
+pub struct WriteBatchError {
+    /// How many were: the first ones. The next one met the cause.
+    pub done: usize,
+    /// Why not more. With `DurabilityUnknown` all `done` are, and the last record is not known to be
+    /// durable.
+    pub source: WriteError,
+}
+
 /// Why a wait for durability ended without it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]

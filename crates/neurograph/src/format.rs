@@ -36,6 +36,22 @@ pub(crate) fn delete(id: TokenId) -> [u8; 8] {
     id.to_u64().to_le_bytes()
 }
 
+/// A PUT or DELETE on its way into a batch.
+pub(crate) enum Encoded {
+    Put([u8; PUT_BYTES]),
+    Delete([u8; 8]),
+}
+
+impl Encoded {
+    /// Kind and payload.
+    pub(crate) fn as_record(&self) -> (u8, &[u8]) {
+        match self {
+            Encoded::Put(payload) => (PUT, payload),
+            Encoded::Delete(payload) => (DELETE, payload),
+        }
+    }
+}
+
 pub(crate) fn generation(generation: u32) -> [u8; 4] {
     generation.to_le_bytes()
 }

@@ -3,6 +3,7 @@
 use crate::durable::log::Log;
 use crate::durable::logged::Logged;
 use crate::durable::place::Place;
+use crate::format;
 use crate::life::eviction::EvictionBook;
 use crate::mutants;
 use crate::session::Session;
@@ -188,6 +189,13 @@ impl Status {
 }
 
 impl Inner {
+    /// Writes of one part of a batch.
+    pub(crate) fn batch_max(&self) -> usize {
+        const WITHOUT_A_LOG: usize = 1_024;
+        let of_log = |log: &Log| log.wal.batch_records_max(format::PUT_BYTES);
+        self.log.as_ref().map_or(WITHOUT_A_LOG, of_log)
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         let arena = self.arena.stats();
         let guardian = self.guardian.stats();

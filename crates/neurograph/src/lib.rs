@@ -40,7 +40,10 @@ pub use crate::{
     config::{
         ArenaSection, BlackboxSection, Config, ConfigError, Persist, TraceSection, WalSection,
     },
-    error::{CloseError, CreateError, OpenError, SessionError, SyncError, WriteError},
+    error::{
+        CloseError, CreateBatchError, CreateError, OpenError, SessionError, SyncError,
+        WriteBatchError, WriteError,
+    },
     life::eviction::{EvictionReason, Evictions},
     session::{Raised, Session},
     stats::{Health, MemoryShares, RecoveryReport, Stats},

@@ -8,6 +8,7 @@
 //! the words, clears the bit. So the log's order is the token's order. If the log has no room, the bit
 //! is given back first and the wait is outside.
 
+mod batch;
 mod create;
 mod refill;
 mod spans;
@@ -15,7 +16,7 @@ mod write;
 
 use self::spans::{Operation, SessionTracing};
 use crate::durable::logged::{Change, Logged};
-use crate::error::{CreateError, WriteError};
+use crate::error::{CreateBatchError, CreateError, WriteBatchError, WriteError};
 use crate::inner::Inner;
 use ng_blackbox::Lane;
 use ng_core::{Token, TokenId, Writer};
@@ -115,6 +116,23 @@ impl Session {
         self.create_kept()
     }
 
+    /// Stores all `tokens` and appends their ids to `ids`, in the same order. A timestamp of 0 becomes the
+    /// present second.
+    ///
+    /// Logged tokens go in parts of up to [`Store::batch_max`](crate::Store::batch_max): of each part all
+    /// are there after a crash or none, and it is refused as a whole. Costs less than single creates: one
+    /// claim of the log for a part, one look at what is due for as long as nothing is.
+    ///
+    /// Blocks as that many [`Session::create`] would; at Strict once, for all of them. A create of it that
+    /// is sampled has a span as long as its part. Errors: how many exist nevertheless, the first ones.
+    pub fn create_batch(
+        &mut self,
+        tokens: &[Token],
+        ids: &mut Vec<TokenId>,
+    ) -> Result<(), CreateBatchError> {
+        self.create_batch_at(tokens, ids, Durability::Relaxed)
+    }
+
     /// The token, or `None` if `id` names no live one. Waits only while one write of this very token
     /// is in progress.
     #[inline]
@@ -179,6 +197,22 @@ impl Session {
         self.delete_at(id, Durability::Relaxed)
     }
 
+    /// Replaces each token by the one beside its id, in order. A timestamp of 0 becomes the present second.
+    ///
+    /// In parts, as [`Session::create_batch`]. An id named twice, or one that somebody else writes at this
+    /// moment, ends a part: so each part is whole after a crash, and how the batch was parted is not known.
+    /// Blocks as a logged [`Session::create`] does, and while a first token of a part is being written by
+    /// somebody else. Errors: how many are written nevertheless, the first ones; a stale id ends the batch.
+    pub fn update_batch(&mut self, updates: &[(TokenId, Token)]) -> Result<(), WriteBatchError> {
+        self.update_batch_at(updates, Durability::Relaxed)
+    }
+
+    /// Removes the tokens, in order. As [`Session::update_batch`]: an id that is stale, or named twice,
+    /// ends the batch there.
+    pub fn delete_batch(&mut self, ids: &[TokenId]) -> Result<(), WriteBatchError> {
+        self.delete_batch_at(ids, Durability::Relaxed)
+    }
+
     /// The next write at `level`, or at the store's own if that is higher.
     pub fn with(&mut self, level: Durability) -> Raised<'_> {
         Raised { session: self, level }
@@ -203,6 +237,25 @@ impl Raised<'_> {
     /// As [`Session::create`].
     pub fn create(self, token: &Token) -> Result<TokenId, CreateError> {
         self.session.create_logged(token, self.level)
+    }
+
+    /// As [`Session::create_batch`].
+    pub fn create_batch(
+        self,
+        tokens: &[Token],
+        ids: &mut Vec<TokenId>,
+    ) -> Result<(), CreateBatchError> {
+        self.session.create_batch_at(tokens, ids, self.level)
+    }
+
+    /// As [`Session::update_batch`].
+    pub fn update_batch(self, updates: &[(TokenId, Token)]) -> Result<(), WriteBatchError> {
+        self.session.update_batch_at(updates, self.level)
+    }
+
+    /// As [`Session::delete_batch`].
+    pub fn delete_batch(self, ids: &[TokenId]) -> Result<(), WriteBatchError> {
+        self.session.delete_batch_at(ids, self.level)
     }
 
     /// As [`Session::update`].

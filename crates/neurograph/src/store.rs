@@ -140,6 +140,12 @@ impl Store {
         Ok(Session::new(Arc::clone(&self.inner)))
     }
 
+    /// Tokens of one [`Session::create_batch`] that are all there after a crash, or none of them: as many as a
+    /// frame of the log holds, 818 unless its segments or its ring are small. Without a log it says nothing.
+    pub fn batch_max(&self) -> usize {
+        self.inner.batch_max()
+    }
+
     /// Last record that any session logged; [`Lsn::NONE`] without one.
     pub fn last_lsn(&self) -> Lsn {
         self.inner.log.as_ref().map_or(Lsn::NONE, |log| log.wal.last_lsn())

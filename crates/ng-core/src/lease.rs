@@ -159,6 +159,42 @@ impl Lease {
         position < self.hot.limit.load(Relaxed)
     }
 
+    /// Owner: begins the positions from `position` up to `end`, or up to the limit where that is lower, at
+    /// once. Returns the one past the last that may be filled: `position` or below if none may.
+    #[inline(always)]
+    pub(crate) fn advance_to(&self, position: u32, end: u32, barrier: Barrier) -> u32 {
+        let end = end.min(self.hot.limit.load(Relaxed));
+        if end <= position {
+            return position;
+        }
+        self.hot.pos.store(end, Relaxed);
+        barrier.light();
+        if end <= self.hot.limit.load(Relaxed) || mutants::on("core-run-beyond-a-lowered-limit") {
+            return end;
+        }
+        // Lowered in between: by who read a position before this one, or by who read this one.
+        end.min(lock(&self.held).end)
+    }
+
+    /// Owner: takes the positions from `position` up to `end` out of the lease, as far as they are its own,
+    /// without beginning them: they count as no creates. Returns the one past the last, or `position`.
+    pub(crate) fn take_out(&self, position: u32, end: u32) -> u32 {
+        let mut held = lock(&self.held);
+        let end = end.min(held.end);
+        if end <= position {
+            return position;
+        }
+        let out = held.mask.below(end).without(&held.mask.below(position));
+        held.mask = held.mask.without(&out);
+        self.hot.pos.store(end, Relaxed);
+        end
+    }
+
+    /// Owner: so many creates of positions that were taken out begin now.
+    pub(crate) fn count_created(&self, creates: u64) {
+        lock(&self.held).created_before += creates;
+    }
+
     /// Owner, at the limit: is `position`, which it has begun, still its own?
     ///
     /// `armed` is what [`Lease::arm`] or [`Lease::resume`] returned last. If that limit still stands nobody has touched the

@@ -68,7 +68,7 @@ pub use crate::{
         EntityType, Flags, ImageOptions, Imported, ParseFlagsError, Space, Token, TokenBuilder,
         TokenError,
     },
-    writer::{Due, Edit, Pending, Writer},
+    writer::{Due, Edit, Edits, Pending, PendingBatch, Writer},
 };
 
 #[doc = include_str!("../README.md")]

@@ -54,6 +54,45 @@ fn loom_a_recall_beside_an_owner_that_stops_and_goes_on_is_not_overrun() {
     each_slot_ends_in_one_place(Some(1));
 }
 
+/// Runs an owner who fills or sets aside slots, as many at once as it gets, beside a recaller.
+fn each_slot_of_a_run_ends_in_one_place(set_aside: bool) {
+    const SLOTS: u32 = 3;
+    loom::model(move || {
+        let barrier = Barrier::detect();
+        let lease = Arc::new(Lease::new());
+        lease.start(0, Mask::first(SLOTS));
+        let recaller = {
+            let lease = Arc::clone(&lease);
+            thread::spawn(move || lease.recall(barrier).map_or(Mask::EMPTY, |unused| unused.mask))
+        };
+        lease.resume(SLOTS);
+        let end = match set_aside {
+            true => lease.take_out(0, SLOTS - 1),
+            false => lease.advance_to(0, SLOTS - 1, barrier),
+        };
+        let filled = Mask::first(SLOTS).below(end);
+        let recalled = recaller.join().unwrap();
+        let left = lease.finish(end).mask;
+        assert_eq!(filled.0[0] & recalled.0[0], 0, "a slot went to two");
+        assert_eq!(
+            filled.0[0] | recalled.0[0] | left.0[0],
+            Mask::first(SLOTS).0[0],
+            "a slot was lost"
+        );
+        assert_eq!(lease.tally().begun, if set_aside { 0 } else { u64::from(end) });
+    });
+}
+
+#[test]
+fn loom_a_recall_beside_a_run_of_creates_loses_no_slot_and_gives_none_to_two() {
+    each_slot_of_a_run_ends_in_one_place(false);
+}
+
+#[test]
+fn loom_a_recall_beside_slots_set_aside_loses_none_and_gives_none_to_two() {
+    each_slot_of_a_run_ends_in_one_place(true);
+}
+
 #[test]
 fn loom_a_hand_back_beside_a_recall_gives_each_slot_back_once_and_the_next_lease_is_whole() {
     loom::model(|| {

@@ -12,11 +12,12 @@ use crate::id::TokenId;
 use crate::lease::{Lease, Mask, Tally, Unused};
 use crate::memory::Reservation;
 use crate::mutants;
-use crate::slot::Head;
+use crate::slot::{Head, Slot};
 use crate::stats::ArenaStats;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    fence,
 };
 use crate::sync::{
     Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, lock, pause, read, write,
@@ -412,33 +413,37 @@ impl Shared {
         }
     }
 
+    /// Ends a write begun at `head` with a new token.
+    pub(crate) fn replace(&self, id: TokenId, head: Head, token: &Token) {
+        if head.wraps_next() && !mutants::on("core-epoch-not-raised-on-wrap") {
+            let chunk = &self.chunks.headers[(id.slot() / CHUNK_SLOTS) as usize];
+            chunk.epoch.fetch_add(1, AcqRel);
+            fence(Release);
+        }
+        self.view.slot(id.slot()).finish(head, token.words());
+    }
+
     /// Takes the writing bit of a live token and makes sure that it can be ended. Returns its head.
     #[inline]
     pub(crate) fn begin_edit(&self, id: TokenId) -> Option<Head> {
         let (slot, chunk) = self.view.locate(id.slot())?;
-        let index = id.slot() % CHUNK_SLOTS;
         let mut spins = 0;
         loop {
-            let head = slot.head();
-            if !head.is_live() || chunk.generation(index, head) != id.generation() {
-                return None;
-            }
-            if !head.is_writing() {
-                let dead = next_dead(id.generation(), chunk);
-                if !chunk.fits(dead.wrapping_sub(chunk.base())) {
-                    chunk.widen();
-                }
-                if slot.begin(head) {
-                    // The same head may have come round in a chunk that was given back meanwhile.
-                    if chunk.generation(index, head) == id.generation() {
-                        return Some(head);
-                    }
-                    slot.abort(head);
-                    return None;
-                }
+            match attempt_edit(slot, chunk, id, true) {
+                EditAttempt::Begun(head) => return Some(head),
+                EditAttempt::Gone => return None,
+                EditAttempt::Busy => {}
             }
             pause(spins);
             spins += 1;
+        }
+    }
+
+    /// [`Shared::begin_edit`] that waits for nobody and takes no lock.
+    pub(crate) fn try_begin_edit(&self, id: TokenId) -> EditAttempt {
+        match self.view.locate(id.slot()) {
+            Some((slot, chunk)) => attempt_edit(slot, chunk, id, false),
+            None => EditAttempt::Gone,
         }
     }
 
@@ -481,6 +486,44 @@ impl Shared {
         registry.ended.deleted += tally.deleted;
         registry.leases.retain(|other| !Arc::ptr_eq(other, lease));
     }
+}
+
+/// What became of an attempt to take a token's writing bit.
+#[derive(Clone, Copy)]
+pub(crate) enum EditAttempt {
+    Begun(Head),
+    /// Somebody else has it, or the chunk needs a side table first, which takes a lock.
+    Busy,
+    /// No live token has the id.
+    Gone,
+}
+
+#[inline(always)]
+fn attempt_edit(slot: &Slot, chunk: &Chunk, id: TokenId, may_widen: bool) -> EditAttempt {
+    let index = id.slot() % CHUNK_SLOTS;
+    let head = slot.head();
+    if !head.is_live() || chunk.generation(index, head) != id.generation() {
+        return EditAttempt::Gone;
+    }
+    if head.is_writing() && (may_widen || !mutants::on("core-batch-takes-a-bit-twice")) {
+        return EditAttempt::Busy;
+    }
+    let dead = next_dead(id.generation(), chunk);
+    if !chunk.fits(dead.wrapping_sub(chunk.base())) {
+        if !may_widen {
+            return EditAttempt::Busy;
+        }
+        chunk.widen();
+    }
+    if !slot.begin(head) {
+        return EditAttempt::Busy;
+    }
+    // The same head may have come round in a chunk that was given back meanwhile.
+    if chunk.generation(index, head) == id.generation() {
+        return EditAttempt::Begun(head);
+    }
+    slot.abort(head);
+    EditAttempt::Gone
 }
 
 /// Generation of a slot after its token of generation `live` is deleted.

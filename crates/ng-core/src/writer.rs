@@ -8,6 +8,10 @@
 //! from two additions. Two flags are tested on the way. No bounds check, no division, no `lock`.
 //! docs/decisions/0003 says how it came to that.
 
+mod batch;
+
+pub use self::batch::{Edits, PendingBatch};
+
 use crate::barrier::Barrier;
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::drain::{Deleted, Drain};
@@ -19,10 +23,6 @@ use crate::mutants;
 use crate::shared::Shared;
 use crate::slot::{Head, Slot, Words};
 use crate::sync::Arc;
-use crate::sync::atomic::{
-    Ordering::{AcqRel, Release},
-    fence,
-};
 use crate::token::{Flags, Token};
 
 /// Writes to an arena from one thread at a time.
@@ -53,6 +53,8 @@ pub struct Writer {
     mask: Mask,
     /// Of [`Writer::create_or_keep`].
     kept: Box<Slot>,
+    /// Slots for a batch of creates: [`Writer::set_aside`].
+    set_aside: Vec<(u32, Head)>,
     abandoned: bool,
     shared: Arc<Shared>,
 }
@@ -97,6 +99,7 @@ impl Writer {
             stop_from: LEASE_SLOTS_MAX,
             mask: Mask::EMPTY,
             kept: Box::default(),
+            set_aside: Vec::new(),
             abandoned: false,
             shared,
         }
@@ -289,11 +292,11 @@ impl Writer {
         }
     }
 
-    /// Gives the unused slots of the lease back. Returns how many.
+    /// Gives the unused slots of the lease back, and those set aside. Returns how many.
     pub fn hand_back(&mut self) -> u32 {
         let shared = Arc::clone(&self.shared);
         let _moving = shared.moving();
-        self.hand_back_moving()
+        self.give_back_set_aside() + self.hand_back_moving()
     }
 
     /// [`Writer::hand_back`] for who holds a guard of `moving`.
@@ -599,13 +602,7 @@ impl Edit<'_> {
     /// Replaces the token.
     pub fn commit(mut self, token: &Token) {
         self.open = false;
-        let shared = &self.writer.shared;
-        if self.head.wraps_next() && !mutants::on("core-epoch-not-raised-on-wrap") {
-            let chunk = &shared.chunks.headers[(self.id.slot() / CHUNK_SLOTS) as usize];
-            chunk.epoch.fetch_add(1, AcqRel);
-            fence(Release);
-        }
-        shared.view.slot(self.id.slot()).finish(self.head, token.words());
+        self.writer.shared.replace(self.id, self.head, token);
     }
 
     /// Removes the token and frees its slot.

@@ -253,9 +253,10 @@ impl Ring {
         &self,
         entries: impl ExactSizeIterator<Item = (u8, Entry<'a>)>,
         bytes: u32,
+        class: Class,
     ) -> Result<u64, Refused> {
         let count = entries.len() as u16;
-        let first = self.claim(u64::from(count), Class::Ordinary)?;
+        let first = self.claim(u64::from(count), class)?;
         let mut lsn = first;
         for (kind, entry) in entries {
             let head = if lsn == first { count } else { 0 };

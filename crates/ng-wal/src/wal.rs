@@ -209,7 +209,7 @@ impl Wal {
     /// Returns the LSN of the last one; they are numbered in a row. Blocks as [`Wal::append`].
     pub fn append_batch(&self, records: &[(u8, &[u8])]) -> Result<Lsn, AppendError> {
         self.home.check()?;
-        let lsn = self.until_room(|| self.push_batch(records))?;
+        let lsn = self.until_room(|| self.push_batch(records, Class::Ordinary))?;
         self.reach(lsn, self.shared().config.durability)
     }
 
@@ -244,7 +244,28 @@ impl Wal {
     /// A batch must fit one frame (909 records of 64 bytes; less where a segment is smaller than
     /// that) and half the ring, else `TooLarge`. An empty one appends nothing.
     pub fn try_append_batch(&self, records: &[(u8, &[u8])]) -> Result<Lsn, AppendError> {
-        self.push_batch(records).map_err(|refused| self.counted(refused))
+        self.push_batch(records, Class::Ordinary).map_err(|refused| self.counted(refused))
+    }
+
+    /// [`Wal::try_append_batch`] as [`Wal::attempt`] is to [`Wal::try_append`]. Allocates nothing where each
+    /// payload has at most [`Wal::INLINE_PAYLOAD_BYTES`].
+    pub fn attempt_batch(
+        &self,
+        records: &[(u8, &[u8])],
+        reserved: bool,
+    ) -> Result<Lsn, AppendError> {
+        self.push_batch(records, if reserved { Class::Reserved } else { Class::Ordinary })
+    }
+
+    /// How many records with payloads of so many bytes fit a batch; at least one.
+    pub fn batch_records_max(&self, payload_bytes: usize) -> usize {
+        let config = &self.shared().config;
+        let fit = config.batch_bytes_max() / record_bytes(payload_bytes) as u64;
+        self.batch_slots_max().min(fit as usize).max(1)
+    }
+
+    fn batch_slots_max(&self) -> usize {
+        Self::BATCH_RECORDS_MAX.min(self.shared().ring.capacity() as usize / 2)
     }
 
     /// Highest durable record, inclusive: it and all before it survive power loss.
@@ -493,7 +514,7 @@ impl Wal {
         shared.large_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
     }
 
-    fn push_batch(&self, records: &[(u8, &[u8])]) -> Result<Lsn, AppendError> {
+    fn push_batch(&self, records: &[(u8, &[u8])], class: Class) -> Result<Lsn, AppendError> {
         let shared = self.shared();
         let encoded: u64 =
             records.iter().map(|(_, payload)| record_bytes(payload.len()) as u64).sum();
@@ -501,7 +522,7 @@ impl Wal {
         if encoded > limit {
             return Err(AppendError::TooLarge { bytes: encoded, limit });
         }
-        let most = Self::BATCH_RECORDS_MAX.min(shared.ring.capacity() as usize / 2);
+        let most = self.batch_slots_max();
         if records.len() > most {
             // Said in bytes of the ring, the unit of the error.
             let slot = shared.ring.slot_bytes() as usize;
@@ -520,8 +541,8 @@ impl Wal {
         let large: u64 = sizes.map(|payload| payload.len() as u64).sum();
         let pushed = if large == 0 {
             let entries = records.iter().map(|(kind, payload)| (*kind, Entry::Inline(payload)));
-            shared.ring.push_batch(entries, encoded as u32)
-        } else if self.reserve_large(large, false) {
+            shared.ring.push_batch(entries, encoded as u32, class)
+        } else if self.reserve_large(large, class == Class::Reserved) {
             let entries: Vec<_> = records
                 .iter()
                 .map(|(kind, payload)| match is_large(payload) {
@@ -529,7 +550,7 @@ impl Wal {
                     false => (*kind, Entry::Inline(payload)),
                 })
                 .collect();
-            let pushed = shared.ring.push_batch(entries.into_iter(), encoded as u32);
+            let pushed = shared.ring.push_batch(entries.into_iter(), encoded as u32, class);
             if pushed.is_err() {
                 self.give_back_large(large);
             }
@@ -538,7 +559,7 @@ impl Wal {
             Err(Refused::Full)
         };
         let count = records.len() as u64;
-        let lsn = pushed.map_err(|no| self.refusal(no, Class::Ordinary, count, large))?;
+        let lsn = pushed.map_err(|no| self.refusal(no, class, count, large))?;
         if (lsn & shared.bell_mask) < records.len() as u64 {
             shared.wake_writer();
         }

@@ -137,6 +137,56 @@ fn what_is_too_large_is_refused_and_takes_no_number() {
 }
 
 #[test]
+fn a_batch_holds_as_many_records_as_the_log_says_and_not_one_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    for (segment_bytes, ring_slots) in [(64 << 20, 16_384), (64 << 10, 16_384), (64 << 20, 256)] {
+        (config.segment_bytes, config.ring_slots) = (segment_bytes, ring_slots);
+        config.max_ahead_bytes = 32 << 20;
+        let dir = dir.path().join(format!("{segment_bytes} {ring_slots}"));
+        let (wal, _) = Wal::open(dir, config.clone()).unwrap();
+        for payload_bytes in [0, 8, 72, 80, 9_000] {
+            let payload = vec![7; payload_bytes];
+            let most = wal.batch_records_max(payload_bytes);
+            let batch = vec![(1, &payload[..]); most];
+            wal.append_batch(&batch).unwrap_or_else(|e| panic!("{most} of {payload_bytes}: {e}"));
+            let batch = vec![(1, &payload[..]); most + 1];
+            let refused = wal.append_batch(&batch);
+            assert!(
+                matches!(refused, Err(AppendError::TooLarge { .. })),
+                "{most} + 1: {refused:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_leads_to_room_may_use_the_last_part_of_a_full_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.log_bytes_max = 8 << 20;
+    config.reserved_bytes = 1 << 20;
+    config.full_timeout = Duration::ZERO;
+    let (wal, _) = Wal::open(dir.path(), config).unwrap();
+    let batch: Vec<(u8, &[u8])> = vec![(1, &[7; 64]); 100];
+    let refused = loop {
+        match wal.attempt_batch(&batch, false) {
+            Ok(_) => {}
+            Err(AppendError::Full(full)) if matches!(full.cause, FullCause::Ring { .. }) => {
+                std::thread::yield_now();
+            }
+            Err(refused) => break refused,
+        }
+    };
+    let AppendError::Full(full) = refused else { panic!("{refused}") };
+    assert!(matches!(full.cause, FullCause::Log { .. }), "{full}");
+    assert_eq!(wal.stats().full_total, 0, "nobody was refused for good");
+    let last = wal.last_lsn();
+    assert_eq!(wal.attempt_batch(&batch, true).unwrap().get(), last.get() + 100);
+    wal.close().unwrap();
+}
+
+#[test]
 fn a_batch_of_909_records_of_64_bytes_is_one_frame() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, _) = Wal::open(dir.path(), ng_wal::WalConfig::default()).unwrap();

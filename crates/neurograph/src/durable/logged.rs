@@ -64,6 +64,13 @@ impl Logged {
 }
 
 impl Entry<'_> {
+    pub(crate) fn encode(self, id: TokenId) -> format::Encoded {
+        match self {
+            Entry::Put(token) => format::Encoded::Put(format::put(id, token)),
+            Entry::Delete => format::Encoded::Delete(format::delete(id)),
+        }
+    }
+
     pub(crate) fn append_to(self, log: &Log, id: TokenId) -> Result<Lsn, AppendError> {
         match self {
             Entry::Put(token) => log.wal.attempt(format::PUT, &format::put(id, token), false),

@@ -163,7 +163,7 @@ impl Session {
     }
 
     /// Obeys the sampler from the next create on, if its settings have changed.
-    fn heed(&mut self) {
+    pub(super) fn heed(&mut self) {
         let Some(tracing) = &mut self.tracing else { return };
         if !tracing.creates.has_news() {
             return;
@@ -184,7 +184,7 @@ impl Session {
 
     /// After the create at a stop: run to the next.
     #[inline(always)]
-    fn rearm(&mut self) {
+    pub(super) fn rearm(&mut self) {
         let gap = self.tracing.as_mut().map_or(self.untraced_gap, |tracing| {
             if tracing.creates.has_news() {
                 tracing.creates.refresh();
@@ -196,14 +196,14 @@ impl Session {
     }
 
     /// Without tracing nothing is timed.
-    fn note_untraced(&mut self, id: TokenId, lsn: Option<Lsn>) {
+    pub(super) fn note_untraced(&mut self, id: TokenId, lsn: Option<Lsn>) {
         if let (None, Some(lane)) = (&self.tracing, &mut self.lane) {
             let numbers = [id.to_u64(), lsn.map_or(0, Lsn::get), 0, 0];
             lane.record(Event::numbers(TOKEN_CREATED, Severity::DEBUG, numbers));
         }
     }
 
-    fn note_refusal(&mut self, error: &CreateError) {
+    pub(super) fn note_refusal(&mut self, error: &CreateError) {
         self.inner.rejected.inc();
         if let CreateError::QuotaExceeded { limit, used } = *error {
             self.inner.quota_exceeded.inc();

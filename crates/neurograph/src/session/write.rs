@@ -35,7 +35,7 @@ impl Session {
 
     /// An update or a delete begins: what the sampler says of it.
     #[inline(always)]
-    fn other_arrives(&mut self) -> Option<Sampled> {
+    pub(super) fn other_arrives(&mut self) -> Option<Sampled> {
         self.tracing.as_mut().and_then(|tracing| tracing.others.arrive())
     }
 
