@@ -18,6 +18,7 @@ use self::spans::{Operation, SessionTracing};
 use crate::durable::logged::{Change, Logged};
 use crate::error::{CreateBatchError, CreateError, WriteBatchError, WriteError};
 use crate::inner::Inner;
+use crate::mutants;
 use ng_blackbox::Lane;
 use ng_core::{Token, TokenId, Writer};
 use ng_guardian::ReleaseCell;
@@ -280,7 +281,9 @@ impl Drop for Session {
             std::mem::forget((self.tracing.take(), self.lane.take()));
             return;
         }
-        self.tell_gap();
+        if !mutants::on("store-last-gap-not-told") {
+            self.tell_gap();
+        }
         let leasing = self.inner.status.leasing.read();
         let unused = self.writer.hand_back();
         self.inner.guardian.release_unused(u64::from(unused));

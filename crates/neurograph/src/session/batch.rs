@@ -10,10 +10,12 @@
 
 use super::Session;
 use super::spans::{Operation, SessionTracing};
+use crate::durable::log::Log;
 use crate::durable::logged::Change;
 use crate::error::{CreateBatchError, CreateError, WriteBatchError, WriteError};
 use crate::format;
 use crate::life::cleanup::is_pinned;
+use crate::mutants;
 use crate::observe::TOKEN_CREATED;
 use ng_blackbox::{Event, Severity};
 use ng_core::{Due, Token, TokenId};
@@ -111,8 +113,10 @@ impl Session {
         let (start, mut chosen, before) = (self.now(), Vec::new(), ids.len());
         let outcome = self.create_part_at(tokens, ids, &mut chosen);
         if let Err(error) = &outcome {
-            let unused = self.writer.give_back_set_aside();
-            self.cell.release(u64::from(unused));
+            if !mutants::on("store-refused-batch-keeps-its-slots") {
+                let unused = self.writer.give_back_set_aside();
+                self.cell.release(u64::from(unused));
+            }
             self.note_refusal(error);
         }
         if let Ok(Some(lsn)) = outcome {
@@ -143,7 +147,12 @@ impl Session {
         loop {
             let pending = self.writer.begin_set_aside();
             let log = self.inner.log.as_ref().filter(|_| !records.is_empty());
-            match log.map(|log| log.wal.attempt_batch(&records, false)).transpose() {
+            let claim = |log: &Log| match mutants::on("store-batch-in-two-claims") {
+                true => (records.chunks(records.len().div_ceil(2)))
+                    .try_fold(Lsn::NONE, |_, half| log.wal.attempt_batch(half, false)),
+                false => log.wal.attempt_batch(&records, false),
+            };
+            match log.map(claim).transpose() {
                 Ok(lsn) => {
                     pending.commit(tokens.iter().map(|token| stamp(token, seconds)));
                     ids.extend_from_slice(&new_ids);

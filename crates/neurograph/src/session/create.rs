@@ -4,6 +4,7 @@ use super::Session;
 use super::spans::{Operation, SessionTracing};
 use crate::error::CreateError;
 use crate::format;
+use crate::mutants;
 use crate::observe::{QUOTA_EXCEEDED, TOKEN_CREATED};
 use ng_blackbox::{Event, Severity};
 use ng_core::{Due, Token, TokenId};
@@ -65,7 +66,8 @@ impl Session {
             Err(_) => (None, true),
         };
         // A token whose durability is unknown is there.
-        if let (Err(error), None) = (&outcome, id) {
+        let is_there = id.filter(|_| !mutants::on("store-unknown-counts-as-refused"));
+        if let (Err(error), None) = (&outcome, is_there) {
             self.note_refusal(error);
         }
         if let Some(start) = start {
