@@ -13,6 +13,7 @@ pub(crate) const GROUPS: &[&str] = &[
     "delete",
     "iterate",
     "churn",
+    "batch",
     "wal_append",
     "wal_durable_1t",
     "wal_durable_8t",

@@ -1,5 +1,6 @@
 //! The groups of the report, in its order: one line each.
 
+mod batch;
 mod churn;
 mod counter;
 mod create;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Group> {
         delete::group(),
         iterate::group(),
         churn::group(),
+        batch::group(),
         wal_append::group(),
         wal_durable::one_thread(),
         wal_durable::eight_threads(),
