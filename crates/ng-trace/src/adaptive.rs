@@ -7,8 +7,15 @@
 //! samples says. The memory of both is as long as that count needs: a second at a thousand samples a
 //! second, forty seconds at one. A rise or fall that no chance explains replaces it at once, so a load
 //! that jumps is obeyed in a step and a steady one is not followed into its noise. Near the budget
-//! nothing moves; up goes at most ×2 a second, down at once. All of it is told in time and not in
-//! steps, so an owner may step each 100 ms or each second.
+//! nothing moves. The rate goes down at once and up at most ×2 a second; but after a fall of the load it
+//! goes up at once, as far as the samples that stayed away are evidence, which is some ×15 each other step
+//! of 100 ms. All of it is told in time and not in steps, so an owner may step each 100 ms or each second.
+//!
+//! Between two steps there is the brake, for the rate that was right before a burst is far too high in it.
+//! Nobody knows how long a burst will last, so the brake lets it have about a second's budget ahead: the
+//! rate is halved again and again while that is spent, so that a short burst gets its spans and a long one
+//! is soon at a low rate. Then, and until most of it is repaid, the controller aims at a part of the
+//! budget. So bursts that come again and again get the budget on average, and no more.
 //!
 //! What spans cost has a budget of its own. A reading says what share of the process's time the spans
 //! of the last second caused; so each span a second has a price, and the budget affords so many. Cost
@@ -22,7 +29,7 @@ use std::time::Duration;
 /// second, and between them what so many standard deviations of the samples counted come to.
 const DEAD_BAND: (f64, f64) = (0.12, 0.2);
 const DEAD_BAND_SIGMAS: f64 = 4.0;
-/// Highest factor of one second up.
+/// Highest factor of one second up, unless the load fell.
 const UP_MAX: f64 = 2.0;
 /// A load this many times its average, or its average this many times the load, and not by chance, is
 /// believed at once.
@@ -41,6 +48,11 @@ const RECENT_SAMPLES: f64 = 18.0;
 /// have come by luck: the rate is not lowered for so few, however short the time in which they came.
 const UNSEEN: f64 = 0.5;
 const LUCK: f64 = 3.0;
+/// After a fall the rate rises at once to this part of the budget, by a load that has these samples more
+/// than came: a number, and standard deviations of those that came. The rest it climbs, for a rise too
+/// far would be followed by a turn.
+const FALLEN: f64 = 0.7;
+const MISSED: (f64, f64) = (5.0, 3.0);
 /// Two turns are this far apart, unless the second is more than noise. Unit: seconds.
 const TURN_AFTER: f64 = 5.0;
 /// Spans over or under their budget by more than this factor, and by so many standard deviations of
@@ -60,6 +72,18 @@ const COST_SPANS: f64 = 5.0;
 const BRAKE_SAMPLES: f64 = 16.0;
 /// Spans this many times their budget pull it.
 const BRAKE: f64 = 2.0;
+/// Spans that a burst may have ahead of their budget. Unit: seconds of the budget. A spike gets these and,
+/// at `REPAYING`, some hundreds more in its first second; 1,750 of a budget of 1,000 are too many.
+const AHEAD_MAX: f64 = 1.2;
+/// Until that is spent the brake halves the rate after each such part of a second's budget. With a budget
+/// of 1,000 that is 250 spans at rate 0.1 (see `is_eighth_used`) and 160 at each half of it: 1,200 spans
+/// are spread over 200,000 operations.
+const BRAKE_PART: f64 = 0.16;
+const BRAKE_FACTOR: f64 = 2.0;
+/// While more than this is spent ahead, the controller aims at a part of the budget. Units: seconds of the
+/// budget, and the part.
+const AHEAD: f64 = 0.7;
+const REPAYING: f64 = 0.25;
 
 /// What happened since the step before, as the owner counted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -140,8 +164,12 @@ pub(crate) struct Controller {
     budget: Option<f64>,
     /// The rate that was in force in the step before.
     rate_before: f64,
-    /// What was run at other rates since the step before: rate × seconds, and seconds.
-    braked: (f64, f64),
+    /// What was run between the step before and the brake's last pull since then.
+    braked: Memory,
+    /// Spans that bursts had ahead of their budget, less what has been repaid since.
+    ahead: f64,
+    /// A jump down was believed, and the rate has not reached what the load affords since.
+    fallen: bool,
     /// Whether the last move was up, and how long ago the moves last turned. Unit: seconds.
     upward: bool,
     since_turn: Option<f64>,
@@ -176,26 +204,31 @@ impl Controller {
         if seconds <= 0.0 || rate <= 0.0 {
             return rate;
         }
-        let (exposure, braked_seconds) = std::mem::take(&mut self.braked);
+        let braked = std::mem::take(&mut self.braked);
+        let unbraked_seconds = (seconds - braked.seconds).max(0.0);
         let spans = input.spans_recorded_delta as f64;
         let of_rate = input.ops_delta as f64 * rate;
         let step = Memory {
             spans,
             sampled: input.sampled_delta.map_or(of_rate, |sampled| sampled as f64),
-            exposure: exposure + rate * (seconds - braked_seconds).max(0.0),
+            exposure: braked.exposure + rate * unbraked_seconds,
             ops: input.ops_delta as f64,
             seconds,
         };
-        let mixed = seconds < MIXED.0 && rate * MIXED.1 < self.rate_before;
+        let changed = rate.max(self.rate_before) / rate.min(self.rate_before);
+        let mixed = seconds < MIXED.0 && self.rate_before > 0.0 && changed > MIXED.1;
         if !mixed {
             self.learn(&step, rate);
         }
-        self.rate_before = rate;
+        let rate_before = std::mem::replace(&mut self.rate_before, rate);
         self.price.read(&step, input.overhead);
         let idle = 1.0 - input.load.clamp(0.0, 1.0);
         self.budget = Some(f64::from(config.spans_per_second) * idle);
         self.since_turn = self.since_turn.map(|since| since + seconds);
-        let afforded = rate / self.target(config);
+        if self.ahead > 0.0 {
+            self.spend_ahead(spans - braked.spans, unbraked_seconds, config);
+        }
+        let afforded = rate / self.aim(config);
         let band = if mutants::on("trace-no-dead-band") { 0.0 } else { self.dead_band() };
         // Lowered for what has surely come, raised for what has surely not. Between them the rate is near
         // enough, or nobody knows yet.
@@ -204,12 +237,23 @@ impl Controller {
         let over = match () {
             () if least > 1.0 + band => least,
             () if most < 1.0 - band => most,
-            () => return rate,
+            () => {
+                self.fallen = false;
+                return rate;
+            }
         };
-        if !self.may_move(over) {
+        // The step was not learned from, so nothing says yet how far the rise has led.
+        let mixed_up = mixed && rate > rate_before && over < 1.0;
+        // While a burst may still spend, the brake lowers the rate for it, and more gently.
+        let braking = braked.spans > 0.0 && over > 1.0 && !self.is_spent(self.ahead, config);
+        if mixed_up || braking || !self.may_move(over) {
             return rate;
         }
-        let highest = rate * UP_MAX.powf(seconds.min(1.0));
+        let mut highest = rate * UP_MAX.powf(seconds.min(1.0));
+        self.fallen &= over < 1.0;
+        if self.fallen && !self.is_ahead(config) && !mutants::on("trace-fallen-load-doubted") {
+            highest = highest.max(FALLEN * rate / (self.memory.load_at_most() * afforded));
+        }
         (rate / over).min(highest).clamp(config.min_rate, config.max_rate)
     }
 
@@ -224,18 +268,29 @@ impl Controller {
     ) -> Option<f64> {
         let (sampled, seconds) = (sampled as f64, elapsed.as_secs_f64());
         let spans = sampled * self.memory.fan_out();
-        let target = self.target(config);
-        if sampled < BRAKE_SAMPLES || spans <= BRAKE * target * seconds {
+        let budget = self.target(config);
+        if sampled < BRAKE_SAMPLES || spans <= BRAKE * budget * seconds {
+            return None;
+        }
+        let ahead = self.ahead + spans - budget * seconds;
+        let spent = self.is_spent(ahead, config) || mutants::on("trace-burst-braked-at-once");
+        if !spent && spans < BRAKE_PART * budget {
             return None;
         }
         let exposure = rate * seconds;
-        let seen = Memory { spans, sampled, exposure, ..Memory::default() };
-        let lowered = (target / seen.load()).clamp(config.min_rate, config.max_rate);
+        let seen = Memory { spans, sampled, exposure, seconds, ..Memory::default() };
+        let gentle = if spent { 0.0 } else { rate / BRAKE_FACTOR };
+        let lowered = (REPAYING * budget / seen.load()).max(gentle);
+        let lowered = lowered.max(self.floor(config) / seen.load());
+        let lowered = lowered.clamp(config.min_rate, config.max_rate);
         if lowered >= rate {
             return None;
         }
-        (self.memory, self.recent) = (seen, Memory::default());
-        self.braked = (self.braked.0 + exposure, self.braked.1 + seconds);
+        self.spend_ahead(spans, seconds, config);
+        // The step to come counts these seconds again.
+        (self.memory, self.recent) = (Memory { seconds: 0.0, ..seen }, Memory::default());
+        self.braked.add(&seen);
+        self.fallen = false;
         (self.upward, self.since_turn) = (false, Some(0.0));
         Some(lowered)
     }
@@ -261,12 +316,35 @@ impl Controller {
         }
     }
 
-    /// Spans a second to aim at.
+    /// Spans a second to aim at: a part of what is allowed while a burst is being repaid.
+    fn aim(&self, config: &SamplerConfig) -> f64 {
+        let share = if self.is_ahead(config) { REPAYING } else { 1.0 };
+        (self.target(config) * share).max(self.floor(config))
+    }
+
+    /// Spans a second that the budgets allow.
     fn target(&self, config: &SamplerConfig) -> f64 {
         let affordable = self.price.affordable(config).unwrap_or(f64::INFINITY);
+        self.budget_or(config).min(affordable).max(self.floor(config))
+    }
+
+    fn floor(&self, config: &SamplerConfig) -> f64 {
         let floor = f64::from(config.min_spans_per_second.min(config.spans_per_second));
-        let floor = if mutants::on("trace-no-floor") { 0.0 } else { floor };
-        self.budget_or(config).min(affordable).max(floor)
+        if mutants::on("trace-no-floor") { 0.0 } else { floor }
+    }
+
+    fn is_ahead(&self, config: &SamplerConfig) -> bool {
+        self.ahead > AHEAD * self.target(config)
+    }
+
+    fn is_spent(&self, ahead: f64, config: &SamplerConfig) -> bool {
+        ahead >= AHEAD_MAX * self.target(config)
+    }
+
+    /// Enters spans of the last `seconds`; what the budget has beyond them repays earlier ones.
+    fn spend_ahead(&mut self, spans: f64, seconds: f64, config: &SamplerConfig) {
+        let budget = self.target(config);
+        self.ahead = (self.ahead + spans - budget * seconds).clamp(0.0, AHEAD_MAX * budget);
     }
 
     /// Before the first step nothing is known of the host.
@@ -289,6 +367,7 @@ impl Controller {
         // with what it shows, and so begins anew.
         let jumped = [step, &self.recent].into_iter().find(|seen| seen.is_a_jump_from(&before));
         if let Some(seen) = jumped {
+            self.fallen |= seen.load() < before.load();
             (self.memory, self.recent) = (*seen, Memory::default());
         }
     }
@@ -303,7 +382,13 @@ impl Controller {
         if self.since_turn.is_some() && upward == self.upward {
             return true;
         }
-        let factor = NO_NOISE.max(1.0 + NO_NOISE_SIGMAS / self.memory.samples().sqrt());
+        // How sure an excess is depends on the samples that came, how sure a lack on those that should have
+        // come: no sample in a second that should have had a thousand is no noise.
+        let samples = match upward && !mutants::on("trace-silence-is-noise") {
+            true => self.memory.samples_or_unseen() / over,
+            false => self.memory.samples(),
+        };
+        let factor = NO_NOISE.max(1.0 + NO_NOISE_SIGMAS / samples.sqrt());
         let noise = (factor.recip()..=factor).contains(&over);
         if noise && self.since_turn.is_some_and(|since| since < TURN_AFTER) {
             return false;
@@ -319,6 +404,12 @@ impl Memory {
         (self.spans + UNSEEN) / self.exposure
     }
 
+    /// The same with samples that may have stayed away by chance.
+    fn load_at_most(&self) -> f64 {
+        (self.spans + self.fan_out() * (MISSED.0 + MISSED.1 * self.samples().sqrt()))
+            / self.exposure
+    }
+
     /// The same without samples that may have come by luck. Not a number before anything was run.
     fn load_at_least(&self) -> f64 {
         (self.spans - LUCK * self.fan_out()).max(0.0) / self.exposure
@@ -331,6 +422,11 @@ impl Memory {
     /// Samples behind the spans.
     fn samples(&self) -> f64 {
         self.spans / self.fan_out()
+    }
+
+    /// The same with what may have been missed.
+    fn samples_or_unseen(&self) -> f64 {
+        (self.spans + UNSEEN) / self.fan_out()
     }
 
     /// Whether no chance explains these spans if the load is what `before` says.

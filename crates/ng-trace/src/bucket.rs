@@ -70,9 +70,9 @@ impl TokenBucket {
         refused_at_ns != 0 && now_ns.saturating_sub(refused_at_ns) < SECOND_NS
     }
 
-    /// Whether more than a quarter of what it may give at once is taken.
-    pub(crate) fn is_quarter_used(&self, now_ns: u64) -> bool {
-        self.paid_until_ns.load(Relaxed).saturating_sub(now_ns) > SECOND_NS / 4
+    /// Whether more than an eighth of what it may give at once is taken.
+    pub(crate) fn is_eighth_used(&self, now_ns: u64) -> bool {
+        self.paid_until_ns.load(Relaxed).saturating_sub(now_ns) > SECOND_NS / 8
     }
 
     pub(crate) fn refused_total(&self) -> u64 {
@@ -121,11 +121,11 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_of_it_is_used_until_that_has_come_back() {
-        let bucket = TokenBucket::new(8);
-        let used = (0..3).map(|_| (bucket.take(START_NS), bucket.is_quarter_used(START_NS)).1);
+    fn an_eighth_of_it_is_used_until_that_has_come_back() {
+        let bucket = TokenBucket::new(16);
+        let used = (0..3).map(|_| (bucket.take(START_NS), bucket.is_eighth_used(START_NS)).1);
         assert_eq!(used.collect::<Vec<_>>(), [false, false, true]);
-        assert!(!bucket.is_quarter_used(START_NS + SECOND_NS / 8));
+        assert!(!bucket.is_eighth_used(START_NS + SECOND_NS / 16));
     }
 
     #[test]

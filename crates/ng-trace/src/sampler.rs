@@ -380,7 +380,7 @@ impl Sampler {
             Take::Lucky => Some(Odds::UNKNOWN),
             Take::Refused => None,
         };
-        if self.head.is_quarter_used(now_ns) && !mutants::on("trace-no-brake") {
+        if self.head.is_eighth_used(now_ns) && !mutants::on("trace-no-brake") {
             self.brake(now_ns);
         }
         odds.map(|odds| Sampled { odds, ..sampled })
@@ -402,8 +402,8 @@ impl Sampler {
         }
     }
 
-    /// Half a second's spans were used up faster than they came back: the load has risen far, and the
-    /// owner's next step may be long. Lowering the rate now has the weights of all that follows say so;
+    /// A quarter of a second's spans were used up faster than they came back: the load has risen far, and
+    /// the owner's next step may be long. Lowering the rate now has the weights of all that follows say so;
     /// what the ceiling refuses could not. On a thread that samples, so it does not wait.
     #[cold]
     fn brake(&self, now_ns: u64) {

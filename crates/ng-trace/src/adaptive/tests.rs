@@ -269,20 +269,47 @@ fn threads_that_obey_one_step_late_do_not_make_it_swing() {
     }
 }
 
+/// The budget rises under a steady load: no sample says that there is less to do.
 #[test]
 fn one_second_up_at_most_doubles_and_a_late_owner_moves_no_further() {
     in_many_worlds(|world| {
+        world.config.spans_per_second = 1;
         world.run(10.0, calm(1e7));
-        world.run(15.0, calm(1e3));
-        for pair in world.rates.windows(2) {
+        world.config.spans_per_second = 1000;
+        let before = world.rates.len();
+        world.run(20.0, calm(1e7));
+        for pair in world.rates[before..].windows(2) {
             let up = pair[1].1 / pair[0].1;
             assert!(up <= 2.0f64.powf(world.step) * 1.000_001, "{pair:?}");
         }
-        assert_eq!(world.rate, world.config.max_rate);
+        world.assert_on_budget(calm(1e7));
     });
     let mut world = World::new(3600.0, 1);
     world.run(3600.0, calm(1e3));
     assert!(world.rate <= 2.0 * world.config.base_rate);
+}
+
+/// And no further: a rate that is right for a load which has gone may be far too high for what is left.
+#[test]
+fn a_load_that_fell_is_followed_at_once_as_far_as_its_samples_go() {
+    in_many_worlds(|world| {
+        for left in [5e6, 1e6, 1e5, 2e4, 1e3] {
+            world.run(10.0, calm(1e7));
+            let before = world.rates.len();
+            world.run(SETTLED, calm(left));
+            let highest = world.rates[before..].iter().map(|rate| rate.1).fold(0.0, f64::max);
+            let spans = left * highest;
+            assert!(
+                spans <= 2000.0,
+                "{spans} spans/s of {left}, rates {:?}",
+                &world.rates[before..]
+            );
+            let whole = world.config.max_rate.min(1000.0 / left);
+            let off = world.rate / whole - 1.0;
+            assert!(off.abs() <= 0.2, "{off:+.3} of {left}");
+        }
+        world.assert_steady();
+    });
 }
 
 #[test]
