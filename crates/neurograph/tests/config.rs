@@ -532,10 +532,10 @@ fn the_document_of_settings_is_the_table() {
             text += &format!("\n## `[{section}]`\n\n{COLUMNS}");
             open = section;
         }
-        let changes = match setting.changes() {
-            Changes::Running => "running",
-            Changes::Open => "open",
-            _ => "never",
+        let changes = match (setting.changes(), setting.call()) {
+            (Changes::Never, _) => "never".into(),
+            (_, Some(call)) => format!("`Store::{call}`"),
+            (_, None) => "at open".into(),
         };
         let mut doc = setting.doc().to_string();
         if setting.field() != setting.name() {
@@ -572,12 +572,51 @@ messages use too; a test keeps this page equal to it. A program sets the fields 
   `\"unlimited\"`.
 - Layers, each stronger than those before: the defaults, files (`merge_toml`), the environment (`merge_env`, where a
   program asks for it), code. Each overrides what it names and nothing else.
-- The column *changes* tells when a new value can take force: while a store is *running* (today
-  `Store::set_limits` does so for both quotas and `Store::set_aggressive_cleanup` for cleanup; the others are taken at open), at the next *open*, or *never* after the
-  store was created.
+- The column *changes* tells when a new value takes force: at once by the call that is named, only *at open*, or *never*
+  after the store was created. What a call changes is forgotten when the store is closed: the next open takes the settings
+  that it is given.
 ";
 const COLUMNS: &str =
     "| name | unit | range | default | changes | what it is |\n|---|---|---|---|---|---|\n";
+
+/// A store has a call for each setting that the table says one of, and no other; each takes force at once.
+#[test]
+fn what_the_table_says_can_be_changed_by_a_call_is_changed_by_it_and_nothing_else_is() {
+    let source = include_str!("../src/store.rs");
+    let calls = source.split("pub fn set_").skip(1).map(|rest| rest.split('(').next().unwrap());
+    let mut there: Vec<_> = calls.map(|name| format!("set_{name}")).collect();
+    there.sort();
+    let mut told: Vec<_> = SETTINGS.iter().filter_map(Setting::call).map(str::to_owned).collect();
+    told.sort();
+    told.dedup();
+    assert_eq!(told, there);
+    for setting in SETTINGS.iter().filter(|setting| setting.call().is_some()) {
+        assert_eq!(setting.changes(), Changes::Running, "{}", setting.name());
+    }
+
+    let mut config = Config::bare();
+    config.guardian.max_tokens = Some(0);
+    config.guardian.max_memory_bytes = Some(0);
+    let store = Store::in_memory(config).unwrap();
+    let token = Token::builder().build().unwrap();
+    store.session().create(&token).unwrap_err();
+    store.set_limits(Some(1), None);
+    let mut session = store.session();
+    session.create(&token).unwrap();
+    session.create(&token).unwrap_err();
+
+    let mut config = Config::bare();
+    config.guardian.max_tokens = Some(1_000);
+    let store = Store::in_memory(config).unwrap();
+    let mut session = store.session();
+    for _ in 0..1_000 {
+        session.create(&token).unwrap();
+    }
+    session.create(&token).unwrap_err();
+    store.set_aggressive_cleanup(true);
+    session.create(&token).unwrap();
+    assert!(store.len() < 1_000, "a cleanup made room");
+}
 
 /// The fields that this crate documents: unit, numbers of the range and default are those of the table.
 #[test]

@@ -6,11 +6,12 @@ use super::value::{
 };
 use std::time::Duration;
 
-/// When a changed setting takes force.
+/// When a changed setting can take force by its nature. [`Setting::call`] tells what this build can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Changes {
-    /// A store can take the new value while it runs.
+    /// Nothing hinders a store from taking the new value while it runs. Where [`Setting::call`] is `None`, no call does
+    /// so yet, and the value is taken at the next open.
     Running,
     /// At the next open.
     Open,
@@ -27,6 +28,7 @@ pub struct Setting {
     /// Ends the range: how it depends on other settings, or what a bound means.
     also: &'static str,
     changes: Changes,
+    call: Option<&'static str>,
     variable: Option<&'static str>,
     doc: &'static str,
     get: fn(&Config) -> Value,
@@ -65,9 +67,14 @@ impl Setting {
         self.get(&Config::default()).unwrap_or_default()
     }
 
-    /// When a changed value takes force.
+    /// When a changed value can take force.
     pub fn changes(&self) -> Changes {
         self.changes
+    }
+
+    /// The method of [`Store`](crate::Store) that changes it while the store runs; `None`: there is none.
+    pub fn call(&self) -> Option<&'static str> {
+        self.call
     }
 
     /// The variable of the environment that sets it, see [`Config::merge_env`].
@@ -102,6 +109,11 @@ impl Setting {
         self
     }
 
+    const fn call_is(mut self, name: &'static str) -> Setting {
+        self.call = Some(name);
+        self
+    }
+
     const fn variable_is(mut self, name: &'static str) -> Setting {
         self.variable = Some(name);
         self
@@ -122,6 +134,7 @@ macro_rules! row {
             kind: $kind,
             also: "",
             changes: Changes::$changes,
+            call: None,
             variable: None,
             doc: $doc,
             get: |config| Field::get(&config.$head$(.$tail)*),
@@ -172,12 +185,15 @@ const AHEAD_LEAST: u64 = 2_097_424;
 pub const SETTINGS: &[Setting] = &[
     row!(guardian.max_tokens, limit("tokens", u64::MAX), Running, "Most tokens at a time; 0 refuses every create.")
         .also("at most `arena.max_slots` where that is set; from 2^60 on it is no limit")
+        .call_is("set_limits")
         .variable_is("NEUROGRAPH_MAX_TOKENS"),
     row!(guardian.max_memory_bytes, limit("bytes", u64::MAX), Running, "Most memory that the store holds; 0 refuses every create.")
         .also("from 2^60 on it is no limit")
+        .call_is("set_limits")
         .variable_is("NEUROGRAPH_MAX_MEMORY_BYTES"),
     row!(guardian.memory_threshold, share(0.1, 1.0), Running, "Share of either quota at which cleanup becomes due; nothing is refused there."),
-    row!(guardian.enable_aggressive_cleanup, Kind::Switch, Running, "Whether a cleanup is ever due."),
+    row!(guardian.enable_aggressive_cleanup, Kind::Switch, Running, "Whether a cleanup is ever due.")
+        .call_is("set_aggressive_cleanup"),
     row!(guardian.cleanup_policy, Kind::Choice(CLEANUP_POLICY), Running, "Which tokens a cleanup evicts first: smallest timestamp, weight or strength."),
     row!(guardian.low_water, share(0.0, 1.0), Running, "Share of either quota down to which a cleanup goes.")
         .also("below `guardian.memory_threshold`"),
