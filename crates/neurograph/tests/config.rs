@@ -1,5 +1,6 @@
 //! Settings from a file, from the environment and from code: what is taken, and what a refusal says.
 
+use neurograph::blackbox::Kind;
 use neurograph::config::{Changes, Origin, SETTINGS, Setting, Source};
 use neurograph::{Config, Store, Token};
 use std::path::{Path, PathBuf};
@@ -250,7 +251,7 @@ fn a_file_can_say_whatever_a_program_can() {
         collector.spans_per_second_max = 5000
         collector.shutdown_timeout = "1500ms"
         [blackbox]
-        panic_hook = false
+        panic_hook = true
         bus_guard = false
         create_every = 0
         dump_dir = "/var/crash"
@@ -385,7 +386,7 @@ fn a_bad_layer_changes_nothing_and_what_layers_demand_of_each_other_is_checked_o
 #[test]
 fn settings_of_code_are_refused_in_the_same_words() {
     type Spoil = fn(&mut Config);
-    let cases: [(Spoil, &str); 9] = [
+    let cases: [(Spoil, &str); 17] = [
         (
             |c| c.guardian.memory_threshold = 1.5,
             "guardian.memory_threshold is 1.5; it must be a number from 0.1 to 1",
@@ -422,6 +423,41 @@ fn settings_of_code_are_refused_in_the_same_words() {
             |c| c.arena.commit_ahead_bytes = 1 << 30,
             "arena.commit_ahead_bytes is 1073741824; it must be a whole number from 0 to 16777216",
         ),
+        (
+            |c| c.guardian.kernel_root = PathBuf::new(),
+            "guardian.kernel_root is \"\"; it must be a path that is not empty",
+        ),
+        (
+            |c| c.blackbox.dump_dir = Some(PathBuf::new()),
+            "blackbox.dump_dir is \"\"; it must be `None`, or a path that is not empty",
+        ),
+        (
+            |c| {
+                c.blackbox.dump_dir = Some("/var/crash".into());
+                c.blackbox.panic_hook = false;
+            },
+            "blackbox.dump_dir is \"/var/crash\"; it must be absent while blackbox.panic_hook is false",
+        ),
+        (
+            |c| c.blackbox.kinds = vec![(Kind::new(64), "Mine"), (Kind::new(63), "Theirs")],
+            "blackbox.kinds is a list with (63, \"Theirs\"); it must be a list of kinds that the flight recorder takes: numbers below 64 belong to the store",
+        ),
+        (
+            |c| c.blackbox.kinds = vec![(Kind::new(16), "Mine")],
+            "blackbox.kinds is a list with (16, \"Mine\"); it must be a list of kinds that the flight recorder takes: numbers below 64 belong to the store",
+        ),
+        (
+            |c| c.blackbox.kinds = vec![(Kind::new(64), "")],
+            "blackbox.kinds is a list with (64, \"\"); it must be a list of kinds that the flight recorder takes: a name has 1 to 48 bytes",
+        ),
+        (
+            |c| c.blackbox.kinds = vec![(Kind::new(64), "Mine"), (Kind::new(64), "Other")],
+            "blackbox.kinds is a list with (64, \"Other\"); it must be a list of kinds that the flight recorder takes: this number has a name already",
+        ),
+        (
+            |c| c.blackbox.kinds = (64..64 + 234).map(|n| (Kind::new(n), "Many")).collect(),
+            "blackbox.kinds is a list with (297, \"Many\"); it must be a list of kinds that the flight recorder takes: the table of names is full: 249 of the owner's own",
+        ),
     ];
     for (spoil, said) in cases {
         let mut config = Config::default();
@@ -430,6 +466,13 @@ fn settings_of_code_are_refused_in_the_same_words() {
         let opened = Store::in_memory(config).unwrap_err();
         assert_eq!(opened.to_string(), said);
     }
+    let mut config = Config::default();
+    config.blackbox.kinds = (64..64 + 233).map(|n| (Kind::new(n), "Many")).collect();
+    config.validate().unwrap();
+    let file = "blackbox.dump_dir = \"/var/crash\"\nblackbox.panic_hook = false";
+    let said = "line 2, column 23: blackbox.panic_hook is false; it must be true while blackbox.dump_dir is \
+                \"/var/crash\": the hook is what copies the recording";
+    assert_eq!(refusal(file), said);
     let mut config = Config::default();
     config.guardian.memory_threshold = 0.0;
     config.wal.ring_slots = 1000;

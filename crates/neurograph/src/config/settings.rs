@@ -254,7 +254,8 @@ pub const SETTINGS: &[Setting] = &[
     row!(trace.collector.shutdown_timeout, time(Duration::ZERO, Duration::MAX), Open, "How long closing waits for the last spans to reach the sink."),
     row!(blackbox.enabled, Kind::Switch, Open, "Have a flight recorder."),
     row!(blackbox.panic_hook, Kind::Switch, Open, "Record panics of the process too, by a hook that calls the earlier one."),
-    row!(blackbox.dump_dir, Kind::Path { optional: true }, Open, "An existing directory into which the first panic copies the recording; needs `blackbox.panic_hook`."),
+    row!(blackbox.dump_dir, Kind::Path { optional: true }, Open, "An existing directory into which the first panic copies the recording.")
+        .also("only where `blackbox.panic_hook` is true"),
     row!(blackbox.bus_guard, Kind::Switch, Open, "Let a recording that is cut or cannot grow cost pages and not the process, by a handler of SIGBUS."),
     row!(blackbox.create_every, whole("creates", 0, U32), Running, "Record one in so many creates of a session where tracing is off; 0 is none."),
     row!(blackbox.recorder.lanes, whole("lanes", 1, 1024), Open, "Threads that can have a lane of their own at one time.")
