@@ -43,8 +43,10 @@ use crate::{
 
 /// The project's own commands.
 ///
-/// Exit codes: 0 good; 1 a check or bar failed; 2 wrong usage or bad input; 3 the environment lacks something; 130
-/// interrupted. Off a terminal, what takes long prints a line each 10 s on stderr.
+/// Exit codes: 0 good; 1 a check failed, in `ci` a step; 2 wrong usage or bad input; 3 the environment lacks something;
+/// 130 interrupted. A missed bar of time is printed and ends with 0; only `stress --enforce`, which `ci` uses too, ends
+/// with 1 for one. An instruction count over its limit always ends with 1. Off a terminal, what takes long prints a line
+/// each 10 s on stderr.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct Args {

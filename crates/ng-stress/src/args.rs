@@ -33,8 +33,8 @@ const COUNT: RangeInclusive<u64> = 1..=u64::MAX;
                   and black box on), recovery (a child process killed in mid-write) and tracing.\n\
                   Results go to stdout, progress to stderr (a bar on a terminal, else a line each 10 s), \
                   the report to --out: report.json, and report.html for people.\n\
-                  Exit: 0 good, 1 a check or bar failed, 2 wrong usage, 3 the machine lacks something, \
-                  130 interrupted."
+                  Exit: 0 good, 1 a check failed or with --enforce a judged bar, 2 wrong usage, 3 the machine \
+                  lacks something, 130 interrupted."
 )]
 pub struct Args {
     /// Tokens to create in each run, 1000 to 1000000000; 9_500_000 and 9500000 mean the same
