@@ -133,10 +133,14 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
-    /// All that a merge needs: tests, format, clippy, docs, tidy, packages, loom, profiles, instruction counts,
-    /// examples, a small stress run
+    /// All that a merge needs, and a table of what passed; `ci --help` lists the steps
+    ///
+    /// The steps, in their order: tests, fmt, clippy, docs, tidy, each crate alone, packages, other systems, loom,
+    /// shuttle, mutants, torture, profiles, benchmarks (with --full), instructions, metrics checkers, examples, stress,
+    /// pages, deny. It goes on after a failed step. One that cannot run here is skipped, and the table says what would
+    /// make it run. Exit code 1: a step failed.
     Ci {
-        /// The longer proofs too: the whole product under every profile
+        /// The longer proofs too: the whole product under every profile, and each benchmark once
         #[arg(long)]
         full: bool,
         /// Leave out `cargo test --workspace`: the caller has just run it
@@ -201,6 +205,33 @@ mod tests {
             panic!("not parsed as stress");
         };
         assert_eq!(args[..4], ["--help", "--tokens", "5", "--no-such-flag"]);
+    }
+
+    /// Of the command's help and of CONTRIBUTING.md, in the order of the run.
+    #[test]
+    fn each_step_of_ci_is_told_and_no_other() {
+        let source = include_str!("ci.rs");
+        let run = source.split_once("pub(crate) fn run(").unwrap().1;
+        let run = run.split_once("run.finish()").unwrap().0;
+        let calls = ["run.step(\"", "run.cargo(\"", "run.table(\""];
+        let calls =
+            run.lines().filter_map(|line| calls.iter().find_map(|call| line.split_once(call)));
+        let mut steps: Vec<&str> = calls.map(|(_, rest)| rest.split('"').next().unwrap()).collect();
+        steps.dedup(); // the tests stand there twice, done and left out
+        assert!(steps.len() > 15, "{steps:?}");
+
+        let mut args = Args::command();
+        let help = args.find_subcommand_mut("ci").unwrap().render_long_help().to_string();
+        let words: Vec<_> = help.split_whitespace().collect();
+        let told = words.join(" ").replace(" (with --full)", "");
+        let told = told.split_once("in their order: ").unwrap().1.split_once('.').unwrap().0;
+        assert_eq!(told.split(", ").collect::<Vec<_>>(), steps);
+
+        let page = include_str!("../../CONTRIBUTING.md");
+        let table = page.split_once("| step | what it does |\n|---|---|\n").unwrap().1;
+        let rows = table.lines().take_while(|line| line.starts_with("| "));
+        let told = rows.flat_map(|row| row.split('|').nth(1).unwrap().trim().split(", "));
+        assert_eq!(told.collect::<Vec<_>>(), steps);
     }
 
     #[test]
