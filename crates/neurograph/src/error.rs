@@ -90,6 +90,12 @@ pub enum OpenError {
         /// The system's word.
         source: io::Error,
     },
+    /// The system has no descriptor left, or no memory, for what wakes the store's thread: see `RLIMIT_NOFILE`.
+    #[error("can't make the file descriptor by which the store's thread is woken")]
+    Alarm {
+        /// The system's word.
+        source: io::Error,
+    },
     /// The log took no record while the store was made ready.
     #[error("can't write the store's first records")]
     FirstRecords(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -156,8 +156,7 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
     });
     let store = Arc::downgrade(&inner);
     registry.source(Box::new(export::StoreSource { store, since }));
-    let pulse = Pulse::start(&inner)
-        .map_err(|source| OpenError::Thread { name: "neurograph-pulse", source })?;
+    let pulse = Pulse::start(&inner)?;
     Ok(Store { inner, pulse })
 }
 
