@@ -29,7 +29,7 @@ fn in_the_child() {
     while let Ok(file) = std::fs::File::open("/dev/null") {
         held.push(file);
     }
-    let refused = Store::in_memory(Config::default()).err().expect("there is no descriptor");
+    let refused = Store::in_memory(Config::default()).expect_err("there is no descriptor");
     let cause = std::error::Error::source(&refused).expect("the system's word");
     let cause = cause.downcast_ref::<std::io::Error>().expect("the system's word");
     assert_eq!(cause.raw_os_error(), Some(libc::EMFILE), "{refused}");
