@@ -28,6 +28,7 @@ mod meanwhile;
 mod mutants;
 mod pages;
 mod profiles;
+mod slowed;
 mod tidy;
 mod torture;
 mod workspace;
@@ -94,6 +95,24 @@ enum Task {
         /// Print one JSON document
         #[arg(long)]
         json: bool,
+    },
+    /// Slow each part by a quarter of the baseline's time a token: the suite's bars must notice, on an idle machine
+    ///
+    /// Five runs unslowed, each of which must hold every bar, and five with each of guardian, wal, trace, metrics and
+    /// blackbox slowed, each of which must miss one. Exit code 1: a run said otherwise, or judged no bar.
+    Slowed {
+        /// This part alone; `none` for the unslowed runs
+        #[arg(long, value_name = "PART")]
+        only: Option<String>,
+        /// Runs of each
+        #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        times: u32,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+        /// Handed to each run of the suite, behind `--`
+        #[arg(last = true)]
+        args: Vec<String>,
     },
     /// What takes longer than a merge waits for: a sanitizer, random models, kill loops
     Torture {
@@ -176,6 +195,9 @@ fn main() -> ExitCode {
         Some(Task::Tidy { bless, json }) => tidy::run(bless, json),
         Some(Task::Mutants { only, all_images, json }) => {
             mutants::run(only.as_deref(), all_images, json)
+        }
+        Some(Task::Slowed { only, times, json, args }) => {
+            slowed::run(&slowed::Request { only, times, args, as_json: json })
         }
         Some(Task::Torture { only, all, seconds, seed, json }) => {
             torture::run(&torture::Request { seconds, seed, all, only, as_json: json })
