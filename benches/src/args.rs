@@ -33,7 +33,8 @@ pub(crate) const GROUPS: &[&str] = &[
 /// Floors, peers and our figures side by side; writes index.html, report.json and report.md.
 ///
 /// Results go to stdout, progress to stderr: in place on a terminal, else a line each 10 s.
-/// Exit codes: 0 good; 1 a check failed; 2 wrong usage or bad input; 3 the environment lacks something; 130 interrupted.
+/// Exit codes: 0 good, whatever the bars say; 1 a check failed; 2 wrong usage or bad input; 3 the environment lacks
+/// something; 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "bench-report", bin_name = "cargo xtask bench-report", version)]
 pub(crate) struct Args {

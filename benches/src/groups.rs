@@ -50,8 +50,10 @@ pub(crate) fn all() -> Vec<Group> {
 
 #[cfg(test)]
 mod tests {
+    use std::{env, fs, path::Path};
+
     use super::*;
-    use crate::row::{LESS, On, Work};
+    use crate::row::{Bar, LESS, On, Side, Work};
 
     #[test]
     fn every_row_of_every_group_does_what_it_is_timed_for() {
@@ -100,6 +102,39 @@ mod tests {
             let found = bars.iter().find(|found| found.id == id).unwrap_or_else(|| panic!("{id}"));
             assert_eq!((found.bar, found.goal), (bar, goal), "{id}");
         }
+    }
+
+    /// Both ways: a bar without its row is missing there, and a row without its bar is too much. `NG_BLESS=1` writes it.
+    #[test]
+    fn the_table_of_the_readme_has_every_bar_and_no_other() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let text = fs::read_to_string(&path).expect("the page of this package");
+        let (head, rest) = text.split_once(TABLE_HEAD).expect("the table's first two lines");
+        let (_, tail) = rest.split_once("\n\n").expect("an empty line behind the table");
+        let groups = all();
+        let bars = groups.iter().flat_map(|group| group.bars.iter().map(move |bar| (group, bar)));
+        let rows: Vec<_> = bars.map(|(group, bar)| table_row(group.title, bar)).collect();
+        let wanted = format!("{head}{TABLE_HEAD}{}\n\n{tail}", rows.join("\n"));
+        if env::var("NG_BLESS").is_ok_and(|value| value == "1") {
+            fs::write(&path, &wanted).expect("written");
+        } else {
+            assert!(text == wanted, "NG_BLESS=1 writes the table of {}:\n{wanted}", path.display());
+        }
+    }
+
+    const TABLE_HEAD: &str = "| id | what | bar | goal |\n|---|---|---:|---:|\n";
+
+    fn table_row(title: &str, bar: &Bar) -> String {
+        let Bar { id, over, under, side, bar, goal } = bar;
+        let over = if over.contains(LESS) { format!("({over})") } else { (*over).to_owned() };
+        // Three digits behind the point are enough for each, and one for most.
+        let figure = |figure: f64| ((figure * 1000.0).round() / 1000.0).to_string();
+        let goal = goal.map_or("the bar".to_owned(), figure);
+        let side = match side {
+            Side::AtMost => "at most",
+            Side::AtLeast => "at least",
+        };
+        format!("| `{id}` | {title}: {over} ÷ {under} | {side} {} | {goal} |", figure(*bar))
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{
     env, fs,
-    io::{self, BufRead, BufReader, IsTerminal},
+    io::{self, BufRead, BufReader, IsTerminal, Read},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -292,7 +292,8 @@ fn tests_announced(text: &str) -> usize {
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Runs every example to its end. They are started directly, since a limit can stop a program but not cargo's child.
+/// Runs every example to its end, once more where nobody reads what it prints: that ends it silently and well. They are
+/// started directly, since a limit can stop a program but not cargo's child.
 fn examples(run: &Run, workspace: &Workspace) -> Outcome {
     let build = "build --workspace --exclude benches --examples --all-features --locked";
     first_bad(run.succeeds(&mut cargo(build)), || {
@@ -300,11 +301,44 @@ fn examples(run: &Run, workspace: &Workspace) -> Outcome {
         all(names, |name| {
             let path = workspace.target_dir.join("debug/examples").join(name);
             eprintln!("example {name}");
-            let mut example = Command::new(path);
-            example.current_dir(workspace::root()).stdin(Stdio::null()).stdout(run.output());
-            within(EXAMPLE_TIME_MAX, &mut example)
+            let example = |stdout: Stdio| {
+                let mut example = Command::new(&path);
+                example.current_dir(workspace::root()).stdin(Stdio::null()).stdout(stdout);
+                example
+            };
+            first_bad(within(EXAMPLE_TIME_MAX, &mut example(run.output())), || {
+                without_reader(&mut example(Stdio::null()))
+            })
         })
     })
+}
+
+/// Runs a program whose standard output is a pipe that nobody reads: it is to end with 0 and to say nothing of it.
+fn without_reader(command: &mut Command) -> Outcome {
+    let said = io::pipe().and_then(|(reader, writer)| {
+        drop(reader);
+        command.stdout(writer).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let status = wait(&mut child, EXAMPLE_TIME_MAX)?;
+        let mut said = String::new();
+        if let Some(mut stderr) = child.stderr.take() {
+            stderr.read_to_string(&mut said)?;
+        }
+        Ok((status, said))
+    });
+    let name = line(command);
+    match said {
+        Ok((Some(status), said)) if status.success() && !said.contains("Broken pipe") => {
+            Outcome::Passed
+        }
+        Ok((Some(status), said)) => {
+            Outcome::Failed(format!("{status} where nobody reads: {name}: {}", said.trim()))
+        }
+        Ok((None, _)) => {
+            Outcome::Failed(format!("stopped after {} s: {name}", EXAMPLE_TIME_MAX.as_secs()))
+        }
+        Err(error) => Outcome::Failed(format!("{error}: {name}")),
+    }
 }
 
 fn within(limit: Duration, command: &mut Command) -> Outcome {
@@ -540,6 +574,19 @@ mod tests {
         assert!(run_of(true, "instructions", lacking()).failed());
         assert!(!run_of(true, "deny", lacking()).failed());
         assert!(!run_of(true, "tests", Outcome::LeftOut("--skip-tests")).failed());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_program_that_minds_that_nobody_reads_fails() {
+        let script = |text: &str| without_reader(Command::new("sh").args(["-c", text]));
+        assert_eq!(script("exit 0"), Outcome::Passed);
+        assert!(matches!(script("exit 101"), Outcome::Failed(_)));
+        let said = script("echo 'failed printing to stdout: Broken pipe' >&2");
+        assert!(
+            matches!(&said, Outcome::Failed(reason) if reason.contains("printing")),
+            "{said:?}"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(crate) const INTERRUPTED: i32 = 130;
 pub(crate) enum Exit {
     /// Everything held.
     Good = 0,
-    /// A check or a bar failed.
+    /// A check failed, or with `stress --enforce` a bar.
     Failed = 1,
     /// Wrong usage or bad input that clap could not see.
     Usage = 2,

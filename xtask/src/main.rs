@@ -28,6 +28,7 @@ mod meanwhile;
 mod mutants;
 mod pages;
 mod profiles;
+mod slowed;
 mod tidy;
 mod torture;
 mod workspace;
@@ -43,8 +44,10 @@ use crate::{
 
 /// The project's own commands.
 ///
-/// Exit codes: 0 good; 1 a check or bar failed; 2 wrong usage or bad input; 3 the environment lacks something; 130
-/// interrupted. Off a terminal, what takes long prints a line each 10 s on stderr.
+/// Exit codes: 0 good; 1 a check failed, in `ci` a step; 2 wrong usage or bad input; 3 the environment lacks something;
+/// 130 interrupted. A missed bar of time is printed and ends with 0; only `stress --enforce`, which `ci` uses too, ends
+/// with 1 for one. An instruction count over its limit always ends with 1. Off a terminal, what takes long prints a line
+/// each 10 s on stderr.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct Args {
@@ -93,6 +96,24 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Slow each part by a quarter of the baseline's time a token: the suite's bars must notice, on an idle machine
+    ///
+    /// Five runs unslowed, each of which must hold every bar, and five with each of guardian, wal, trace, metrics and
+    /// blackbox slowed, each of which must miss one. Exit code 1: a run said otherwise, or judged no bar.
+    Slowed {
+        /// This part alone; `none` for the unslowed runs
+        #[arg(long, value_name = "PART")]
+        only: Option<String>,
+        /// Runs of each
+        #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        times: u32,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+        /// Handed to each run of the suite, behind `--`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
     /// What takes longer than a merge waits for: a sanitizer, random models, kill loops
     Torture {
         /// This step alone, for all the seconds; a wrong name lists them
@@ -131,10 +152,14 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
-    /// All that a merge needs: tests, format, clippy, docs, tidy, packages, loom, profiles, instruction counts,
-    /// examples, a small stress run
+    /// All that a merge needs, and a table of what passed; `ci --help` lists the steps
+    ///
+    /// The steps, in their order: tests, fmt, clippy, docs, tidy, each crate alone, packages, other systems, loom,
+    /// shuttle, mutants, torture, profiles, benchmarks (with --full), instructions, metrics checkers, examples, stress,
+    /// pages, deny. It goes on after a failed step. One that cannot run here is skipped, and the table says what would
+    /// make it run. Exit code 1: a step failed.
     Ci {
-        /// The longer proofs too: the whole product under every profile
+        /// The longer proofs too: the whole product under every profile, and each benchmark once
         #[arg(long)]
         full: bool,
         /// Leave out `cargo test --workspace`: the caller has just run it
@@ -171,6 +196,9 @@ fn main() -> ExitCode {
         Some(Task::Mutants { only, all_images, json }) => {
             mutants::run(only.as_deref(), all_images, json)
         }
+        Some(Task::Slowed { only, times, json, args }) => {
+            slowed::run(&slowed::Request { only, times, args, as_json: json })
+        }
         Some(Task::Torture { only, all, seconds, seed, json }) => {
             torture::run(&torture::Request { seconds, seed, all, only, as_json: json })
         }
@@ -199,6 +227,33 @@ mod tests {
             panic!("not parsed as stress");
         };
         assert_eq!(args[..4], ["--help", "--tokens", "5", "--no-such-flag"]);
+    }
+
+    /// Of the command's help and of CONTRIBUTING.md, in the order of the run.
+    #[test]
+    fn each_step_of_ci_is_told_and_no_other() {
+        let source = include_str!("ci.rs");
+        let run = source.split_once("pub(crate) fn run(").unwrap().1;
+        let run = run.split_once("run.finish()").unwrap().0;
+        let calls = ["run.step(\"", "run.cargo(\"", "run.table(\""];
+        let calls =
+            run.lines().filter_map(|line| calls.iter().find_map(|call| line.split_once(call)));
+        let mut steps: Vec<&str> = calls.map(|(_, rest)| rest.split('"').next().unwrap()).collect();
+        steps.dedup(); // the tests stand there twice, done and left out
+        assert!(steps.len() > 15, "{steps:?}");
+
+        let mut args = Args::command();
+        let help = args.find_subcommand_mut("ci").unwrap().render_long_help().to_string();
+        let words: Vec<_> = help.split_whitespace().collect();
+        let told = words.join(" ").replace(" (with --full)", "");
+        let told = told.split_once("in their order: ").unwrap().1.split_once('.').unwrap().0;
+        assert_eq!(told.split(", ").collect::<Vec<_>>(), steps);
+
+        let page = include_str!("../../CONTRIBUTING.md");
+        let table = page.split_once("| step | what it does |\n|---|---|\n").unwrap().1;
+        let rows = table.lines().take_while(|line| line.starts_with("| "));
+        let told = rows.flat_map(|row| row.split('|').nth(1).unwrap().trim().split(", "));
+        assert_eq!(told.collect::<Vec<_>>(), steps);
     }
 
     #[test]

@@ -18,9 +18,10 @@ const DEBIAN_PACKAGES: [&str; 3] = ["chromium", "nodejs", "npm"];
 const SCRIPT: &str = include_str!("../outside/pages.js");
 
 /// The runs that make the pages: a package, its arguments, the page's name.
-const RUNS: [(&str, &str, &str); 3] = [
+const RUNS: [(&str, &str, &str); 4] = [
     ("ng-stress", "--tokens 20000 --runs 3", "report.html"),
     ("ng-stress", "--tokens 20000 --runs 1 --phase tracing", "report.html"),
+    ("ng-stress", "--tokens 20000 --scenario soak --soak 3000", "report.html"),
     ("benches", "--tokens 1000 --quick --group create", "index.html"),
 ];
 

@@ -1,9 +1,17 @@
 //! Opens a store in a temporary directory, writes, closes, reopens, reads back.
 
 use neurograph::{Config, Space, Store, Token};
+use quietly::quietly;
+use std::io::{self, Write};
 
-#[allow(clippy::print_stdout, reason = "an example talks to its reader")]
+#[path = "console/quietly.rs"]
+mod quietly;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    quietly(run())
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
     let store = Store::open(dir.path(), Config::default())?;
     let mut session = store.session();
@@ -14,14 +22,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         session.create(&token)?;
     }
     store.sync()?;
-    println!("{} tokens, durable up to record {}", store.len(), store.last_lsn());
+    writeln!(io::stdout(), "{} tokens, durable up to record {}", store.len(), store.last_lsn())?;
     drop(session);
     store.close()?;
 
     let store = Store::open(dir.path(), Config::default())?;
-    println!("{:?}", store.recovery());
-    println!("token {id}: {}", store.session().get(id).ok_or("gone")?);
-    println!(
+    writeln!(io::stdout(), "{:?}", store.recovery())?;
+    writeln!(io::stdout(), "token {id}: {}", store.session().get(id).ok_or("gone")?)?;
+    writeln!(
+        io::stdout(),
         "{}",
         store
             .metrics_text()
@@ -30,6 +39,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .take(12)
             .collect::<Vec<_>>()
             .join("\n")
-    );
+    )?;
     Ok(())
 }

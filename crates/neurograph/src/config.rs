@@ -159,7 +159,7 @@ pub struct BlackboxSection {
     /// Record panics of the process too, by a hook that calls the earlier one. Default: true.
     pub panic_hook: bool,
     /// A directory into which the first panic copies the whole recording, also one that is in memory
-    /// only. It must exist; needs `panic_hook`. Default: None, no copy.
+    /// only. It must exist. Refused while `panic_hook` is false. Default: None, no copy.
     pub dump_dir: Option<PathBuf>,
     /// Have a recording that is cut by somebody else, or whose copy-on-write filesystem is full, cost
     /// pages of it and not the process, by a handler of SIGBUS that passes on all others. It stays for
@@ -169,7 +169,7 @@ pub struct BlackboxSection {
     /// become spans. Unit: creates. Range: 0 (none) to 4,294,967,295. Default: 1,000.
     pub create_every: u32,
     /// Kinds of one's own with their names, of 1 to 48 bytes, for `Store::blackbox`. Range: numbers
-    /// from 64 on; those below belong to the store. Default: none.
+    /// from 64 on, each once, at most 233 of them; those below 64 belong to the store. Default: none.
     pub kinds: Vec<(ng_blackbox::Kind, &'static str)>,
 }
 

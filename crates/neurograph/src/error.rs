@@ -90,6 +90,12 @@ pub enum OpenError {
         /// The system's word.
         source: io::Error,
     },
+    /// The system has no descriptor left, or no memory, for what wakes the store's thread: see `RLIMIT_NOFILE`.
+    #[error("can't make the file descriptor by which the store's thread is woken")]
+    Alarm {
+        /// The system's word.
+        source: io::Error,
+    },
     /// The log took no record while the store was made ready.
     #[error("can't write the store's first records")]
     FirstRecords(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -172,8 +178,10 @@ pub enum CreateError {
         cause: String,
     },
     /// There was no room for its record for as long as the call may wait: in the log's queue, below the
-    /// log's limit, or on the disk.
-    #[error("{cause}; waited {waited:?}")]
+    /// log's limit, or on the disk. The queue and the disk may have room at a later try. The limit has not:
+    /// nothing that a store does today makes its log shorter, so the remedy is to close the store and open it
+    /// with a larger `wal.log_bytes_max`.
+    #[error("nothing changed: {cause}; waited {waited:?}{}", remedy(cause))]
     LogFull {
         /// Which of the three, with its figures.
         cause: Box<FullCause>,
@@ -190,9 +198,12 @@ pub enum CreateError {
     /// The store is closed.
     #[error("store is closed")]
     Closed,
-    /// No id could be handed out: the record that announces the next ones was not durable in time. The
-    /// store goes on; a later create succeeds when the disk has done its work.
-    #[error("ids run short until record {lsn} is durable")]
+    /// No id could be handed out: the record that announces the next ones was not durable in time. The store
+    /// goes on, and a later create succeeds when the disk has done its work.
+    #[error(
+        "no token was created and nothing changed: the next ids may be used once record {lsn} is durable; retry when \
+         the disk has caught up"
+    )]
     IdsNotDurable {
         /// The record that announces them.
         lsn: Lsn,
@@ -247,8 +258,10 @@ pub enum WriteError {
         cause: String,
     },
     /// There was no room for its record for as long as the call may wait: in the log's queue, below the
-    /// log's limit, or on the disk.
-    #[error("{cause}; waited {waited:?}")]
+    /// log's limit, or on the disk. The queue and the disk may have room at a later try. The limit has not:
+    /// nothing that a store does today makes its log shorter, so the remedy is to close the store and open it
+    /// with a larger `wal.log_bytes_max`.
+    #[error("nothing changed: {cause}; waited {waited:?}{}", remedy(cause))]
     LogFull {
         /// Which of the three, with its figures.
         cause: Box<FullCause>,
@@ -345,6 +358,16 @@ pub enum CloseError {
     Spans(#[source] ng_trace::FlushError),
 }
 
+/// What a caller of a store can do about a full log, as the end of a message.
+fn remedy(cause: &FullCause) -> &'static str {
+    match cause {
+        FullCause::Log { .. } => "; open the store again with a larger wal.log_bytes_max",
+        FullCause::Ring { .. } => "; retry when the disk has caught up",
+        FullCause::Disk { .. } => "; retry when the system has room again",
+        _ => "",
+    }
+}
+
 /// Why no record could be claimed.
 pub(crate) struct Stuck {
     error: AppendError,
@@ -409,5 +432,26 @@ impl From<Refusal> for CreateError {
             }
             other => CreateError::Pressure(other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_for_a_slow_disk_says_that_nothing_changed_and_what_to_do() {
+        let (lsn, waited) = (Lsn::new(9), Duration::from_secs(30));
+        let cause = WaitError::Forked { opened_by: 1 };
+        let said = CreateError::IdsNotDurable { lsn, cause }.to_string();
+        assert!(said.contains("nothing changed") && said.contains("retry"), "{said}");
+        let queue =
+            FullCause::Ring { records: 8, slots: 8, large_bytes: 0, large_bytes_max: 1 << 20 };
+        let full = WriteError::LogFull { cause: Box::new(queue), used: 1, limit: 2, waited };
+        assert_eq!(
+            full.to_string(),
+            "nothing changed: the log's queue is full: 8 of 8 records and 0 of 1048576 bytes of large \
+             payloads wait to be written; waited 30s; retry when the disk has caught up"
+        );
     }
 }

@@ -41,6 +41,9 @@ pub(crate) const KINDS: &[(Kind, &str)] = &[
     (SYSTEM_STOPPED, "SystemStopped"),
 ];
 
+/// The least number of a kind that is the program's own: those below belong to the store, also in later versions.
+pub(crate) const OWN_KIND_LEAST: u16 = 64;
+
 /// Records an event, if there is a recorder.
 pub(crate) fn note(recorder: &Option<Arc<Recorder>>, kind: Kind, severity: Severity, n: [u64; 4]) {
     if let Some(recorder) = recorder {

@@ -98,6 +98,8 @@ fn a_full_log_refuses_with_figures_changes_nothing_and_still_takes_deletes() {
                 let text = refused.to_string();
                 assert!(matches!(refused, CreateError::LogFull { .. }), "{text}");
                 assert!(text.contains("the log is full") && !text.contains("retire"), "{text}");
+                assert!(text.starts_with("nothing changed: "), "{text}");
+                assert!(text.ends_with("; open the store again with a larger wal.log_bytes_max"));
             });
         }
     });
@@ -121,7 +123,7 @@ fn a_full_log_refuses_with_figures_changes_nothing_and_still_takes_deletes() {
     assert_eq!(used, store.len(), "a refused create kept its credit");
     let expected: std::collections::HashMap<_, _> = store.iter().collect();
     drop(store);
-    let store = Store::open(dir.path(), config).unwrap();
+    let store = Store::open(dir.path(), config.clone()).unwrap();
     let found: std::collections::HashMap<_, _> = store.iter().collect();
     assert!(
         found == expected,
@@ -129,6 +131,11 @@ fn a_full_log_refuses_with_figures_changes_nothing_and_still_takes_deletes() {
         found.len(),
         expected.len()
     );
+    // What the message advises.
+    drop(store);
+    config.wal.log_bytes_max *= 2;
+    let store = Store::open(dir.path(), config).unwrap();
+    store.session().create(&token(1)).unwrap();
 }
 
 /// The close failed with "no storage space" where it only had to wait for the next segment's file.

@@ -1,5 +1,6 @@
 //! Settings from a file, from the environment and from code: what is taken, and what a refusal says.
 
+use neurograph::blackbox::Kind;
 use neurograph::config::{Changes, Origin, SETTINGS, Setting, Source};
 use neurograph::{Config, Store, Token};
 use std::path::{Path, PathBuf};
@@ -250,7 +251,7 @@ fn a_file_can_say_whatever_a_program_can() {
         collector.spans_per_second_max = 5000
         collector.shutdown_timeout = "1500ms"
         [blackbox]
-        panic_hook = false
+        panic_hook = true
         bus_guard = false
         create_every = 0
         dump_dir = "/var/crash"
@@ -385,7 +386,7 @@ fn a_bad_layer_changes_nothing_and_what_layers_demand_of_each_other_is_checked_o
 #[test]
 fn settings_of_code_are_refused_in_the_same_words() {
     type Spoil = fn(&mut Config);
-    let cases: [(Spoil, &str); 9] = [
+    let cases: [(Spoil, &str); 17] = [
         (
             |c| c.guardian.memory_threshold = 1.5,
             "guardian.memory_threshold is 1.5; it must be a number from 0.1 to 1",
@@ -422,6 +423,41 @@ fn settings_of_code_are_refused_in_the_same_words() {
             |c| c.arena.commit_ahead_bytes = 1 << 30,
             "arena.commit_ahead_bytes is 1073741824; it must be a whole number from 0 to 16777216",
         ),
+        (
+            |c| c.guardian.kernel_root = PathBuf::new(),
+            "guardian.kernel_root is \"\"; it must be a path that is not empty",
+        ),
+        (
+            |c| c.blackbox.dump_dir = Some(PathBuf::new()),
+            "blackbox.dump_dir is \"\"; it must be `None`, or a path that is not empty",
+        ),
+        (
+            |c| {
+                c.blackbox.dump_dir = Some("/var/crash".into());
+                c.blackbox.panic_hook = false;
+            },
+            "blackbox.dump_dir is \"/var/crash\"; it must be absent while blackbox.panic_hook is false",
+        ),
+        (
+            |c| c.blackbox.kinds = vec![(Kind::new(64), "Mine"), (Kind::new(63), "Theirs")],
+            "blackbox.kinds is a list with (63, \"Theirs\"); it must be a list of kinds that the flight recorder takes: numbers below 64 belong to the store",
+        ),
+        (
+            |c| c.blackbox.kinds = vec![(Kind::new(16), "Mine")],
+            "blackbox.kinds is a list with (16, \"Mine\"); it must be a list of kinds that the flight recorder takes: numbers below 64 belong to the store",
+        ),
+        (
+            |c| c.blackbox.kinds = vec![(Kind::new(64), "")],
+            "blackbox.kinds is a list with (64, \"\"); it must be a list of kinds that the flight recorder takes: a name has 1 to 48 bytes",
+        ),
+        (
+            |c| c.blackbox.kinds = vec![(Kind::new(64), "Mine"), (Kind::new(64), "Other")],
+            "blackbox.kinds is a list with (64, \"Other\"); it must be a list of kinds that the flight recorder takes: this number has a name already",
+        ),
+        (
+            |c| c.blackbox.kinds = (64..64 + 234).map(|n| (Kind::new(n), "Many")).collect(),
+            "blackbox.kinds is a list with (297, \"Many\"); it must be a list of kinds that the flight recorder takes: the table of names is full: 249 of the owner's own",
+        ),
     ];
     for (spoil, said) in cases {
         let mut config = Config::default();
@@ -430,6 +466,13 @@ fn settings_of_code_are_refused_in_the_same_words() {
         let opened = Store::in_memory(config).unwrap_err();
         assert_eq!(opened.to_string(), said);
     }
+    let mut config = Config::default();
+    config.blackbox.kinds = (64..64 + 233).map(|n| (Kind::new(n), "Many")).collect();
+    config.validate().unwrap();
+    let file = "blackbox.dump_dir = \"/var/crash\"\nblackbox.panic_hook = false";
+    let said = "line 2, column 23: blackbox.panic_hook is false; it must be true while blackbox.dump_dir is \
+                \"/var/crash\": the hook is what copies the recording";
+    assert_eq!(refusal(file), said);
     let mut config = Config::default();
     config.guardian.memory_threshold = 0.0;
     config.wal.ring_slots = 1000;
@@ -532,10 +575,10 @@ fn the_document_of_settings_is_the_table() {
             text += &format!("\n## `[{section}]`\n\n{COLUMNS}");
             open = section;
         }
-        let changes = match setting.changes() {
-            Changes::Running => "running",
-            Changes::Open => "open",
-            _ => "never",
+        let changes = match (setting.changes(), setting.call()) {
+            (Changes::Never, _) => "never".into(),
+            (_, Some(call)) => format!("`Store::{call}`"),
+            (_, None) => "at open".into(),
         };
         let mut doc = setting.doc().to_string();
         if setting.field() != setting.name() {
@@ -572,12 +615,51 @@ messages use too; a test keeps this page equal to it. A program sets the fields 
   `\"unlimited\"`.
 - Layers, each stronger than those before: the defaults, files (`merge_toml`), the environment (`merge_env`, where a
   program asks for it), code. Each overrides what it names and nothing else.
-- The column *changes* tells when a new value can take force: while a store is *running* (today
-  `Store::set_limits` does so for both quotas and `Store::set_aggressive_cleanup` for cleanup; the others are taken at open), at the next *open*, or *never* after the
-  store was created.
+- The column *changes* tells when a new value takes force: at once by the call that is named, only *at open*, or *never*
+  after the store was created. What a call changes is forgotten when the store is closed: the next open takes the settings
+  that it is given.
 ";
 const COLUMNS: &str =
     "| name | unit | range | default | changes | what it is |\n|---|---|---|---|---|---|\n";
+
+/// A store has a call for each setting that the table says one of, and no other; each takes force at once.
+#[test]
+fn what_the_table_says_can_be_changed_by_a_call_is_changed_by_it_and_nothing_else_is() {
+    let source = include_str!("../src/store.rs");
+    let calls = source.split("pub fn set_").skip(1).map(|rest| rest.split('(').next().unwrap());
+    let mut there: Vec<_> = calls.map(|name| format!("set_{name}")).collect();
+    there.sort();
+    let mut told: Vec<_> = SETTINGS.iter().filter_map(Setting::call).map(str::to_owned).collect();
+    told.sort();
+    told.dedup();
+    assert_eq!(told, there);
+    for setting in SETTINGS.iter().filter(|setting| setting.call().is_some()) {
+        assert_eq!(setting.changes(), Changes::Running, "{}", setting.name());
+    }
+
+    let mut config = Config::bare();
+    config.guardian.max_tokens = Some(0);
+    config.guardian.max_memory_bytes = Some(0);
+    let store = Store::in_memory(config).unwrap();
+    let token = Token::builder().build().unwrap();
+    store.session().create(&token).unwrap_err();
+    store.set_limits(Some(1), None);
+    let mut session = store.session();
+    session.create(&token).unwrap();
+    session.create(&token).unwrap_err();
+
+    let mut config = Config::bare();
+    config.guardian.max_tokens = Some(1_000);
+    let store = Store::in_memory(config).unwrap();
+    let mut session = store.session();
+    for _ in 0..1_000 {
+        session.create(&token).unwrap();
+    }
+    session.create(&token).unwrap_err();
+    store.set_aggressive_cleanup(true);
+    session.create(&token).unwrap();
+    assert!(store.len() < 1_000, "a cleanup made room");
+}
 
 /// The fields that this crate documents: unit, numbers of the range and default are those of the table.
 #[test]

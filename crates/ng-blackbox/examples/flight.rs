@@ -5,10 +5,18 @@
 use std::{error::Error, io};
 
 use ng_blackbox::{Event, Kind, Reader, Recorder, RecorderConfig, Severity, install_panic_hook};
+use quietly::quietly;
+
+#[path = "console/quietly.rs"]
+mod quietly;
 
 const ENGINE: Kind = Kind::new(16);
 
 fn main() -> Result<(), Box<dyn Error>> {
+    quietly(run())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     if let Some(file) = std::env::args_os().nth(1) {
         return Ok(Reader::open(file)?.write_jsonl(&mut io::stdout().lock())?);
     }

@@ -6,7 +6,6 @@
 //!
 //! Lines: `O` recording; `A thread n` all up to n have been recorded. From read: `S torn missing`,
 //! `L lane recorded newest torn missing`, `E lane seq kind a b c d`, `T lane` for a text.
-#![allow(clippy::print_stdout)] // it is a program
 
 use std::{
     error::Error,
@@ -16,6 +15,10 @@ use std::{
 };
 
 use ng_blackbox::{Event, Fields, Kind, Reader, Recorder, RecorderConfig, Severity};
+use quietly::quietly;
+
+#[path = "console/quietly.rs"]
+mod quietly;
 
 const COUNTED: Kind = Kind::new(16);
 const THREADS: u64 = 3;
@@ -37,7 +40,7 @@ fn recorder(dir: &Path) -> Result<Recorder, Box<dyn Error>> {
 
 fn write(dir: &Path, seed: u64, events: u64) -> Result<(), Box<dyn Error>> {
     let recorder = recorder(dir)?;
-    println!("O");
+    writeln!(io::stdout(), "O")?;
     let threads: Vec<_> = (0..THREADS)
         .map(|number| {
             let mut lane = recorder.lane();
@@ -77,6 +80,10 @@ fn read(file: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    quietly(run())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [dir, seed, "write"] => write(Path::new(dir), seed.parse()?, u64::MAX),

@@ -56,6 +56,13 @@ impl Previous {
 }
 
 impl Recorder {
+    /// Checks the owner's kinds as an open does, and touches nothing.
+    ///
+    /// Errors: [`OpenError::KindName`] of the first that is refused.
+    pub fn check_kinds(kinds: &[(Kind, &'static str)]) -> Result<(), OpenError> {
+        names(kinds).map(drop)
+    }
+
     /// Makes `blackbox-current.ngbb` in `dir`, which must exist, with all its blocks. What is there
     /// from an earlier run becomes `blackbox-<n>.ngbb`. Only when the new file has its place, and on a
     /// thread of its own, older ones go as [`keep_files`](RecorderConfig::keep_files) has it.

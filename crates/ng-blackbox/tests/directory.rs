@@ -158,10 +158,12 @@ fn bad_names_and_settings_are_refused_and_nothing_is_made() {
     for kinds in bad {
         let error = Recorder::open(&dir, rig::config(1, 64), kinds).unwrap_err();
         assert!(matches!(&error, OpenError::KindName { .. }), "{error:?}");
+        assert_eq!(Recorder::check_kinds(kinds).unwrap_err().to_string(), error.to_string());
     }
     let many: Vec<_> = (16..16 + 250).map(|number| (Kind::new(number), "Many")).collect();
     assert!(Recorder::in_memory(rig::config(1, 64), &many).is_err());
     assert!(Recorder::in_memory(rig::config(1, 64), &many[1..]).is_ok());
+    assert!(Recorder::check_kinds(&many).is_err() && Recorder::check_kinds(&many[1..]).is_ok());
     let error = Recorder::open(&dir, rig::config(0, 64), &[]).unwrap_err();
     assert!(matches!(&error, OpenError::Config(e) if e.field == "lanes"), "{error:?}");
     assert!(names(dir.path()).is_empty());

@@ -2,11 +2,15 @@
 //! Two tenants keep their connections open for reuse; when one needs a connection and none is
 //! left, an idle one of the other is closed. Run: `cargo run -p ng-guardian --example
 //! connection_pool`.
-#![allow(clippy::print_stdout, reason = "an example talks")]
 
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use ng_guardian::{Guardian, GuardianConfig, Holder, Refusal};
+use quietly::quietly;
+
+#[path = "console/quietly.rs"]
+mod quietly;
 
 /// Idle connections of one tenant, open and kept for later.
 #[derive(Default)]
@@ -27,7 +31,8 @@ impl Holder for Tenants {
             let mut idle = tenant.idle.lock().expect("no tenant panics");
             let count = idle.len() as u64;
             for connection in idle.drain(..) {
-                println!("  closed idle connection {}", connection.number);
+                // Where nobody reads any more, the next line of `run` says so.
+                let _ = writeln!(io::stdout(), "  closed idle connection {}", connection.number);
             }
             count
         });
@@ -52,6 +57,10 @@ impl Tenant {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    quietly(run())
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = GuardianConfig::default();
     config.max_tokens = Some(5);
     let guardian = Guardian::new(config)?;
@@ -60,7 +69,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     guardian.set_holder(&holder);
     let [first, second] = &tenants.0[..] else { unreachable!("two tenants were made") };
 
-    println!("the first tenant opens five connections and puts three back");
+    writeln!(io::stdout(), "the first tenant opens five connections and puts three back")?;
     let mut open = Vec::new();
     for number in 1..=5 {
         open.push(first.connect(&guardian, number)?);
@@ -69,26 +78,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         first.put_back(connection);
     }
 
-    println!("the second tenant asks for three");
+    writeln!(io::stdout(), "the second tenant asks for three")?;
     for number in 6..=8 {
         open.push(second.connect(&guardian, number)?);
-        println!("  opened connection {number}");
+        writeln!(io::stdout(), "  opened connection {number}")?;
     }
 
-    println!("and for one more");
+    writeln!(io::stdout(), "and for one more")?;
     match second.connect(&guardian, 9) {
         Ok(_) => return Err("five are in use, a sixth must not open".into()),
-        Err(refusal) => println!("  {refusal}"),
+        Err(refusal) => writeln!(io::stdout(), "  {refusal}")?,
     }
 
     let stats = guardian.stats();
-    println!(
+    writeln!(
+        io::stdout(),
         "{} of 5 in use; {} granted, {} recalled, {} refused",
         stats.tokens_used,
         stats.granted_total,
         stats.recalled_credits_total,
         stats.refusals_tokens_total
-    );
+    )?;
     assert_eq!((stats.tokens_used, stats.recalled_credits_total), (5, 3));
     Ok(())
 }

@@ -3,14 +3,24 @@
 //! `cargo run --example scrape` prints OpenMetrics; with an `Accept` header's value as argument,
 //! the form it asks for: `cargo run --example scrape -- 'text/plain; version=0.0.4'`.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)] // printing is what it is for
+#![allow(clippy::print_stderr)] // it talks to a terminal too
 
+use std::error::Error;
+use std::io::{self, Write};
 use std::thread;
 use std::time::Instant;
 
-use ng_metrics::{Collect, Format, RegisterError, Registry};
+use ng_metrics::{Collect, Format, Registry};
+use quietly::quietly;
 
-fn main() -> Result<(), RegisterError> {
+#[path = "console/quietly.rs"]
+mod quietly;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    quietly(run())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let accept = std::env::args().nth(1);
     let accept = accept.as_deref().unwrap_or("application/openmetrics-text");
     let format = Format::negotiate(Some(accept));
@@ -49,7 +59,7 @@ fn main() -> Result<(), RegisterError> {
         }
     });
 
-    print!("{}", registry.encode(format));
+    write!(io::stdout(), "{}", registry.encode(format))?;
     eprintln!("Content-Type: {}", format.content_type());
     Ok(())
 }

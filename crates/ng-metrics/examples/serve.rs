@@ -7,7 +7,7 @@
 //! The HTTP here is the least that a scraper needs; a service has its own, and needs of this crate
 //! only the three lines of `respond`.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)] // printing is what it is for
+#![allow(clippy::print_stderr)] // it talks to a terminal too
 
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -15,6 +15,10 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use ng_metrics::{Counter, Format, Histogram, RegisterError, Registry, TraceRef};
+use quietly::quietly;
+
+#[path = "console/quietly.rs"]
+mod quietly;
 
 /// A shop that counts its orders, and what happens in it.
 pub struct Shop {
@@ -99,6 +103,10 @@ pub fn fetch(address: &str, path: &str) -> io::Result<String> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    quietly(run())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let shop = Shop::open()?;
     (1..=3).for_each(|trace| shop.take_order(trace));
     if let Some(address) = std::env::args().nth(1) {
@@ -109,7 +117,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
     let server = thread::spawn(move || serve(&listener, &shop.registry, |_| false));
-    println!("{}", fetch(&address, "/metrics")?);
+    writeln!(io::stdout(), "{}", fetch(&address, "/metrics")?)?;
     server.join().expect("the server does not panic")?;
     Ok(())
 }

@@ -33,11 +33,17 @@ const COUNT: RangeInclusive<u64> = 1..=u64::MAX;
                   and black box on), recovery (a child process killed in mid-write) and tracing.\n\
                   Results go to stdout, progress to stderr (a bar on a terminal, else a line each 10 s), \
                   the report to --out: report.json, and report.html for people.\n\
-                  Exit: 0 good, 1 a check or bar failed, 2 wrong usage, 3 the machine lacks something, \
-                  130 interrupted."
+                  Exit: 0 good, 1 a check failed or with --enforce a judged bar, 2 wrong usage, 3 the machine \
+                  lacks something, 130 interrupted."
 )]
 pub struct Args {
     /// Tokens to create in each run, 1000 to 1000000000; 9_500_000 and 9500000 mean the same
+    ///
+    /// The phase `recovery` writes until it is killed, whatever this says: 2 s at most, or a fifth of that below
+    /// 9500000. The scenario `churn` keeps 95 % of this alive, and deletes and creates half as many as this.
+    ///
+    /// The phase `recovery` writes until it is killed, whatever this says: after 0.5 to 2 s, or a fifth of that below
+    /// 9500000. The scenario `churn` keeps 95 % of this alive, and deletes and creates half as many as this.
     #[arg(long, allow_negative_numbers = true, value_name = "N", default_value = "9_500_000", value_parser = |text: &str| within(text, TOKENS))]
     pub tokens: u64,
 

@@ -136,6 +136,26 @@ mod tests {
     }
 
     #[test]
+    fn a_load_over_time_is_drawn_where_it_was_measured_and_nowhere_else() {
+        use crate::scenarios::Scenario;
+        let mut scenario = Scenario { about: "a load", ..Scenario::default() };
+        let page_of = |scenario: Scenario| {
+            let mut report = sample::full();
+            report.scenarios.insert("soak", scenario);
+            good(&report)
+        };
+        scenario.series.insert("rss_bytes", vec![[1.0, 6e8], [2.0, 6.5e8], [9.0, 6.2e8]]);
+        scenario.series.insert("held_bytes", vec![[1.0, 6e8]]);
+        let page = page_of(scenario);
+        let said = "Resident memory over time from 1 to 9 seconds: 600.0 MB at first, 620.0 at last, \
+                    between 600.0 and 650.0.";
+        assert_all(&page, &[said, ">500</text>", ">8 s</text>"]);
+        assert_eq!(page.matches("<figure>").count(), 1, "one sample is no line");
+        let page = page_of(Scenario { about: "a load", ..Scenario::default() });
+        assert!(!page.contains("<figure>") && !page.contains("pictures\">"));
+    }
+
+    #[test]
     fn a_baseline_alone_shows_its_own_steps() {
         let page = good(&sample::baseline_only());
         assert_all(&page, &["making the token +2.00", "arena alone 7.50 ns.", "Tenth by tenth"]);

@@ -34,6 +34,9 @@ pub struct Scenario {
     /// How figures moved over the time of the load.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub slopes: BTreeMap<&'static str, Slope>,
+    /// The same over time, some hundred points at most: seconds since the load began, and the value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub series: BTreeMap<&'static str, Vec<[f64; 2]>>,
     /// What must hold.
     pub checks: Vec<Check>,
 }
@@ -43,6 +46,7 @@ pub struct Scenario {
 struct Told {
     figures: BTreeMap<&'static str, f64>,
     slopes: BTreeMap<&'static str, Slope>,
+    series: BTreeMap<&'static str, Vec<[f64; 2]>>,
 }
 
 impl Told {
@@ -70,6 +74,7 @@ pub fn run(lab: &Lab<'_>, scenario: ScenarioArg) -> Result<Scenario, Failure> {
         seconds: begin.elapsed().as_secs_f64(),
         figures: told.figures,
         slopes: told.slopes,
+        series: told.series,
         checks: checks.into_vec(),
     })
 }

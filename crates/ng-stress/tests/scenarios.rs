@@ -24,6 +24,8 @@ fn each_scenario_holds_its_checks_and_runs_alone() {
         let checks = scenarios[name]["checks"].as_array().expect("checks");
         assert!(checks.len() >= least, "{name}: {checks:#?}");
         assert!(checks.iter().all(|check| check["pass"] == true), "{name}: {checks:#?}");
+        let series = scenarios[name]["series"]["rss_bytes"].as_array().map_or(0, Vec::len);
+        assert_eq!(series > 10, name == "soak", "{name}: {series} points of memory over time");
         assert!(report["phases"].as_object().expect("phases").values().all(Value::is_null));
         assert!(report["bars"].as_array().expect("bars").iter().all(|bar| bar["pass"].is_null()));
     }

@@ -12,14 +12,18 @@ use ng_trace::{
     Collector, CollectorConfig, Decision, MemorySink, NameId, Outcome, Recorders, SampleContext,
     Sampler, SamplerConfig, SpanId, SpanKind, SpanRecord, SpanRecorder, Status, TraceContext,
 };
+use quietly::quietly;
 use std::{
     cell::RefCell,
     error::Error,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     sync::Arc,
     time::Duration,
 };
+
+#[path = "console/quietly.rs"]
+mod quietly;
 
 /// What the middleware needs; a clone is cheap.
 #[derive(Clone)]
@@ -96,8 +100,11 @@ async fn traced(State(tracing): State<Tracing>, mut request: Request, next: Next
     response
 }
 
-#[allow(clippy::print_stdout)] // an example's result
 fn main() -> Result<(), Box<dyn Error>> {
+    quietly(run())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let sampler = Arc::new(Sampler::new(SamplerConfig::fixed_rate(0.01))?);
     let sink = MemorySink::new();
     let collector = Collector::start(CollectorConfig::default(), Box::new(sink.clone()))?;
@@ -129,11 +136,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     request(address, "/broken", unsampled)?;
 
     collector.flush(Duration::from_secs(10))?;
-    println!("{} requests, {} spans:", sampler.stats().samples_total, sink.spans().len());
+    writeln!(
+        io::stdout(),
+        "{} requests, {} spans:",
+        sampler.stats().samples_total,
+        sink.spans().len()
+    )?;
     for span in sink.spans() {
         let record = span.record;
         let (reason, trace) = (record.reason.as_str(), record.trace_id);
-        println!("{} {trace} kept by {reason}, weight {:?}", span.name, record.weight());
+        writeln!(
+            io::stdout(),
+            "{} {trace} kept by {reason}, weight {:?}",
+            span.name,
+            record.weight()
+        )?;
     }
     Ok(())
 }

@@ -5,10 +5,23 @@ use ng_trace::{
     otlp::{OtlpConfig, otlp_sink},
 };
 use opentelemetry_sdk::Resource;
-use std::{error::Error, hint::black_box, sync::Arc, time::Duration};
+use quietly::quietly;
+use std::{
+    error::Error,
+    hint::black_box,
+    io::{self, Write},
+    sync::Arc,
+    time::Duration,
+};
 
-#[allow(clippy::print_stdout)] // an example's result
+#[path = "console/quietly.rs"]
+mod quietly;
+
 fn main() -> Result<(), Box<dyn Error>> {
+    quietly(run())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let mut otlp = OtlpConfig::default();
     otlp.timeout = Duration::from_secs(2);
     if let Some(endpoint) = std::env::args().nth(1) {
@@ -38,13 +51,18 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     collector.flush(Duration::from_secs(30))?;
     let stats = collector.stats();
-    println!(
+    writeln!(
+        io::stdout(),
         "{} spans recorded, {} dropped",
-        stats.spans_recorded_total, stats.spans_dropped_total
-    );
-    println!(
+        stats.spans_recorded_total,
+        stats.spans_dropped_total
+    )?;
+    writeln!(
+        io::stdout(),
         "{} taken by {}, {} lost",
-        stats.spans_exported_total, otlp.endpoint, stats.spans_lost_total
-    );
+        stats.spans_exported_total,
+        otlp.endpoint,
+        stats.spans_lost_total
+    )?;
     Ok(())
 }

@@ -4,11 +4,16 @@ use ng_trace::{
     Collector, CollectorConfig, CountingSink, OverheadExperiment, Sampled, SpanId, SpanRecord,
     SpanRecorder, Status, Threshold, Ticks, TraceId,
 };
+use quietly::quietly;
 use std::{
     error::Error,
     hint::black_box,
+    io::{self, Write},
     time::{Duration, Instant},
 };
+
+#[path = "console/quietly.rs"]
+mod quietly;
 
 const SPANS: u64 = 400_000;
 
@@ -32,9 +37,15 @@ fn operations(recorder: &mut SpanRecorder, count: u64) {
     }
 }
 
-#[allow(clippy::print_stdout)] // an example's result
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cost injected  account: ns a span, of it beyond none  off by  share of the process");
+    quietly(run())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    writeln!(
+        io::stdout(),
+        "cost injected  account: ns a span, of it beyond none  off by  share of the process"
+    )?;
     let mut without_ns = 0.0;
     for spin_ns in [0u64, 200, 500, 1000, 5000] {
         let mut config = CollectorConfig::default();
@@ -46,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         collector.measure_overhead(Duration::ZERO); // from here on
         operations(&mut recorder, SPANS);
         let Some(found) = collector.measure_overhead(Duration::ZERO) else {
-            println!("this system does not tell CPU times");
+            writeln!(io::stdout(), "this system does not tell CPU times")?;
             return Ok(());
         };
         if spin_ns == 0 {
@@ -54,10 +65,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let beyond = found.span_ns - without_ns;
         let off = if spin_ns == 0 { 0.0 } else { 100.0 * (beyond / spin_ns as f64 - 1.0) };
-        println!(
+        writeln!(
+            io::stdout(),
             "{spin_ns:>10} ns  {:>20.0}  {beyond:>16.0}  {off:>+6.1} %  {:.4} ({:.4} to {:.4})",
-            found.span_ns, found.share, found.low, found.high
-        );
+            found.span_ns,
+            found.share,
+            found.low,
+            found.high
+        )?;
     }
 
     let mut config = CollectorConfig::default();
@@ -72,15 +87,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         experiment.block_ended(1000, started.elapsed());
     }
     if let Some(found) = experiment.estimate() {
-        println!(
+        writeln!(
+            io::stdout(),
             "experiment: recording twice costs {:.1} ns a span ({:.1} to {:.1}, {} pairs), detected: {}",
             found.span_ns,
             found.low_ns,
             found.high_ns,
             found.pairs,
             found.is_detected()
-        );
-        println!("the account's factor is now {:.2}", collector.correct_overhead(&found));
+        )?;
+        writeln!(
+            io::stdout(),
+            "the account's factor is now {:.2}",
+            collector.correct_overhead(&found)
+        )?;
     }
     Ok(())
 }

@@ -1,12 +1,26 @@
 //! Ten million operations, one in a hundred recorded as a span: `cargo run --release --example sampled_loop`.
 
 use ng_trace::{Collector, CollectorConfig, CountingSink, Sampler, SamplerConfig, SpanRecord};
-use std::{error::Error, hint::black_box, sync::Arc, time::Duration, time::Instant};
+use quietly::quietly;
+use std::{
+    error::Error,
+    hint::black_box,
+    io::{self, Write},
+    sync::Arc,
+    time::Duration,
+    time::Instant,
+};
+
+#[path = "console/quietly.rs"]
+mod quietly;
 
 const OPERATIONS: u64 = 10_000_000;
 
-#[allow(clippy::print_stdout)] // an example's result
 fn main() -> Result<(), Box<dyn Error>> {
+    quietly(run())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let sampler = Arc::new(Sampler::new(SamplerConfig::fixed_rate(0.01))?);
     let sink = CountingSink::new();
     let mut config = CollectorConfig::default();
@@ -34,7 +48,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     drop(sample);
     collector.flush(Duration::from_secs(10))?;
     let (sampled, stats) = (sampler.stats(), collector.stats());
-    println!("{} operations in {elapsed:?}, {kept} kept", sampled.samples_total);
-    println!("{} spans drained, {} dropped", sink.spans_total(), stats.spans_dropped_total);
+    writeln!(io::stdout(), "{} operations in {elapsed:?}, {kept} kept", sampled.samples_total)?;
+    writeln!(
+        io::stdout(),
+        "{} spans drained, {} dropped",
+        sink.spans_total(),
+        stats.spans_dropped_total
+    )?;
     Ok(())
 }

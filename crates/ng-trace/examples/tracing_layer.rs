@@ -3,9 +3,20 @@
 use ng_trace::{
     Collector, CollectorConfig, CountingSink, Sampler, SamplerConfig, TracingConfig, tracing_layer,
 };
-use std::{error::Error, hint::black_box, sync::Arc, time::Duration, time::Instant};
+use quietly::quietly;
+use std::{
+    error::Error,
+    hint::black_box,
+    io::{self, Write},
+    sync::Arc,
+    time::Duration,
+    time::Instant,
+};
 use tracing::{instrument, trace_span};
 use tracing_subscriber::{layer::SubscriberExt, registry::Registry};
+
+#[path = "console/quietly.rs"]
+mod quietly;
 
 #[instrument]
 fn operation(number: u64) -> u64 {
@@ -31,15 +42,21 @@ fn ns_each(count: u64, mut work: impl FnMut(u64) -> u64) -> f64 {
     started.elapsed().as_nanos() as f64 / count as f64
 }
 
-#[allow(clippy::print_stdout)] // an example's result
 fn main() -> Result<(), Box<dyn Error>> {
+    quietly(run())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     const COUNT: u64 = 10_000_000;
     let without = [ns_each(COUNT, black_box), ns_each(COUNT, unwanted), ns_each(COUNT, operation)];
-    println!(
+    writeln!(
+        io::stdout(),
         "no subscriber: loop {:.2} ns, unwanted span {:.2} ns, operation of four spans \
         {:.2} ns",
-        without[0], without[1], without[2]
-    );
+        without[0],
+        without[1],
+        without[2]
+    )?;
 
     for rate in [0.0, 0.01, 1.0] {
         let sampler = Arc::new(Sampler::new(SamplerConfig::fixed_rate(rate))?);
@@ -53,10 +70,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             });
         collector.flush(Duration::from_secs(10))?;
         let (spans, dropped) = (sink.spans_total(), collector.stats().spans_dropped_total);
-        println!(
+        writeln!(
+            io::stdout(),
             "rate {rate}: unwanted span {unwanted_ns:.2} ns, operation of four spans \
             {operation_ns:.1} ns; {spans} spans, {dropped} dropped"
-        );
+        )?;
     }
     Ok(())
 }

@@ -2,21 +2,28 @@
 //! does with it, and the parent goes on as if there were none. Ends with 0 if all that holds.
 //!
 //! `fork_child` makes its own directory; `fork_child open DIR` says whether DIR can be opened.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // a program talks to its terminal
+#![allow(clippy::print_stderr)] // a program talks to its terminal
+
+use quietly::quietly;
+
+#[path = "console/quietly.rs"]
+mod quietly;
 
 #[cfg(unix)]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    forked::main()
+    quietly(forked::main())
 }
 
 #[cfg(not(unix))]
-fn main() {
-    println!("there is no fork here");
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    use std::io::Write;
+    quietly(writeln!(std::io::stdout(), "there is no fork here").map_err(Into::into))
 }
 
 #[cfg(unix)]
 mod forked {
     use std::error::Error;
+    use std::io::{self, Write};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::path::Path;
     use std::process::Command;
@@ -75,8 +82,7 @@ mod forked {
             own.append_durable(1, b"a child's", Durability::Strict).unwrap();
             own.close().unwrap();
         });
-        println!("{FORKS} forks, {records} records");
-        Ok(())
+        Ok(writeln!(io::stdout(), "{FORKS} forks, {records} records")?)
     }
 
     fn config() -> WalConfig {
@@ -187,13 +193,10 @@ mod forked {
     fn open(dir: &Path) -> Result<(), Box<dyn Error>> {
         match Wal::open(dir, config()) {
             Ok((wal, _)) => {
-                println!("opened");
+                writeln!(io::stdout(), "opened")?;
                 Ok(wal.close()?)
             }
-            Err(OpenError::Locked { .. }) => {
-                println!("locked");
-                Ok(())
-            }
+            Err(OpenError::Locked { .. }) => Ok(writeln!(io::stdout(), "locked")?),
             Err(error) => Err(error.into()),
         }
     }

@@ -214,7 +214,9 @@ pub enum FullCause {
         /// `WalConfig::large_bytes_max`.
         large_bytes_max: u64,
     },
-    /// The log's share of the disk. Ends when old records are retired.
+    /// The log's share of the disk. Ends when the log's owner retires old records with
+    /// [`Wal::retire_before`](crate::Wal::retire_before), or opens the log with a larger
+    /// `WalConfig::log_bytes_max`. An owner that retires nothing has the second way alone.
     #[error(
         "the log is full: {used} of {limit} bytes are used, and {kept} of the rest are kept for \
          what is on its way and for records that make room"
@@ -245,7 +247,7 @@ impl FullCause {
             Self::Ring { .. } => "; wait for the disk".into(),
             Self::Log { oldest_lsn, .. } => format!(
                 "; oldest record is LSN {oldest_lsn}: call retire_before with the first LSN that \
-                 is still needed"
+                 is still needed, or open the log with a larger log_bytes_max"
             ),
             Self::Disk { .. } => "; nothing is lost, and it is tried again".into(),
         }

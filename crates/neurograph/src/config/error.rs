@@ -101,12 +101,6 @@ impl ConfigError {
         let problem = Problem::value(Origin::Code, name, value, expected);
         ConfigError { problems: vec![problem], more: 0 }
     }
-
-    /// Kinds of events that the flight recorder does not take.
-    pub(crate) fn blackbox_kinds(error: &ng_blackbox::OpenError) -> ConfigError {
-        let expected = format!("kinds that the flight recorder takes: {error}");
-        ConfigError::one("blackbox.kinds", "a list".into(), expected)
-    }
 }
 
 impl std::error::Error for ConfigError {}

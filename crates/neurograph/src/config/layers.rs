@@ -207,7 +207,7 @@ impl Config {
             if !setting.kind().takes(&value) {
                 let origin = self.layers.origin(self, setting.name());
                 let given = setting.get(self).unwrap_or_default();
-                let expected = setting.kind().expected();
+                let expected = setting.kind().expected_of(&value);
                 problems.push(Problem::value(origin, setting.name(), given, expected));
             }
         }

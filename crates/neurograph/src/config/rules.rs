@@ -1,10 +1,12 @@
 //! What settings demand of each other. A broken rule is told of the setting that was written, in its words.
 
 use super::Config;
-use super::error::Problem;
+use super::error::{Origin, Problem};
 use super::layers::Source;
 use super::settings::setting;
 use super::value::quoted;
+use crate::observe::{KINDS, OWN_KIND_LEAST};
+use ng_blackbox::{OpenError, Recorder};
 
 /// One setting may be at most another.
 struct Order {
@@ -90,6 +92,11 @@ pub(super) fn broken(config: &Config, bad: &dyn Fn(&str) -> bool) -> Vec<Problem
     if !recorder.iter().any(|name| bad(name)) {
         problems.extend(recorder_too_large(config, recorder));
     }
+    let dump = ["blackbox.dump_dir", "blackbox.panic_hook"];
+    if !dump.iter().any(|name| bad(name)) {
+        problems.extend(dump_without_hook(config, dump));
+    }
+    problems.extend(bad_kind(config));
     problems
 }
 
@@ -152,6 +159,36 @@ fn recorder_too_large(config: &Config, [events, lanes]: [&'static str; 2]) -> Op
         text(config, other)
     );
     Some(problem(config, subject, expected))
+}
+
+/// The hook is what makes the copy: without it a directory for copies would stay empty, and nobody would know why.
+fn dump_without_hook(config: &Config, [dir, hook]: [&'static str; 2]) -> Option<Problem> {
+    if config.blackbox.panic_hook || config.blackbox.dump_dir.is_none() {
+        return None;
+    }
+    let subject = written(config, &[dir, hook]);
+    let expected = if subject == dir {
+        format!("absent while {hook} is false")
+    } else {
+        format!("true while {dir} is {}: the hook is what copies the recording", text(config, dir))
+    };
+    Some(problem(config, subject, expected))
+}
+
+/// The kinds are no row of the table, as no file can hold them.
+fn bad_kind(config: &Config) -> Option<Problem> {
+    let own = &config.blackbox.kinds;
+    let of_store = own.iter().find(|(kind, _)| kind.number() < OWN_KIND_LEAST);
+    let (kind, name, reason) = match of_store {
+        Some((kind, name)) => (*kind, (*name).to_string(), "numbers below 64 belong to the store"),
+        None => match Recorder::check_kinds(&[KINDS, own].concat()) {
+            Err(OpenError::KindName { kind, name, problem }) => (kind, name, problem),
+            _ => return None,
+        },
+    };
+    let value = format!("a list with ({kind}, {})", quoted(&name));
+    let expected = format!("a list of kinds that the flight recorder takes: {reason}");
+    Some(Problem::value(Origin::Code, "blackbox.kinds", value, expected))
 }
 
 /// Of these settings the one that was written last: by code, else by the environment, else furthest down in a file.

@@ -6,11 +6,12 @@ use super::value::{
 };
 use std::time::Duration;
 
-/// When a changed setting takes force.
+/// When a changed setting can take force by its nature. [`Setting::call`] tells what this build can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Changes {
-    /// A store can take the new value while it runs.
+    /// Nothing hinders a store from taking the new value while it runs. Where [`Setting::call`] is `None`, no call does
+    /// so yet, and the value is taken at the next open.
     Running,
     /// At the next open.
     Open,
@@ -27,6 +28,7 @@ pub struct Setting {
     /// Ends the range: how it depends on other settings, or what a bound means.
     also: &'static str,
     changes: Changes,
+    call: Option<&'static str>,
     variable: Option<&'static str>,
     doc: &'static str,
     get: fn(&Config) -> Value,
@@ -65,9 +67,14 @@ impl Setting {
         self.get(&Config::default()).unwrap_or_default()
     }
 
-    /// When a changed value takes force.
+    /// When a changed value can take force.
     pub fn changes(&self) -> Changes {
         self.changes
+    }
+
+    /// The method of [`Store`](crate::Store) that changes it while the store runs; `None`: there is none.
+    pub fn call(&self) -> Option<&'static str> {
+        self.call
     }
 
     /// The variable of the environment that sets it, see [`Config::merge_env`].
@@ -102,6 +109,11 @@ impl Setting {
         self
     }
 
+    const fn call_is(mut self, name: &'static str) -> Setting {
+        self.call = Some(name);
+        self
+    }
+
     const fn variable_is(mut self, name: &'static str) -> Setting {
         self.variable = Some(name);
         self
@@ -122,6 +134,7 @@ macro_rules! row {
             kind: $kind,
             also: "",
             changes: Changes::$changes,
+            call: None,
             variable: None,
             doc: $doc,
             get: |config| Field::get(&config.$head$(.$tail)*),
@@ -172,12 +185,15 @@ const AHEAD_LEAST: u64 = 2_097_424;
 pub const SETTINGS: &[Setting] = &[
     row!(guardian.max_tokens, limit("tokens", u64::MAX), Running, "Most tokens at a time; 0 refuses every create.")
         .also("at most `arena.max_slots` where that is set; from 2^60 on it is no limit")
+        .call_is("set_limits")
         .variable_is("NEUROGRAPH_MAX_TOKENS"),
     row!(guardian.max_memory_bytes, limit("bytes", u64::MAX), Running, "Most memory that the store holds; 0 refuses every create.")
         .also("from 2^60 on it is no limit")
+        .call_is("set_limits")
         .variable_is("NEUROGRAPH_MAX_MEMORY_BYTES"),
     row!(guardian.memory_threshold, share(0.1, 1.0), Running, "Share of either quota at which cleanup becomes due; nothing is refused there."),
-    row!(guardian.enable_aggressive_cleanup, Kind::Switch, Running, "Whether a cleanup is ever due."),
+    row!(guardian.enable_aggressive_cleanup, Kind::Switch, Running, "Whether a cleanup is ever due.")
+        .call_is("set_aggressive_cleanup"),
     row!(guardian.cleanup_policy, Kind::Choice(CLEANUP_POLICY), Running, "Which tokens a cleanup evicts first: smallest timestamp, weight or strength."),
     row!(guardian.low_water, share(0.0, 1.0), Running, "Share of either quota down to which a cleanup goes.")
         .also("below `guardian.memory_threshold`"),
@@ -238,7 +254,8 @@ pub const SETTINGS: &[Setting] = &[
     row!(trace.collector.shutdown_timeout, time(Duration::ZERO, Duration::MAX), Open, "How long closing waits for the last spans to reach the sink."),
     row!(blackbox.enabled, Kind::Switch, Open, "Have a flight recorder."),
     row!(blackbox.panic_hook, Kind::Switch, Open, "Record panics of the process too, by a hook that calls the earlier one."),
-    row!(blackbox.dump_dir, Kind::Path { optional: true }, Open, "An existing directory into which the first panic copies the recording; needs `blackbox.panic_hook`."),
+    row!(blackbox.dump_dir, Kind::Path { optional: true }, Open, "An existing directory into which the first panic copies the recording.")
+        .also("only where `blackbox.panic_hook` is true"),
     row!(blackbox.bus_guard, Kind::Switch, Open, "Let a recording that is cut or cannot grow cost pages and not the process, by a handler of SIGBUS."),
     row!(blackbox.create_every, whole("creates", 0, U32), Running, "Record one in so many creates of a session where tracing is off; 0 is none."),
     row!(blackbox.recorder.lanes, whole("lanes", 1, 1024), Open, "Threads that can have a lane of their own at one time.")

@@ -127,6 +127,17 @@ impl Kind {
         }
     }
 
+    /// What it may be where code gave `value`: in a file an empty path is none, in code it is no path at all.
+    pub(crate) fn expected_of(&self, value: &Value) -> String {
+        match (self, value) {
+            (Kind::Path { optional: true }, Value::Path(Some(_))) => {
+                "`None`, or a path that is not empty".into()
+            }
+            (Kind::Path { .. }, Value::Path(_)) => "a path that is not empty".into(),
+            _ => self.expected(),
+        }
+    }
+
     /// The range alone, without the word for `None`.
     pub(crate) fn range(&self) -> String {
         match self {

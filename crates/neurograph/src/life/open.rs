@@ -101,7 +101,7 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
     let Recovered { arena, log, report } = recovered;
     // Only now: an open that the log refuses must leave the recording of a crash where it is.
     let Blackbox { recorder: blackbox, hook: panic_hook, error: blackbox_error } =
-        open_blackbox(&config, place.as_ref())?;
+        open_blackbox(&config, place.as_ref());
     // The only setters; a second call could not happen.
     let _first = observer.arena.set(arena.clone());
     let _first = blackbox.as_ref().map(|recorder| observer.blackbox.set(Arc::clone(recorder)));
@@ -156,8 +156,7 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
     });
     let store = Arc::downgrade(&inner);
     registry.source(Box::new(export::StoreSource { store, since }));
-    let pulse = Pulse::start(&inner)
-        .map_err(|source| OpenError::Thread { name: "neurograph-pulse", source })?;
+    let pulse = Pulse::start(&inner)?;
     Ok(Store { inner, pulse })
 }
 
@@ -175,22 +174,17 @@ struct Blackbox {
 }
 
 /// A recorder in the directory, or in memory if that can't be had: the store works without it.
-fn open_blackbox(config: &Config, place: Option<&Place>) -> Result<Blackbox, OpenError> {
+fn open_blackbox(config: &Config, place: Option<&Place>) -> Blackbox {
     let section = &config.blackbox;
     if !section.enabled {
-        return Ok(Blackbox { recorder: None, hook: None, error: None });
+        return Blackbox { recorder: None, hook: None, error: None };
     }
     let kinds = [KINDS, &section.kinds].concat();
     let mut errors = Vec::new();
-    let mut recorder = match place {
-        Some(place) => on_disk(&place.dir, config, &kinds, &mut errors)?,
-        None => None,
-    };
+    let mut recorder = place.and_then(|place| on_disk(&place.dir, config, &kinds, &mut errors));
     if recorder.is_none() {
-        recorder = match Recorder::in_memory(section.recorder.clone(), &kinds) {
-            Err(error @ ng_blackbox::OpenError::KindName { .. }) => return Err(bad_kinds(error)),
-            other => other.map_err(|error| errors.push(told(&error))).ok(),
-        };
+        let made = Recorder::in_memory(section.recorder.clone(), &kinds);
+        recorder = made.map_err(|error| errors.push(told(&error))).ok();
     }
     let recorder = recorder.map(Arc::new);
     let hook = match (&recorder, &section.dump_dir) {
@@ -208,7 +202,7 @@ fn open_blackbox(config: &Config, place: Option<&Place>) -> Result<Blackbox, Ope
         _ => None,
     };
     let error = (!errors.is_empty()).then(|| errors.join("; "));
-    Ok(Blackbox { recorder, hook, error })
+    Blackbox { recorder, hook, error }
 }
 
 fn on_disk(
@@ -216,12 +210,12 @@ fn on_disk(
     config: &Config,
     kinds: &[(Kind, &'static str)],
     errors: &mut Vec<String>,
-) -> Result<Option<Recorder>, OpenError> {
+) -> Option<Recorder> {
     let dir = match dir.subdirectory("blackbox") {
         Ok(dir) => dir,
         Err(error) => {
             errors.push(format!("{}: {error}", dir.path().join("blackbox").display()));
-            return Ok(None);
+            return None;
         }
     };
     if config.blackbox.bus_guard
@@ -234,17 +228,12 @@ fn on_disk(
     #[cfg(not(unix))]
     let opened = Recorder::open(dir.path(), config.blackbox.recorder.clone(), kinds);
     match opened {
-        Ok(recorder) => Ok(Some(recorder)),
-        Err(error @ ng_blackbox::OpenError::KindName { .. }) => Err(bad_kinds(error)),
+        Ok(recorder) => Some(recorder),
         Err(error) => {
             errors.push(told(&error));
-            Ok(None)
+            None
         }
     }
-}
-
-fn bad_kinds(error: ng_blackbox::OpenError) -> OpenError {
-    OpenError::Config(ConfigError::blackbox_kinds(&error))
 }
 
 /// With what is behind it.

@@ -4,6 +4,7 @@
 //! the id ceiling; each second what tracing costs, and an anchor in the flight recorder. Pressure and
 //! cleanup also when the kernel says that tasks wait for memory.
 
+use crate::error::OpenError;
 use crate::inner::Inner;
 use crate::mutants;
 use crate::observe::{
@@ -12,7 +13,6 @@ use crate::observe::{
 use ng_blackbox::Severity;
 use ng_guardian::{Alarm, Woken};
 use ng_trace::{ControlInput, Overhead};
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
@@ -32,12 +32,15 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    pub(crate) fn start(inner: &Arc<Inner>) -> io::Result<Pulse> {
-        let alarm = Arc::new(inner.guardian.alarm()?);
+    pub(crate) fn start(inner: &Arc<Inner>) -> Result<Pulse, OpenError> {
+        let alarm = inner.guardian.alarm().map_err(|source| OpenError::Alarm { source })?;
+        let alarm = Arc::new(alarm);
         let (inner, bell) = (Arc::downgrade(inner), Arc::clone(&alarm));
+        let name = "neurograph-pulse";
         let thread = Builder::new()
-            .name("neurograph-pulse".to_string())
-            .spawn(move || beat(inner, &bell))?;
+            .name(name.to_string())
+            .spawn(move || beat(inner, &bell))
+            .map_err(|source| OpenError::Thread { name, source })?;
         Ok(Pulse { alarm, thread: Some(thread) })
     }
 

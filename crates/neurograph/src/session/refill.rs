@@ -3,6 +3,7 @@
 use super::Session;
 use crate::error::{CreateError, Stuck};
 use crate::inner::Inner;
+use crate::mutants;
 use ng_core::LEASE_SLOTS_MAX;
 use ng_wal::{AppendError, WaitError};
 use parking_lot::RwLockReadGuard;
@@ -31,6 +32,8 @@ impl Session {
                 Ok((leasing, credits)) => match self.writer.lease(credits) {
                     Ok(slots) => {
                         inner.guardian.release_unused(u64::from(credits.saturating_sub(slots)));
+                        drop(leasing);
+                        mutants::slow_down(&inner, slots);
                         return Ok(());
                     }
                     Err(error) => {

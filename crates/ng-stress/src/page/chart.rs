@@ -6,6 +6,7 @@ pub mod columns;
 pub mod curve;
 pub mod spread;
 pub mod steps;
+pub mod timeline;
 
 use std::fmt::Write;
 

@@ -26,6 +26,9 @@ const GROWTH_MAX_BYTES: f64 = (8 << 20) as f64;
 /// By how much an operation may surely become slower, over the whole load.
 const DRIFT_MAX: f64 = 0.1;
 
+/// Of a longer load some samples are left out of what is drawn.
+const POINTS_MAX: usize = 300;
+
 /// What is looked at each second.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
@@ -35,6 +38,8 @@ struct Sample {
     descriptors: f64,
     threads: f64,
     operation_ns: f64,
+    /// Written to the log so far.
+    log_bytes: f64,
 }
 
 /// Runs the load.
@@ -50,6 +55,7 @@ pub fn run(lab: &Lab<'_>, checks: &mut Checks, told: &mut Told) -> Result<(), Fa
     held.check("soak", &lab.workload, |id| session.get(id), store.iter(), checks);
     drop(session);
     judge(&samples, checks, told);
+    tell_series(&samples, told);
     let stats = store.stats();
     told.figure("log_bytes", stats.wal.map_or(0, |wal| wal.written_bytes_total) as f64);
     checks.equal("soak: evicted", stats.guardian.evicted_total, 0);
@@ -107,6 +113,7 @@ impl Sample {
             descriptors: usage::entries("/proc/self/fd") as f64,
             threads: usage::entries("/proc/self/task") as f64,
             operation_ns,
+            log_bytes: store.stats().wal.map_or(0.0, |wal| wal.written_bytes_total as f64),
         }
     }
 }
@@ -155,6 +162,23 @@ fn judge(samples: &[Sample], checks: &mut Checks, told: &mut Told) {
     }
 }
 
+/// Memory, and the log's pace, over the whole time of the load.
+fn tell_series(samples: &[Sample], told: &mut Told) {
+    let apart = samples.len().div_ceil(POINTS_MAX).max(1);
+    let kept: Vec<&Sample> = samples.iter().step_by(apart).collect();
+    let memory: [(&'static str, Figure); 2] =
+        [("rss_bytes", |sample| sample.rss_bytes), ("held_bytes", |sample| sample.held_bytes)];
+    for (name, of) in memory {
+        told.series.insert(name, kept.iter().map(|sample| [sample.second, of(sample)]).collect());
+    }
+    let paces = kept.windows(2).map(|pair| {
+        let [from, to] = [pair[0], pair[1]];
+        let seconds = to.second - from.second;
+        [to.second, if seconds > 0.0 { (to.log_bytes - from.log_bytes) / seconds } else { 0.0 }]
+    });
+    told.series.insert("log_bytes_per_second", paces.collect());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,8 +200,19 @@ mod tests {
             descriptors: 12.0,
             threads: 7.0,
             operation_ns: 60.0 + second % 3.0,
+            log_bytes: 2e6 * second,
         };
         assert!(failed(steady).is_empty());
+        let samples: Vec<Sample> = (0..7_000).map(|second| steady(f64::from(second))).collect();
+        let mut told = Told::default();
+        tell_series(&samples, &mut told);
+        let paces = &told.series["log_bytes_per_second"];
+        assert!(
+            paces.len() < POINTS_MAX && paces.iter().all(|[_, pace]| *pace == 2e6),
+            "{paces:?}"
+        );
+        let rss = &told.series["rss_bytes"];
+        assert!(rss.len() <= POINTS_MAX && rss[0] == [0.0, 6e8] && rss[1][0] == 24.0, "{rss:?}");
         let leaks = |second| Sample { rss_bytes: 6e8 + second * 2e4, ..steady(second) };
         assert_eq!(failed(leaks), ["soak: rss_bytes does not grow"]);
         let opens =
