@@ -9,11 +9,12 @@
 use std::io;
 
 use crate::decide::{Plan, is_prepared};
+use crate::disk::names::{file_name, temporary_name};
+use crate::disk::segment::{self, ActiveSegment, SYNC_OF_NAMES, StepResult};
+use crate::disk::storage::{Access, LogIo, write_full};
 use crate::format::{self, BLOCK_BYTES, FIRST_FRAME_OFFSET};
 use crate::reader::{Walk, open_segment};
 use crate::scan::{Scan, SegmentScan};
-use crate::segment::{self, ActiveSegment, SYNC_OF_NAMES, StepResult, file_name, temporary_name};
-use crate::storage::{Access, LogIo, write_full};
 use crate::{WalConfig, mutants};
 
 /// A last segment with more than this gets a successor: to copy it at each open would take longer than

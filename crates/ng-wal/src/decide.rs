@@ -5,9 +5,9 @@
 //! order, each assuming that the ones before did not apply, so that the message names the nearest
 //! cause.
 
-use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, START_OFFSET, Start};
+use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, START_OFFSET, Start, describe_header};
 use crate::reader::{Islands, Stop};
-use crate::recovery::Tail;
+use crate::row::Tail;
 use crate::scan::{Scan, SegmentScan, WalkScan};
 use crate::{Needs, Row, SegmentId, mutants};
 
@@ -796,20 +796,5 @@ fn spare(spare: Option<&SegmentScan>) -> Spare {
         Ok(_) => Spare::Begun,
         Err(HeaderFault::Short { .. } | HeaderFault::Zero) => Spare::Half,
         Err(_) => Spare::BadHeader,
-    }
-}
-
-pub(crate) fn describe_header(fault: &HeaderFault) -> String {
-    match fault {
-        HeaderFault::Short { bytes } => format!("a file of {bytes} bytes, shorter than a header"),
-        HeaderFault::Checksum { stored, computed } => {
-            format!("segment header checksum {stored:#010x}, computed {computed:#010x}")
-        }
-        HeaderFault::Zero => "zeroes instead of a segment header".into(),
-        HeaderFault::Magic { found } => format!("magic {found:#018x}, not an ng-wal segment"),
-        HeaderFault::Swapped => "a header written with big-endian layout".into(),
-        HeaderFault::Version { min_reader_version, version } => {
-            format!("format {version}, which needs a reader of format {min_reader_version}")
-        }
     }
 }

@@ -4,11 +4,12 @@ use crate::decide::{
     Asked, Attested, End, Facts, Front, Identity, Numbers, Older, Refusal, RefusalKind, Spare,
     Successor, TABLE, decide,
 };
+use crate::disk::segment;
 use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, START_OFFSET, Start};
 use crate::reader::{Islands, Stop};
-use crate::recovery::Tail;
+use crate::row::Tail;
 use crate::scan::{Scan, SegmentScan, Unpromised, WalkScan};
-use crate::{Lsn, Needs, Row, SegmentId, segment};
+use crate::{Lsn, Needs, Row, SegmentId};
 
 const IDENTITIES: [Identity; 7] = [
     Identity::Ours,

@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::disk::segment;
 use crate::format::{self, FIRST_FRAME_OFFSET, START_OFFSET};
 use crate::recovery_tests::{Files, Log, name};
-use crate::{Row, SegmentId, segment};
+use crate::{Row, SegmentId};
 
 struct Golden {
     name: &'static str,

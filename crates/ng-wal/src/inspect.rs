@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::decide::describe_header;
+use crate::disk::names::file_name;
+use crate::disk::storage::{Directory, LogIo};
+use crate::format::describe_header;
 use crate::scan::{SegmentScan, scan};
-use crate::segment::file_name;
-use crate::storage::{Directory, LogIo};
 use crate::{Lsn, OpenError, SegmentId};
 
 /// A log's directory, file by file.

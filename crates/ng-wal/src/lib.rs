@@ -33,6 +33,7 @@ mod backup;
 mod commit;
 mod config;
 mod decide;
+mod disk;
 mod dump;
 mod error;
 mod format;
@@ -49,11 +50,9 @@ mod ring;
 mod row;
 mod salvage;
 mod scan;
-mod segment;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stats;
-mod storage;
 mod sync;
 mod sync_waiters;
 mod table;
@@ -73,14 +72,13 @@ mod loom_ring;
 #[cfg(all(test, loom))]
 mod loom_waiters;
 #[cfg(all(test, not(loom)))]
-mod memory_disk;
-#[cfg(all(test, not(loom)))]
 mod recovery_tests;
 #[cfg(all(test, not(loom)))]
 mod shortage_tests;
 
 pub use crate::backup::BackupError;
 pub use crate::config::{Durability, Needs, WalConfig};
+pub use crate::disk::storage::{Access, DirEntry, Directory, DirectoryLock, LockError};
 pub use crate::dump::{Dump, Dumped, DumpedFrame, dump};
 pub use crate::error::{
     AppendError, CloseError, ConfigError, Failure, Full, FullCause, OpenError, ReadError,
@@ -93,11 +91,10 @@ pub use crate::inspect::{
 pub use crate::lsn::{Lsn, SegmentId};
 pub use crate::observer::{FullEvent, RecoveredEvent, Rotated, Synced, WalObserver, Written};
 pub use crate::reader::{Reader, Record, RecordRef, Records};
-pub use crate::recovery::{Recovery, Tail};
-pub use crate::row::Row;
+pub use crate::recovery::Recovery;
+pub use crate::row::{Row, Tail};
 pub use crate::salvage::{DroppedRange, PrefixEnd, SalvageError, SalvageReport, salvage};
 pub use crate::stats::WalStats;
-pub use crate::storage::{Access, DirEntry, Directory, DirectoryLock, LockError};
 pub use crate::verify::{Readable, Verification, verify, verify_for};
 pub use crate::wal::{Health, Wal};
 

@@ -13,12 +13,12 @@ use std::path::Path;
 use bytes::{Bytes, BytesMut};
 
 use crate::ahead::Ahead;
+use crate::disk::names::{file_name, parse_file_name};
+use crate::disk::storage::{Access, Directory, LogFile, LogIo, read_full};
 use crate::format::{
     self, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeaderFault, HeaderRead, Place, START_OFFSET,
     SegmentHeader, Start,
 };
-use crate::segment::{file_name, parse_file_name};
-use crate::storage::{Access, Directory, LogFile, LogIo, read_full};
 use crate::{Lsn, OpenError, ReadError, SegmentId, mutants, sync::Arc};
 
 /// Unit of reading. Large enough to make the system call cheap, small enough for a second-level
@@ -752,7 +752,7 @@ impl Reader {
             let opened = open_segment(&*io, seq, Access::Read)
                 .map_err(|(step, e)| OpenError::io(step, &io.path().join(file_name(seq)), e))?;
             if let Err(fault) = opened.header {
-                return Err(crate::recovery::header_error(io.path(), seq, &fault));
+                return Err(crate::error::header_error(io.path(), seq, &fault));
             }
         }
         Ok(Self::at(io, first, None))

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::decide::{Asked, decide};
+use crate::disk::memory_disk::MemoryDir;
+use crate::disk::names::file_name;
+use crate::disk::segment::{self, ActiveSegment};
+use crate::disk::storage::LogIo;
 use crate::format::{self, FIRST_FRAME_OFFSET, START_OFFSET, Start};
-use crate::memory_disk::MemoryDir;
 use crate::reader::Reader;
-use crate::recovery::{Recovered, Recovery, Tail};
+use crate::recovery::{Recovered, Recovery};
+use crate::row::Tail;
 use crate::scan::scan;
-use crate::segment::{self, ActiveSegment, file_name};
-use crate::storage::LogIo;
 use crate::sync::Arc;
 use crate::{Lsn, OpenError, Row, SegmentId, WalConfig};
 

@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::disk::names::{file_name, parse_file_name};
+use crate::disk::segment::{self, ActiveSegment, StepResult};
+use crate::disk::storage::{Access, Directory, LogIo};
 use crate::dump::walk_anyhow;
 use crate::format::{FIRST_FRAME_OFFSET, START_OFFSET, SegmentHeader, Start};
 use crate::reader::{Frame, Stop, Walk, open_segment};
 use crate::scan::io_error;
-use crate::segment::{self, ActiveSegment, StepResult, file_name, parse_file_name};
-use crate::storage::{Access, Directory, LogIo};
 use crate::{Lsn, OpenError, SegmentId, sync::Arc};
 
 /// Written to the new files in one go, about.

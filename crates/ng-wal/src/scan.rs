@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::ahead::show_ahead;
+use crate::disk::names::{file_name, parse_file_name};
+use crate::disk::storage::{Access, LogIo};
 use crate::format::{HeaderFault, START_OFFSET, SegmentHeader, Start};
 use crate::reader::{Frame, Islands, Stop, Walk, islands, open_segment, stray_frame};
-use crate::segment::{file_name, parse_file_name};
-use crate::storage::{Access, LogFile, LogIo, read_full};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, thread};
 use crate::{OpenError, SegmentId, mutants};
@@ -126,7 +126,8 @@ fn look_at_all(io: &dyn LogIo) -> Result<Scan, OpenError> {
     for entry in io.list().map_err(|e| OpenError::io("list", io.path(), e))? {
         match parse_file_name(&entry.name) {
             Some(seq) => found.push((seq, entry.regular)),
-            None if entry.name == crate::storage::LOCK || entry.name.ends_with(".seg.tmp") => {}
+            None if entry.name == crate::disk::storage::LOCK
+                || entry.name.ends_with(".seg.tmp") => {}
             None => scan.unknown_files.push(entry.name),
         }
     }
@@ -318,24 +319,4 @@ fn follow_walk(mut walk: Walk, see: &mut dyn FnMut(Frame)) -> io::Result<WalkSca
         frames,
         unpromised,
     })
-}
-
-/// Copies `bytes` bytes at `from` of one file to the same place of another, or over themselves.
-pub(crate) fn copy_range(
-    source: &dyn LogFile,
-    target: &dyn LogFile,
-    mut from: u64,
-    end: u64,
-) -> Result<(), (&'static str, io::Error)> {
-    let mut buf = vec![0; 1 << 20];
-    while from < end {
-        let part = (end - from).min(buf.len() as u64) as usize;
-        let read = read_full(source, &mut buf[..part], from).map_err(|e| ("read", e))?;
-        if read < part {
-            return Err(("read", io::ErrorKind::UnexpectedEof.into()));
-        }
-        crate::storage::write_full(target, &buf[..part], from).map_err(|e| ("write", e))?;
-        from += part as u64;
-    }
-    Ok(())
 }

@@ -3,12 +3,10 @@
 
 use std::collections::VecDeque;
 
-use crate::SegmentId;
-use crate::mutants;
-use crate::recovery::Sealed;
-use crate::segment::ActiveSegment;
+use crate::disk::segment::{ActiveSegment, Sealed};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::{SegmentId, mutants};
 
 /// Completed segments, the next one, the spares, and their sums.
 #[derive(Default)]

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use crate::decide::{Asked, decide};
-use crate::recovery::{Tail, first_lsn, refusal_error};
+use crate::disk::storage::{Directory, LogIo};
+use crate::recovery::{first_lsn, refusal_error};
+use crate::row::Tail;
 use crate::scan::scan;
-use crate::storage::{Directory, LogIo};
 use crate::{Lsn, Needs, OpenError, Row};
 
 /// What [`verify`] found.

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use crate::actor::{Event, Shared, SyncPoint};
 use crate::config::PREFILL_BYTES;
+use crate::disk::segment::{self, ActiveSegment, Sealed};
+use crate::disk::shortage::is_shortage;
 use crate::format::{BLOCK_BYTES, Start};
 use crate::janitor::Prepared;
 use crate::observer::{Rotated, Written};
-use crate::obstacles::{Who, is_shortage, pause_after};
-use crate::recovery::Sealed;
+use crate::obstacles::{Who, pause_after};
 use crate::ring::{Consumer, INLINE_PAYLOAD_BYTES};
-use crate::segment::{self, ActiveSegment};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, thread};
 use crate::{Durability, Failure, Lsn, mutants};

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
+use crate::disk::storage::{Access, DirEntry, LogFile, LogIo};
 use crate::format::{BLOCK_BYTES, START_OFFSET};
-use crate::storage::{Access, DirEntry, LogFile, LogIo};
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, thread};
 
@@ -178,7 +178,7 @@ impl LogIo for MemoryDir {
             self.faults.breaches.lock().push(format!("{from} got its name before a sync"));
         }
         *file.name.lock() = to.to_owned();
-        if crate::segment::is_spare_name(to) {
+        if crate::disk::names::is_spare_name(to) {
             // What it held counts no longer.
             file.written_end.store(0, Ordering::Relaxed);
             file.synced_end.store(0, Ordering::Relaxed);

@@ -10,43 +10,16 @@
 
 use std::io;
 
+use crate::disk::names::{file_name, is_spare_name, temporary_name};
+use crate::disk::shortage::{is_before_sync, is_want_of_space};
+use crate::disk::storage::{
+    Access, LogFile, LogIo, read_full, write_full, write_rest, write_zeroes,
+};
 use crate::format::{
     self, BLOCK_BYTES, FIRST_FRAME_OFFSET, FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX,
     FrameHeader, FrameKind, Place, START_OFFSET, SegmentHeader, Start,
 };
-use crate::obstacles::{is_before_sync, is_want_of_space};
-use crate::storage::{Access, LogFile, LogIo, read_full, write_full, write_rest, write_zeroes};
 use crate::{SegmentId, mutants, sync::Arc};
-
-/// Name of a segment's file.
-pub(crate) fn file_name(seq: SegmentId) -> String {
-    format!("wal-{:010}.seg", seq.get())
-}
-
-/// The segment whose file has this name. Only the one spelling that `file_name` makes.
-pub(crate) fn parse_file_name(name: &str) -> Option<SegmentId> {
-    let digits = name.strip_prefix("wal-")?.strip_suffix(".seg")?;
-    let seq = SegmentId::new(digits.parse().ok()?);
-    // No number so high that the next one would not exist.
-    ((1..1 << 62).contains(&seq.get()) && file_name(seq) == name).then_some(seq)
-}
-
-/// Name of a retired file that waits to serve again. Never read as a segment.
-pub(crate) fn spare_name(seq: SegmentId) -> String {
-    format!("spare-{:010}{TEMPORARY}", seq.get())
-}
-
-/// Whether this is the name of such a file.
-pub(crate) fn is_spare_name(name: &str) -> bool {
-    name.starts_with("spare-") && name.ends_with(TEMPORARY)
-}
-
-pub(crate) fn temporary_name(seq: SegmentId) -> String {
-    format!("{}.tmp", file_name(seq))
-}
-
-/// How names of files end that hold nothing of the log, or not yet.
-pub(crate) const TEMPORARY: &str = ".seg.tmp";
 
 /// A step of a multi-step file operation, for the message when it fails.
 pub(crate) type StepResult<T> = Result<T, (&'static str, io::Error)>;
@@ -464,32 +437,23 @@ pub(crate) fn write_start(
     step("fdatasync", file.sync_data())
 }
 
+/// A segment that is complete; kept until it is retired.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    pub(crate) seq: SegmentId,
+    pub(crate) first_lsn: u64,
+    pub(crate) end_lsn: u64,
+    pub(crate) bytes: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_segment_has_one_name_and_nothing_else_parses_as_it() {
-        let seq = SegmentId::new(12);
-        assert_eq!(file_name(seq), "wal-0000000012.seg");
-        assert_eq!(parse_file_name("wal-0000000012.seg"), Some(seq));
-        for junk in [
-            "wal-12.seg",
-            "wal-0000000012.seg.tmp",
-            &spare_name(seq),
-            "wal-0000000000.seg",
-            "LOCK",
-            "core",
-            "wal-18446744073709551615.seg",
-        ] {
-            assert_eq!(parse_file_name(junk), None, "{junk}");
-        }
-    }
-
     #[cfg(not(loom))]
     #[test]
     fn a_sync_point_ends_a_block_and_carries_the_newest_promise() {
-        let dir = crate::memory_disk::MemoryDir::new();
+        let dir = crate::disk::memory_disk::MemoryDir::new();
         let header = new_header(SegmentId::new(1), 7, 64 << 10, 1 << 20);
         let start = Start { prev_seq: SegmentId::default(), prev_end_lsn: 1, prev_chain: 0 };
         let file = prepare(&*dir, &header, Some(&start)).unwrap();

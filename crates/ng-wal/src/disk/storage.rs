@@ -136,6 +136,26 @@ pub(crate) fn write_zeroes(file: &dyn LogFile, bytes: Range<u64>) -> io::Result<
     Ok(())
 }
 
+/// Copies `bytes` bytes at `from` of one file to the same place of another, or over themselves.
+pub(crate) fn copy_range(
+    source: &dyn LogFile,
+    target: &dyn LogFile,
+    mut from: u64,
+    end: u64,
+) -> Result<(), (&'static str, io::Error)> {
+    let mut buf = vec![0; 1 << 20];
+    while from < end {
+        let part = (end - from).min(buf.len() as u64) as usize;
+        let read = read_full(source, &mut buf[..part], from).map_err(|e| ("read", e))?;
+        if read < part {
+            return Err(("read", io::ErrorKind::UnexpectedEof.into()));
+        }
+        write_full(target, &buf[..part], from).map_err(|e| ("write", e))?;
+        from += part as u64;
+    }
+    Ok(())
+}
+
 struct RealFile {
     file: File,
     #[cfg(target_os = "linux")]
