@@ -27,7 +27,6 @@
 #![deny(missing_docs)]
 
 mod actor;
-mod ahead;
 mod anew;
 mod backup;
 mod commit;
@@ -44,7 +43,7 @@ mod lsn;
 mod mutants;
 mod observer;
 mod obstacles;
-mod reader;
+mod read;
 mod recovery;
 mod ring;
 mod row;
@@ -90,7 +89,7 @@ pub use crate::inspect::{
 };
 pub use crate::lsn::{Lsn, SegmentId};
 pub use crate::observer::{FullEvent, RecoveredEvent, Rotated, Synced, WalObserver, Written};
-pub use crate::reader::{Reader, Record, RecordRef, Records};
+pub use crate::read::reader::{Reader, Record, RecordRef, Records};
 pub use crate::recovery::Recovery;
 pub use crate::row::{Row, Tail};
 pub use crate::salvage::{DroppedRange, PrefixEnd, SalvageError, SalvageReport, salvage};

@@ -18,7 +18,7 @@ use crate::disk::shortage::is_want_of_space;
 use crate::disk::storage::{Access, LogIo, copy_range, write_full};
 use crate::error::header_error;
 use crate::format::FIRST_FRAME_OFFSET;
-use crate::reader::{Frame, Reader, Records, open_segment};
+use crate::read::reader::{Frame, Reader, Records, open_segment};
 use crate::row::Tail;
 use crate::scan::{Scan, io_error, scan, scan_showing};
 use crate::{Lsn, OpenError, Row, SegmentId, WalConfig, mutants, sync::Arc};

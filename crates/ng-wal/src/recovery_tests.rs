@@ -8,7 +8,7 @@ use crate::disk::names::file_name;
 use crate::disk::segment::{self, ActiveSegment};
 use crate::disk::storage::LogIo;
 use crate::format::{self, FIRST_FRAME_OFFSET, START_OFFSET, Start};
-use crate::reader::Reader;
+use crate::read::reader::Reader;
 use crate::recovery::{Recovered, Recovery};
 use crate::row::Tail;
 use crate::scan::scan;

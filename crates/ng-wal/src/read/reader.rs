@@ -12,13 +12,13 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::ahead::Ahead;
 use crate::disk::names::{file_name, parse_file_name};
 use crate::disk::storage::{Access, Directory, LogFile, LogIo, read_full};
 use crate::format::{
     self, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeaderFault, HeaderRead, Place, START_OFFSET,
     SegmentHeader, Start,
 };
+use crate::read::ahead::Ahead;
 use crate::{Lsn, OpenError, ReadError, SegmentId, mutants, sync::Arc};
 
 /// Unit of reading. Large enough to make the system call cheap, small enough for a second-level

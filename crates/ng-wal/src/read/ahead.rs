@@ -5,7 +5,7 @@ use std::io;
 
 use crate::ReadError;
 use crate::home::Home;
-use crate::reader::{Frame, Frames};
+use crate::read::reader::{Frame, Frames};
 use crate::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use crate::sync::{Arc, Mutex, thread};
 
