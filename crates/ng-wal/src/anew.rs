@@ -13,7 +13,7 @@ use crate::disk::names::{file_name, temporary_name};
 use crate::disk::segment::{self, ActiveSegment, SYNC_OF_NAMES, StepResult};
 use crate::disk::storage::{Access, LogIo, write_full};
 use crate::format::{self, BLOCK_BYTES, FIRST_FRAME_OFFSET};
-use crate::read::reader::{Walk, open_segment};
+use crate::read::walk::{Walk, open_segment};
 use crate::scan::{Scan, SegmentScan};
 use crate::{WalConfig, mutants};
 

@@ -6,7 +6,7 @@
 //! cause.
 
 use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, START_OFFSET, Start, describe_header};
-use crate::read::reader::{Islands, Stop};
+use crate::read::walk::{Islands, Stop};
 use crate::row::Tail;
 use crate::scan::{Scan, SegmentScan, WalkScan};
 use crate::{Needs, Row, SegmentId, mutants};

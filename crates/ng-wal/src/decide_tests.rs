@@ -6,7 +6,7 @@ use crate::decide::{
 };
 use crate::disk::segment;
 use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, START_OFFSET, Start};
-use crate::read::reader::{Islands, Stop};
+use crate::read::walk::{Islands, Stop};
 use crate::row::Tail;
 use crate::scan::{Scan, SegmentScan, Unpromised, WalkScan};
 use crate::{Lsn, Needs, Row, SegmentId};

@@ -7,7 +7,7 @@ use crate::disk::names::{file_name, parse_file_name};
 use crate::disk::segment::StepResult;
 use crate::disk::storage::{Access, Directory, LogIo};
 use crate::format::{FRAME_HEADER_BYTES, FrameKind, START_OFFSET, SegmentHeader, Start};
-use crate::read::reader::{Frame, Walk, open_segment, start_of, stray_frame};
+use crate::read::walk::{Frame, Walk, open_segment, start_of, stray_frame};
 use crate::{Lsn, OpenError, ReadError, Record, SegmentId, sync::Arc};
 
 /// One thing that stands in a segment file, in the order of places.

@@ -89,7 +89,8 @@ pub use crate::inspect::{
 };
 pub use crate::lsn::{Lsn, SegmentId};
 pub use crate::observer::{FullEvent, RecoveredEvent, Rotated, Synced, WalObserver, Written};
-pub use crate::read::reader::{Reader, Record, RecordRef, Records};
+pub use crate::read::reader::Reader;
+pub use crate::read::record::{Record, RecordRef, Records};
 pub use crate::recovery::Recovery;
 pub use crate::row::{Row, Tail};
 pub use crate::salvage::{DroppedRange, PrefixEnd, SalvageError, SalvageReport, salvage};

@@ -8,7 +8,7 @@ use crate::disk::segment::{self, ActiveSegment, StepResult};
 use crate::disk::storage::{Access, Directory, LogIo};
 use crate::dump::walk_anyhow;
 use crate::format::{FIRST_FRAME_OFFSET, START_OFFSET, SegmentHeader, Start};
-use crate::read::reader::{Frame, Stop, Walk, open_segment};
+use crate::read::walk::{Frame, Stop, Walk, open_segment};
 use crate::scan::io_error;
 use crate::{Lsn, OpenError, SegmentId, sync::Arc};
 

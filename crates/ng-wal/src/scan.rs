@@ -12,7 +12,7 @@ use crate::disk::names::{file_name, parse_file_name};
 use crate::disk::storage::{Access, LogIo};
 use crate::format::{HeaderFault, START_OFFSET, SegmentHeader, Start};
 use crate::read::ahead::show_ahead;
-use crate::read::reader::{Frame, Islands, Stop, Walk, islands, open_segment, stray_frame};
+use crate::read::walk::{Frame, Islands, Stop, Walk, islands, open_segment, stray_frame};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, thread};
 use crate::{OpenError, SegmentId, mutants};

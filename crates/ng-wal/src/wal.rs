@@ -14,7 +14,7 @@ use crate::disk::storage::{Directory, DirectoryLock, LockError, LogIo};
 use crate::format::{FRAME_PAYLOAD_BYTES_MAX, record_bytes};
 use crate::home::Home;
 use crate::observer::RecoveredEvent;
-use crate::read::reader::Records;
+use crate::read::record::Records;
 use crate::recovery::{Recovered, Visit, recover};
 use crate::ring::{Class, Entry, INLINE_PAYLOAD_BYTES, Refused};
 use crate::sync::atomic::Ordering;

@@ -5,7 +5,8 @@ use std::io;
 
 use crate::ReadError;
 use crate::home::Home;
-use crate::read::reader::{Frame, Frames};
+use crate::read::frames::Frames;
+use crate::read::walk::Frame;
 use crate::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use crate::sync::{Arc, Mutex, thread};
 
