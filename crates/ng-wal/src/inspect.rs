@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::names::file_name;
 use crate::disk::storage::{Directory, LogIo};
 use crate::format::describe_header;
-use crate::scan::{SegmentScan, scan};
+use crate::recovery::scan::{SegmentScan, scan};
 use crate::{Lsn, OpenError, SegmentId};
 
 /// A log's directory, file by file.

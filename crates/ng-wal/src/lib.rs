@@ -27,11 +27,9 @@
 #![deny(missing_docs)]
 
 mod actor;
-mod anew;
 mod backup;
 mod commit;
 mod config;
-mod decide;
 mod disk;
 mod dump;
 mod error;
@@ -48,7 +46,6 @@ mod recovery;
 mod ring;
 mod row;
 mod salvage;
-mod scan;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stats;
@@ -61,17 +58,11 @@ mod wal;
 mod writer;
 
 #[cfg(all(test, not(loom)))]
-mod decide_tests;
-#[cfg(all(test, not(loom)))]
 mod fault_tests;
-#[cfg(all(test, not(loom)))]
-mod golden_tests;
 #[cfg(all(test, loom))]
 mod loom_ring;
 #[cfg(all(test, loom))]
 mod loom_waiters;
-#[cfg(all(test, not(loom)))]
-mod recovery_tests;
 #[cfg(all(test, not(loom)))]
 mod shortage_tests;
 

@@ -7,11 +7,20 @@
 //! refuse, and change nothing. A cut is durable, as the successor's start frame, before open
 //! returns; from then on the old segment is read only up to it.
 
+mod anew;
+pub(crate) mod decide;
+pub(crate) mod scan;
+
+#[cfg(all(test, not(loom)))]
+mod decide_tests;
+#[cfg(all(test, not(loom)))]
+mod golden_tests;
+#[cfg(all(test, not(loom)))]
+mod recovery_tests;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::anew::write_anew;
-use crate::decide::{Asked, Plan, Refusal, RefusalKind, Successor, decide, is_prepared};
 use crate::disk::names::file_name;
 use crate::disk::segment::{self, ActiveSegment, Sealed};
 use crate::disk::shortage::is_want_of_space;
@@ -21,8 +30,10 @@ use crate::format::FIRST_FRAME_OFFSET;
 use crate::read::reader::Reader;
 use crate::read::record::Records;
 use crate::read::walk::{Frame, open_segment};
+use crate::recovery::anew::write_anew;
+use crate::recovery::decide::{Asked, Plan, Refusal, RefusalKind, Successor, decide, is_prepared};
+use crate::recovery::scan::{Scan, io_error, scan, scan_showing};
 use crate::row::Tail;
-use crate::scan::{Scan, io_error, scan, scan_showing};
 use crate::{Lsn, OpenError, Row, SegmentId, WalConfig, mutants, sync::Arc};
 
 /// What `Wal::open` found, and the way to the records.

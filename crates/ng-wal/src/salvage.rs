@@ -9,7 +9,7 @@ use crate::disk::storage::{Access, Directory, LogIo};
 use crate::dump::walk_anyhow;
 use crate::format::{FIRST_FRAME_OFFSET, START_OFFSET, SegmentHeader, Start};
 use crate::read::walk::{Frame, Stop, Walk, open_segment};
-use crate::scan::io_error;
+use crate::recovery::scan::io_error;
 use crate::{Lsn, OpenError, SegmentId, sync::Arc};
 
 /// Written to the new files in one go, about.

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::decide::{Asked, decide};
 use crate::disk::storage::{Directory, LogIo};
+use crate::recovery::decide::{Asked, decide};
+use crate::recovery::scan::scan;
 use crate::recovery::{first_lsn, refusal_error};
 use crate::row::Tail;
-use crate::scan::scan;
 use crate::{Lsn, Needs, OpenError, Row};
 
 /// What [`verify`] found.

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::{Asked, decide};
 use crate::disk::memory_disk::MemoryDir;
 use crate::disk::names::file_name;
 use crate::disk::segment::{self, ActiveSegment};
 use crate::disk::storage::LogIo;
 use crate::format::{self, FIRST_FRAME_OFFSET, START_OFFSET, Start};
 use crate::read::reader::Reader;
+use crate::recovery::decide::{Asked, decide};
+use crate::recovery::scan::scan;
 use crate::recovery::{Recovered, Recovery};
 use crate::row::Tail;
-use crate::scan::scan;
 use crate::sync::Arc;
 use crate::{Lsn, OpenError, Row, SegmentId, WalConfig};
 
@@ -780,7 +780,7 @@ fn what_was_shown_counts_only_if_it_is_all_of_what_is_kept() {
         log.frame(records);
     }
     let mut frames = Vec::new();
-    crate::scan::scan_showing(&*log.dir, &mut |frame| frames.push(frame)).unwrap();
+    crate::recovery::scan::scan_showing(&*log.dir, &mut |frame| frames.push(frame)).unwrap();
     assert_eq!(frames.len(), 3);
     let showing = |of: &[usize]| {
         let (mut shown, mut lsns) = (Shown::default(), Vec::new());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::segment;
 use crate::format::{self, FIRST_FRAME_OFFSET, START_OFFSET};
-use crate::recovery_tests::{Files, Log, name};
+use crate::recovery::recovery_tests::{Files, Log, name};
 use crate::{Row, SegmentId};
 
 struct Golden {

@@ -7,8 +7,8 @@
 
 use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, START_OFFSET, Start, describe_header};
 use crate::read::walk::{Islands, Stop};
+use crate::recovery::scan::{Scan, SegmentScan, WalkScan};
 use crate::row::Tail;
-use crate::scan::{Scan, SegmentScan, WalkScan};
 use crate::{Needs, Row, SegmentId, mutants};
 
 /// What the owner of the log says about it.

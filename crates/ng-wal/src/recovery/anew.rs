@@ -8,13 +8,13 @@
 
 use std::io;
 
-use crate::decide::{Plan, is_prepared};
 use crate::disk::names::{file_name, temporary_name};
 use crate::disk::segment::{self, ActiveSegment, SYNC_OF_NAMES, StepResult};
 use crate::disk::storage::{Access, LogIo, write_full};
 use crate::format::{self, BLOCK_BYTES, FIRST_FRAME_OFFSET};
 use crate::read::walk::{Walk, open_segment};
-use crate::scan::{Scan, SegmentScan};
+use crate::recovery::decide::{Plan, is_prepared};
+use crate::recovery::scan::{Scan, SegmentScan};
 use crate::{WalConfig, mutants};
 
 /// A last segment with more than this gets a successor: to copy it at each open would take longer than

@@ -1,14 +1,14 @@
 //! The decision table, asked with every combination of its facts, and with whole scans.
 
-use crate::decide::{
-    Asked, Attested, End, Facts, Front, Identity, Numbers, Older, Refusal, RefusalKind, Spare,
-    Successor, TABLE, decide,
-};
 use crate::disk::segment;
 use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, START_OFFSET, Start};
 use crate::read::walk::{Islands, Stop};
+use crate::recovery::decide::{
+    Asked, Attested, End, Facts, Front, Identity, Numbers, Older, Refusal, RefusalKind, Spare,
+    Successor, TABLE, decide,
+};
+use crate::recovery::scan::{Scan, SegmentScan, Unpromised, WalkScan};
 use crate::row::Tail;
-use crate::scan::{Scan, SegmentScan, Unpromised, WalkScan};
 use crate::{Lsn, Needs, Row, SegmentId};
 
 const IDENTITIES: [Identity; 7] = [
