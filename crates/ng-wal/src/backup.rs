@@ -5,10 +5,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::actor::Shared;
 use crate::disk::names::file_name;
 use crate::disk::storage::Directory;
 use crate::format::BLOCK_BYTES;
+use crate::write::actor::Shared;
 use crate::{Lsn, SegmentId};
 
 /// Why a backup was not made. What was made of it may be deleted.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::disk::names::file_name;
 use crate::format::{HeaderFault, MIN_READER_VERSION, VERSION, describe_header};
 use crate::home::Forked;
-use crate::waiters::Need;
+use crate::write::room_waiters::Need;
 use crate::{BackupError, Lsn, Row, SegmentId};
 
 /// A setting outside its allowed range.

@@ -26,9 +26,7 @@
 //! ```
 #![deny(missing_docs)]
 
-mod actor;
 mod backup;
-mod commit;
 mod config;
 mod disk;
 mod dump;
@@ -36,33 +34,23 @@ mod error;
 mod format;
 mod home;
 mod inspect;
-mod janitor;
 mod lsn;
 mod mutants;
 mod observer;
-mod obstacles;
 mod read;
 mod recovery;
-mod ring;
 mod row;
 mod salvage;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stats;
 mod sync;
-mod sync_waiters;
-mod table;
 mod verify;
-mod waiters;
 mod wal;
-mod writer;
+mod write;
 
 #[cfg(all(test, not(loom)))]
 mod fault_tests;
-#[cfg(all(test, loom))]
-mod loom_ring;
-#[cfg(all(test, loom))]
-mod loom_waiters;
 #[cfg(all(test, not(loom)))]
 mod shortage_tests;
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::actor::{Actor, Event, Shared};
 use crate::backup::backup;
 use crate::disk::shortage::is_want_of_space;
 use crate::disk::storage::{Directory, DirectoryLock, LockError, LogIo};
@@ -16,10 +15,11 @@ use crate::home::Home;
 use crate::observer::RecoveredEvent;
 use crate::read::record::Records;
 use crate::recovery::{Recovered, Visit, recover};
-use crate::ring::{Class, Entry, INLINE_PAYLOAD_BYTES, Refused};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Mutex};
-use crate::waiters::Need;
+use crate::write::actor::{Actor, Event, Shared};
+use crate::write::ring::{Class, Entry, INLINE_PAYLOAD_BYTES, Refused};
+use crate::write::room_waiters::Need;
 use crate::{
     AppendError, BackupError, CloseError, Durability, Failure, Full, FullCause, Lsn, OpenError,
     Recovery, RetireError, WaitError, WalConfig, WalStats,

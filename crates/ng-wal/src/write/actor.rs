@@ -13,21 +13,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::backup::DurablePoint;
-use crate::commit::{Commit, panicked};
 use crate::config::{BETWEEN_BYTES, SLOT_BYTES_MAX};
 use crate::disk::names::file_name;
 use crate::disk::segment::{ActiveSegment, Sealed};
 use crate::disk::storage::{LogFile, LogIo};
-use crate::janitor::{self, JanitorTask};
 use crate::observer::{FullEvent, Outbox, Synced};
-use crate::obstacles::{Obstacles, Who};
-use crate::ring::Ring;
 use crate::stats::Counters;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, OnceLock, thread};
-use crate::table::Table;
-use crate::waiters::{Need, Room, Waiters};
-use crate::writer::Writer;
+use crate::write::commit::{Commit, panicked};
+use crate::write::janitor::{self, JanitorTask};
+use crate::write::obstacles::{Obstacles, Who};
+use crate::write::ring::Ring;
+use crate::write::room_waiters::{Need, Room, Waiters};
+use crate::write::table::Table;
+use crate::write::writer::Writer;
 use crate::{Failure, Lsn, SegmentId, WalConfig, mutants};
 
 pub(crate) use crate::observer::Event;

@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::mutants;
-use crate::ring::Class;
 use crate::sync::modelled::{Mutex, Thread, current, park_timeout};
+use crate::write::ring::Class;
 
 /// What an appender waits for: slots, and bytes of large payloads, by the rules of its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::WaitError;
-use crate::commit::{Commit, panicked};
-use crate::ring::{Class, Refused, Ring};
 use crate::sync::modelled::Mutex;
-use crate::waiters::{Need, Room, Waiters};
+use crate::write::commit::{Commit, panicked};
+use crate::write::ring::{Class, Refused, Ring};
+use crate::write::room_waiters::{Need, Room, Waiters};
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::thread;
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crate::sync::OnceLock;
 use crate::sync::modelled::Mutex;
 use crate::sync::modelled::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::sync_waiters::SyncWaiters;
+use crate::write::sync_waiters::SyncWaiters;
 use crate::{Failure, Lsn, WaitError, mutants};
 
 /// Durable end, failure, and the waiters for either.

@@ -1,11 +1,11 @@
 //! Models of the ring: claim, publish, consume, wrap, close. Run with
 //! `RUSTFLAGS="--cfg loom" cargo test -p ng-wal --release --lib loom_`.
 
-use crate::ring::{Class, Refused, Ring};
+use crate::write::ring::{Class, Refused, Ring};
 use loom::thread;
 
 /// Takes what is there; returns the payload bytes in LSN order.
-fn drain(consumer: &mut crate::ring::Consumer, seen: &mut Vec<u8>) {
+fn drain(consumer: &mut crate::write::ring::Consumer, seen: &mut Vec<u8>) {
     while consumer.peek().is_some() {
         seen.push(consumer.take(|kind, payload| {
             assert_eq!(payload, [kind; 3]);

@@ -9,16 +9,16 @@
 use std::io;
 use std::time::Duration;
 
-use crate::actor::Shared;
 use crate::disk::names::{TEMPORARY, file_name, spare_name};
 use crate::disk::segment;
 use crate::disk::segment::Sealed;
 use crate::disk::shortage::{is_before_sync, is_want_of_space};
 use crate::disk::storage::{Access, LogFile, write_zeroes};
 use crate::format::SegmentHeader;
-use crate::obstacles::{Who, pause_after};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, MutexGuard};
+use crate::write::actor::Shared;
+use crate::write::obstacles::{Who, pause_after};
 use crate::{Failure, Lsn, RetireError, mutants};
 
 /// How often the janitor looks whether the log has little to do, and then fills.
