@@ -26,26 +26,22 @@
 //! ```
 #![deny(missing_docs)]
 
-mod backup;
 mod config;
 mod disk;
-mod dump;
 mod error;
 mod format;
 mod home;
-mod inspect;
 mod lsn;
 mod mutants;
 mod observer;
+mod operate;
 mod read;
 mod recovery;
 mod row;
-mod salvage;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stats;
 mod sync;
-mod verify;
 mod wal;
 mod write;
 
@@ -54,27 +50,27 @@ mod fault_tests;
 #[cfg(all(test, not(loom)))]
 mod shortage_tests;
 
-pub use crate::backup::BackupError;
 pub use crate::config::{Durability, Needs, WalConfig};
 pub use crate::disk::storage::{Access, DirEntry, Directory, DirectoryLock, LockError};
-pub use crate::dump::{Dump, Dumped, DumpedFrame, dump};
 pub use crate::error::{
     AppendError, CloseError, ConfigError, Failure, Full, FullCause, OpenError, ReadError,
     RetireError, WaitError,
 };
 pub use crate::home::{Forked, Home};
-pub use crate::inspect::{
-    ContentsInspection, HeaderInspection, Inspection, SegmentInspection, inspect,
-};
 pub use crate::lsn::{Lsn, SegmentId};
 pub use crate::observer::{FullEvent, RecoveredEvent, Rotated, Synced, WalObserver, Written};
+pub use crate::operate::backup::BackupError;
+pub use crate::operate::dump::{Dump, Dumped, DumpedFrame, dump};
+pub use crate::operate::inspect::{
+    ContentsInspection, HeaderInspection, Inspection, SegmentInspection, inspect,
+};
+pub use crate::operate::salvage::{DroppedRange, PrefixEnd, SalvageError, SalvageReport, salvage};
+pub use crate::operate::verify::{Readable, Verification, verify, verify_for};
 pub use crate::read::reader::Reader;
 pub use crate::read::record::{Record, RecordRef, Records};
 pub use crate::recovery::Recovery;
 pub use crate::row::{Row, Tail};
-pub use crate::salvage::{DroppedRange, PrefixEnd, SalvageError, SalvageReport, salvage};
 pub use crate::stats::WalStats;
-pub use crate::verify::{Readable, Verification, verify, verify_for};
 pub use crate::wal::{Health, Wal};
 
 #[cfg(doctest)]

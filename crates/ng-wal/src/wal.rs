@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::backup::backup;
 use crate::disk::shortage::is_want_of_space;
 use crate::disk::storage::{Directory, DirectoryLock, LockError, LogIo};
 use crate::format::{FRAME_PAYLOAD_BYTES_MAX, record_bytes};
 use crate::home::Home;
 use crate::observer::RecoveredEvent;
+use crate::operate::backup::backup;
 use crate::read::record::Records;
 use crate::recovery::{Recovered, Visit, recover};
 use crate::sync::atomic::Ordering;

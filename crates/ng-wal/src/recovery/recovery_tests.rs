@@ -665,7 +665,7 @@ fn a_read_only_log_is_refused_as_such_and_can_still_be_read_and_verified() {
     let error = recover(dir.clone(), &config()).map(|_| ()).unwrap_err();
     assert!(matches!(error, OpenError::ReadOnly { .. }), "{error}");
     assert_eq!(Reader::over(dir.clone()).unwrap().count(), 3);
-    let verified = crate::verify::verify_over(&*dir, None).unwrap();
+    let verified = crate::operate::verify::verify_over(&*dir, None).unwrap();
     // Readable, and no promise covers them.
     assert_eq!(verified.outcome.unwrap().proven_lsn, Lsn::NONE);
 }

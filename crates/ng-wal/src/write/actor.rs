@@ -12,12 +12,12 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use crate::backup::DurablePoint;
 use crate::config::{BETWEEN_BYTES, SLOT_BYTES_MAX};
 use crate::disk::names::file_name;
 use crate::disk::segment::{ActiveSegment, Sealed};
 use crate::disk::storage::{LogFile, LogIo};
 use crate::observer::{FullEvent, Outbox, Synced};
+use crate::operate::backup::DurablePoint;
 use crate::stats::Counters;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, OnceLock, thread};
