@@ -2,10 +2,12 @@
 
 pub(crate) mod actor;
 pub(crate) mod commit;
+mod flusher;
 pub(crate) mod janitor;
 pub(crate) mod obstacles;
 pub(crate) mod ring;
 pub(crate) mod room_waiters;
+pub(crate) mod shared;
 mod sync_waiters;
 mod table;
 mod writer;

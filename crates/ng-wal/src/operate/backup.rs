@@ -5,11 +5,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::Lsn;
 use crate::disk::names::file_name;
 use crate::disk::storage::Directory;
 use crate::format::BLOCK_BYTES;
-use crate::write::actor::Shared;
-use crate::{Lsn, SegmentId};
+use crate::write::shared::Shared;
 
 /// Why a backup was not made. What was made of it may be deleted.
 #[non_exhaustive]
@@ -38,18 +38,6 @@ pub enum BackupError {
         /// That process.
         opened_by: u32,
     },
-}
-
-/// Where the last finished sync left the log.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DurablePoint {
-    pub(crate) seq: SegmentId,
-    /// End of what is durable of that segment.
-    pub(crate) end_offset: u64,
-    /// Highest durable record.
-    pub(crate) lsn: u64,
-    /// The segment's last frame names its successor.
-    pub(crate) rotated: bool,
 }
 
 /// Copies the durable prefix into `dest`; returns its last record.

@@ -13,12 +13,12 @@ use crate::disk::names::{TEMPORARY, file_name, spare_name};
 use crate::disk::segment;
 use crate::disk::segment::Sealed;
 use crate::disk::shortage::{is_before_sync, is_want_of_space};
-use crate::disk::storage::{Access, LogFile, write_zeroes};
+use crate::disk::storage::{Access, write_zeroes};
 use crate::format::SegmentHeader;
+use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Arc, MutexGuard};
-use crate::write::actor::Shared;
 use crate::write::obstacles::{Who, pause_after};
+use crate::write::shared::{JanitorTask, Prepared, Shared};
 use crate::{Failure, Lsn, RetireError, mutants};
 
 /// How often the janitor looks whether the log has little to do, and then fills.
@@ -32,29 +32,6 @@ const FILL_BYTES: u64 = 2 << 20;
 const FILL_STEP_BYTES: u64 = 256 << 10;
 /// What is smaller is written in the time that a look takes.
 const FILL_SEGMENT_BYTES_MIN: u64 = 4 << 20;
-
-/// A segment that waits to become active.
-pub(crate) struct Prepared {
-    pub(crate) file: Arc<dyn LogFile>,
-    pub(crate) header: SegmentHeader,
-    file_bytes: u64,
-    /// Zeroes may still be written ahead into it.
-    fill: bool,
-}
-
-/// What the janitor is asked for.
-#[derive(Default)]
-pub(crate) struct JanitorTask {
-    pub(crate) prepare: Option<SegmentHeader>,
-    pub(crate) ready: Option<Prepared>,
-    /// The log is large enough for zeroes ahead.
-    pub(crate) fill: bool,
-    /// Room is scarce: give spares back.
-    pub(crate) trim: bool,
-    /// The writer has met an obstacle, and cannot tell the observer as long as it has its lock.
-    pub(crate) tell: bool,
-    pub(crate) stop: bool,
-}
 
 /// The janitor's thread.
 pub(crate) fn run(shared: &Shared) {

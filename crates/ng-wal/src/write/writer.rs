@@ -11,13 +11,12 @@ use crate::config::PREFILL_BYTES;
 use crate::disk::segment::{self, ActiveSegment, Sealed};
 use crate::disk::shortage::is_shortage;
 use crate::format::{BLOCK_BYTES, Start};
-use crate::observer::{Rotated, Written};
+use crate::observer::{Event, Rotated, Written};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, thread};
-use crate::write::actor::{Event, Shared, SyncPoint};
-use crate::write::janitor::Prepared;
 use crate::write::obstacles::{Who, pause_after};
 use crate::write::ring::{Consumer, INLINE_PAYLOAD_BYTES};
+use crate::write::shared::{Prepared, Shared, SyncPoint};
 use crate::{Durability, Failure, Lsn, mutants};
 
 /// One write hands over at most about this much; also what a Relaxed log may hold unwritten.
