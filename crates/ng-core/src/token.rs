@@ -10,8 +10,11 @@
 //! it is held against its range unrounded, and −0 is stored as 0. The builder takes weights from 0 to 1;
 //! whatever decodes takes any finite weight from 0 on, because other writers may use other ranges.
 
+#[cfg(feature = "serde")]
+mod serial;
+
+use crate::chunks::slot::{HEAD, Lines, TOKEN_PART, Words};
 use crate::mutants;
-use crate::slot::{HEAD, Lines, TOKEN_PART, Words};
 use std::fmt;
 
 const COORDINATES: usize = 24;

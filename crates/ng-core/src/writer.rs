@@ -8,16 +8,16 @@
 //! from two additions. Two flags are tested on the way. No bounds check, no division, no `lock`.
 //! docs/decisions/0003 says how it came to that.
 
-use crate::barrier::Barrier;
+use crate::chunks::slot::{Head, Slot, Words};
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::drain::{Deleted, Drain};
 use crate::error::{CreateError, NotFound};
 use crate::id::TokenId;
 use crate::iter::Iter;
+use crate::lease::barrier::Barrier;
 use crate::lease::{Lease, Mask};
 use crate::mutants;
 use crate::shared::Shared;
-use crate::slot::{Head, Slot, Words};
 use crate::sync::Arc;
 use crate::sync::atomic::{
     Ordering::{AcqRel, Release},
@@ -516,7 +516,7 @@ impl Writer {
     fn enter_run(&mut self, position: u32) {
         (self.next, self.run_end) = self.mask.run(position).unwrap_or((LEASE_SLOTS_MAX, 0));
         // Where free slots lie apart each is a miss, and there is a whole operation before it is needed.
-        crate::memory::prefetch(self.origin.wrapping_add(self.next as usize));
+        crate::chunks::memory::prefetch(self.origin.wrapping_add(self.next as usize));
     }
 }
 

@@ -7,8 +7,8 @@
 //! the gate refuses a writer, all of it goes back first, and it goes back when no writer has come for a
 //! second. The thread knows the reservation by its address alone; it is joined before that is unmapped.
 
+use crate::chunks::memory::ChunkMemory;
 use crate::config::{CHUNK_BYTES, MemoryGate};
-use crate::memory::ChunkMemory;
 use crate::sync::Arc;
 use crate::sync::unmodelled::{
     Builder, Condvar, JoinHandle, Mutex, MutexGuard, available_parallelism,
@@ -226,7 +226,7 @@ impl Control {
 #[cfg(all(test, not(any(loom, shuttle)), target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::memory::Reservation;
+    use crate::chunks::memory::Reservation;
     use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 
     /// Grants up to a limit, and never forgets the most it held.

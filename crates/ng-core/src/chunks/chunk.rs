@@ -11,11 +11,11 @@
 //! and for who has that lock a free slot is never without its hints for longer than the call that
 //! frees it. A search goes without the lock; only one that found nothing is repeated under it.
 
+use crate::chunks::memory;
+use crate::chunks::slot::{GENERATION_MASK, Head};
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::lease::{MASK_WORDS, Mask};
-use crate::memory;
 use crate::mutants;
-use crate::slot::{GENERATION_MASK, Head};
 use crate::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, SeqCst},

@@ -1,6 +1,6 @@
 //! Models of recall against create: no slot is lost, none is given to two.
 
-use crate::barrier::Barrier;
+use crate::lease::barrier::Barrier;
 use crate::lease::{Lease, Mask};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering::SeqCst};

@@ -1,7 +1,7 @@
 //! The reservation of a model: slots on the heap, whose memory goes back by becoming zero, word by word and not at once.
 
+use crate::chunks::slot::Slot;
 use crate::config::CHUNK_SLOTS;
-use crate::slot::Slot;
 use std::io;
 
 /// The slots.

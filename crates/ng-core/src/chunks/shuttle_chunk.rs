@@ -1,6 +1,6 @@
 //! The free slots' hints under a scheduler that tries many interleavings: who frees a slot finds one.
 
-use crate::chunk::Chunks;
+use crate::chunks::chunk::Chunks;
 use crate::mutants;
 use crate::shuttle_arena::explore;
 use shuttle::sync::Arc;

@@ -1,8 +1,8 @@
 //! Models of one slot: a reader accepts only words of one write, whatever is interleaved.
 
-use crate::chunk::Chunk;
-use crate::slot::{GENERATION_MASK, HEAD, Head, Slot};
-use crate::view::Look;
+use crate::chunks::chunk::Chunk;
+use crate::chunks::slot::{GENERATION_MASK, HEAD, Head, Slot};
+use crate::chunks::view::Look;
 use loom::sync::Arc;
 use loom::thread;
 

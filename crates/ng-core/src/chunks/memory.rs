@@ -2,8 +2,8 @@
 //!
 //! It stays mapped for the arena's life, so a reader with an old index reads zeroes, which mean "not live".
 
+use crate::chunks::slot::Slot;
 use crate::config::CHUNK_BYTES;
-use crate::slot::Slot;
 use std::io;
 
 #[cfg(not(target_pointer_width = "64"))]

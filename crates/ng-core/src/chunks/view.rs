@@ -3,11 +3,11 @@
 //! Whoever has a view also keeps the arena alive that it looks into. A handle carries its own copy, so a loop of reads
 //! keeps the three in registers; behind the handle's pointer they would be loaded again for each.
 
-use crate::chunk::Chunk;
+use crate::chunks::chunk::Chunk;
+use crate::chunks::slot::{Head, Lines, Slot};
 use crate::config::CHUNK_SLOTS;
 use crate::id::TokenId;
 use crate::mutants;
-use crate::slot::{Head, Lines, Slot};
 use crate::sync::atomic::Ordering::Acquire;
 use crate::sync::pause;
 use crate::token::Token;
@@ -72,7 +72,7 @@ impl View {
     #[inline(always)]
     pub(crate) fn prefetch(&self, index: u32) {
         if index < self.slot_count {
-            crate::memory::prefetch(self.slots.wrapping_add(index as usize));
+            crate::chunks::memory::prefetch(self.slots.wrapping_add(index as usize));
         }
     }
 
@@ -191,7 +191,7 @@ impl Walk {
             // SAFETY: the chunk lies inside the reservation, which stays mapped as long as anybody has the view;
             // every access to its slots and its header is atomic.
             let (slot, chunk) = unsafe { (&*self.slots.add(index as usize), &*self.header) };
-            crate::memory::prefetch(std::ptr::from_ref(slot).wrapping_add(AHEAD_SLOTS));
+            crate::chunks::memory::prefetch(std::ptr::from_ref(slot).wrapping_add(AHEAD_SLOTS));
             let look = Look::since(self.epoch, slot);
             let (generation, lines) = if look.head.is_live_and_still()
                 && let Some(lines) = look.finish(slot, chunk)
