@@ -495,8 +495,8 @@ pub(crate) fn next_dead(live: u32, chunk: &Chunk) -> u32 {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
-    use crate::chunks::slot::TOKEN_PART;
     use crate::chunks::view::Look;
+    use crate::token::words::TOKEN_PART;
     use crate::writer::Writer;
 
     fn token(n: u32) -> Token {

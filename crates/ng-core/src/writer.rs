@@ -8,7 +8,7 @@
 //! from two additions. Two flags are tested on the way. No bounds check, no division, no `lock`.
 //! docs/decisions/0003 says how it came to that.
 
-use crate::chunks::slot::{Head, Slot, Words};
+use crate::chunks::slot::{Head, Slot};
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::drain::{Deleted, Drain};
 use crate::error::{CreateError, NotFound};
@@ -23,6 +23,7 @@ use crate::sync::atomic::{
     Ordering::{AcqRel, Release},
     fence,
 };
+use crate::token::words::Words;
 use crate::token::{Flags, Token};
 
 /// Writes to an arena from one thread at a time.

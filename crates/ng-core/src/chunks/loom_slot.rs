@@ -1,8 +1,9 @@
 //! Models of one slot: a reader accepts only words of one write, whatever is interleaved.
 
 use crate::chunks::chunk::Chunk;
-use crate::chunks::slot::{GENERATION_MASK, HEAD, Head, Slot};
+use crate::chunks::slot::{GENERATION_MASK, Head, Slot};
 use crate::chunks::view::Look;
+use crate::token::words::HEAD;
 use loom::sync::Arc;
 use loom::thread;
 

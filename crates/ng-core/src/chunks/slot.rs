@@ -20,21 +20,9 @@ use crate::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
     fence,
 };
+use crate::token::words::{FLAGS, HEAD, Lines, TOKEN_PART, Words};
 use crate::token::{Flags, Token};
 
-/// Words of a token. Word 6 holds the head, so only its domain and weight are the token's.
-pub(crate) type Words = [u64; 8];
-
-/// A token as a reader loads it.
-#[cfg(all(target_arch = "x86_64", not(all(test, any(loom, shuttle)))))]
-pub(crate) type Lines = [std::arch::x86_64::__m128i; 4];
-/// A token as a reader loads it.
-#[cfg(not(all(target_arch = "x86_64", not(all(test, any(loom, shuttle))))))]
-pub(crate) type Lines = Words;
-
-pub(crate) const HEAD: usize = 6;
-/// The word whose lowest bits are the flags.
-const FLAGS: usize = 7;
 /// The words beside the head. A model has one, so that all its schedules can be walked.
 #[cfg(not(all(test, loom)))]
 const BODY: [usize; 7] = [0, 1, 2, 3, 4, 5, 7];
@@ -47,8 +35,6 @@ const GENERATION_BITS: u32 = 20;
 /// Largest generation that fits the stamp; above it the chunk's side table counts.
 pub(crate) const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
 const DOMAIN_MASK: u64 = 0xf000_0000;
-/// What of word 6 belongs to the token: its domain and its weight.
-pub(crate) const TOKEN_PART: u64 = 0xffff_ffff_f000_0000;
 
 const _: () = {
     assert!(GENERATION_SHIFT + GENERATION_BITS == 28, "the domain's 4 bits follow");

@@ -4,13 +4,14 @@
 //! keeps the three in registers; behind the handle's pointer they would be loaded again for each.
 
 use crate::chunks::chunk::Chunk;
-use crate::chunks::slot::{Head, Lines, Slot};
+use crate::chunks::slot::{Head, Slot};
 use crate::config::CHUNK_SLOTS;
 use crate::id::TokenId;
 use crate::mutants;
 use crate::sync::atomic::Ordering::Acquire;
 use crate::sync::pause;
 use crate::token::Token;
+use crate::token::words::Lines;
 
 /// How far before a walk its slots are asked for from memory.
 const AHEAD_SLOTS: usize = 128;
