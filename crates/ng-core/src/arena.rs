@@ -158,7 +158,7 @@ impl Arena {
     }
 
     /// Makes every writer stop at its next create and look what is due.
-    pub fn ring(&self) {
+    pub fn alert_writers(&self) {
         self.shared.ring();
     }
 

@@ -109,7 +109,7 @@ impl Shared {
         lock(&self.writers).leases.clone()
     }
 
-    /// See [`Arena::ring`](crate::Arena::ring).
+    /// See [`Arena::alert_writers`](crate::Arena::alert_writers).
     pub(crate) fn ring(&self) {
         Lease::ring_all(&self.leases(), self.barrier);
     }

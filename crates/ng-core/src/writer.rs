@@ -76,7 +76,7 @@ pub enum Due {
     /// The create that [`Writer::stop_after`] asked for is next: use [`Writer::create_due`] or
     /// [`Writer::begin_due`], then set the next stop.
     Stop,
-    /// Somebody rang ([`Arena::ring`](crate::Arena::ring)): look at your settings, then call
+    /// Somebody rang ([`Arena::alert_writers`](crate::Arena::alert_writers)): look at your settings, then call
     /// [`Writer::resume`].
     Bell,
 }

@@ -156,7 +156,7 @@ impl Session {
     pub(super) fn heed_wait(&self, cause: &WaitError) {
         if let WaitError::Failed(failure) = cause {
             self.inner.status.set_read_only(&failure.to_string());
-            self.inner.arena.ring();
+            self.inner.arena.alert_writers();
         }
     }
 

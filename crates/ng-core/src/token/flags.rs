@@ -28,7 +28,8 @@ pub enum EntityType {
 }
 
 impl EntityType {
-    pub(super) const ALL: [EntityType; 16] = [
+    /// All sixteen, by number.
+    pub const ALL: [EntityType; 16] = [
         EntityType::Undefined,
         EntityType::Object,
         EntityType::Event,
