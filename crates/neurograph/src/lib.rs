@@ -41,10 +41,10 @@ pub use crate::{
         ArenaSection, BlackboxSection, Config, ConfigError, Persist, TraceSection, WalSection,
     },
     error::{CloseError, CreateError, OpenError, SessionError, SyncError, WriteError},
-    life::eviction::{EvictionReason, Evictions},
     session::{Raised, Session},
     stats::{Health, MemoryShares, RecoveryReport, Stats},
     store::{Store, StoreBuilder},
+    watch::eviction::{EvictionReason, Evictions},
 };
 pub use ng_blackbox as blackbox;
 pub use ng_core as core;

@@ -4,7 +4,7 @@ use super::Session;
 use super::spans::Operation;
 use crate::durable::logged::Change;
 use crate::error::{Stuck, WriteError};
-use crate::life::cleanup::is_pinned;
+use crate::inner::is_pinned;
 use ng_core::{Token, TokenId};
 use ng_trace::{Sampled, Ticks};
 use ng_wal::{AppendError, Durability, Full, FullCause, Lsn, WaitError};
