@@ -126,7 +126,7 @@ pub enum OpenError {
 fn advice(dir: &Path) -> String {
     let dir = dir.display();
     format!(
-        "Inspect: ng wal verify {dir}. Keep the readable prefix: ng wal salvage {dir} --to <dir2>"
+        "ng_wal::verify judges {dir}; ng_wal::salvage copies its readable prefix to another directory"
     )
 }
 

@@ -446,11 +446,10 @@ pub(crate) struct Sealed {
     pub(crate) bytes: u64,
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
-    #[cfg(not(loom))]
     #[test]
     fn a_sync_point_ends_a_block_and_carries_the_newest_promise() {
         let dir = crate::disk::memory_disk::MemoryDir::new();

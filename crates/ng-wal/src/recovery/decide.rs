@@ -270,28 +270,13 @@ pub(crate) const TABLE: &[Case] = &[
 /// The decision.
 pub(crate) fn decide(scan: &Scan, asked: &Asked) -> Result<Plan, Refusal> {
     let view = View::of(scan, asked);
-    let row = view.facts.row();
-    let refuse = |kind| Err(Refusal { row, kind });
-    match row {
-        Row::R01 => Ok(new_log(row)),
-        Row::R02 => refuse(view.nothing_there()),
-        Row::R29 | Row::R34 | Row::R33 | Row::R32 | Row::R27 | Row::R19 => refuse(view.stranger()),
-        Row::R13 => refuse(view.hole()),
-        Row::R26 => refuse(view.headless()),
-        Row::R16 => refuse(view.begins_too_late()),
-        Row::R43 => refuse(view.newest_absent()),
-        Row::R10 | Row::R22 => refuse(view.incomplete()),
-        Row::R05 | Row::R23 if view.facts.older != Older::Complete => refuse(view.incomplete()),
-        Row::R05 | Row::R09 | Row::R12 | Row::R17 => refuse(view.below_a_promise()),
-        Row::R23 if view.facts.attested != Attested::Nobody => refuse(view.below_a_promise()),
-        Row::R11 => refuse(view.too_wide()),
-        Row::R14 => refuse(view.named_and_absent()),
-        Row::R21 => refuse(view.named_and_damaged()),
-        _ => match view.last.and_then(|last| Some((last, last.walk.as_ref()?, last.start?))) {
-            Some((last, walk, start)) => Ok(view.plan(row, last, walk, start)),
-            None => refuse(view.headless()),
-        },
-    }
+    view.answer(view.facts.row())
+}
+
+/// The same, as if the facts had matched `row`.
+#[cfg(test)]
+pub(super) fn decide_as(row: Row, scan: &Scan, asked: &Asked) -> Result<Plan, Refusal> {
+    View::of(scan, asked).answer(row)
 }
 
 fn new_log(row: Row) -> Plan {
@@ -392,6 +377,50 @@ impl<'a> View<'a> {
             view.facts.rotated = walk.rotate_to.is_some();
         }
         view
+    }
+
+    fn answer(&self, row: Row) -> Result<Plan, Refusal> {
+        let refuse = |kind| Err(Refusal { row, kind });
+        match row {
+            Row::R01 => Ok(new_log(row)),
+            Row::R02 => refuse(self.nothing_there()),
+            Row::R29 | Row::R34 | Row::R33 | Row::R32 | Row::R27 | Row::R19 => {
+                refuse(self.stranger())
+            }
+            Row::R13 => refuse(self.hole()),
+            Row::R26 => refuse(self.headless()),
+            Row::R16 => refuse(self.begins_too_late()),
+            Row::R43 => refuse(self.newest_absent()),
+            Row::R10 | Row::R22 => refuse(self.incomplete()),
+            Row::R05 | Row::R23 if self.facts.older != Older::Complete => refuse(self.incomplete()),
+            Row::R05 | Row::R09 | Row::R12 | Row::R17 => refuse(self.below_a_promise()),
+            Row::R23 if self.facts.attested != Attested::Nobody => refuse(self.below_a_promise()),
+            Row::R11 => refuse(self.too_wide()),
+            Row::R14 => refuse(self.named_and_absent()),
+            Row::R21 => refuse(self.named_and_damaged()),
+            Row::R03
+            | Row::R04
+            | Row::R06
+            | Row::R07
+            | Row::R08
+            | Row::R18
+            | Row::R23
+            | Row::R41 => {
+                match self.last.and_then(|last| Some((last, last.walk.as_ref()?, last.start?))) {
+                    Some((last, walk, start)) => Ok(self.plan(row, last, walk, start)),
+                    None => refuse(self.headless()),
+                }
+            }
+            // Notes beside a plan, and the row of facts that match none: no state has these.
+            Row::R15
+            | Row::R20
+            | Row::R24
+            | Row::R25
+            | Row::R28
+            | Row::R35
+            | Row::R38
+            | Row::R42 => refuse(self.headless()),
+        }
     }
 
     /// What stands beyond the log's end, and in which segment.
