@@ -8,6 +8,7 @@ mod metrics;
 mod mutants;
 mod notes;
 mod packages;
+mod rooms;
 mod sources;
 mod tree;
 
@@ -55,6 +56,7 @@ const RULES: &[Rule] = &[
     floors::floor_0_stays_plain,
     floors::members_inherit,
     packages::packages_stand_alone,
+    rooms::imports_between_rooms_go_one_way,
     docs::architecture_names_each_member,
     sources::files_begin_with_a_head,
     sources::no_drawers,

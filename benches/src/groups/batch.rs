@@ -11,6 +11,7 @@ use neurograph::{Config, Durability, Session, Store, Token, TokenId};
 use crate::{
     files::fresh_dir,
     log::{self, KIND},
+    payload,
     row::{Bar, Failure, Group, Kind, Row, Sample, Side, Work},
     subject::sample,
     tokens::{self, Checksum},
@@ -148,10 +149,8 @@ fn wal_batch(work: &Work) -> Result<Sample, Failure> {
         for from in (first..first + work.records).step_by(most) {
             let numbers = from..(from + most as u64).min(first + work.records);
             let count = (numbers.end - numbers.start) as usize;
-            for (payload, token) in payloads.iter_mut().zip(tokens::stream(work.seed, numbers)) {
-                for (place, word) in payload[8..].chunks_exact_mut(8).zip(token.to_words()) {
-                    place.copy_from_slice(&word.to_le_bytes());
-                }
+            for (record, payload) in payloads.iter_mut().zip(payload::stream(work.seed, numbers)) {
+                record[8..].copy_from_slice(&payload);
             }
             let records: Vec<(u8, &[u8])> =
                 payloads[..count].iter().map(|payload| (KIND, &payload[..])).collect();

@@ -4,12 +4,12 @@ use crate::durable::log::Log;
 use crate::durable::logged::Logged;
 use crate::durable::place::Place;
 use crate::format;
-use crate::life::eviction::EvictionBook;
 use crate::mutants;
 use crate::session::Session;
 use crate::stats::{MemoryShares, RecoveryReport, Stats};
+use crate::watch::eviction::EvictionBook;
 use ng_blackbox::Recorder;
-use ng_core::Arena;
+use ng_core::{Arena, Flags, Token};
 use ng_guardian::{Guardian, Holder};
 use ng_metrics::{Counter, Histogram, Registry};
 use ng_trace::{Collector, NameId, Sampler};
@@ -244,4 +244,10 @@ impl Inner {
     pub(crate) fn set_seconds(&self, seconds: u32) {
         self.seconds.store(seconds, Release);
     }
+}
+
+/// Never evicted, by its marks.
+pub(crate) fn is_pinned(token: &Token) -> bool {
+    let marks = Flags::PERSISTENT.with(Flags::LOCKED).bits();
+    token.flags().bits() & marks != 0 && !mutants::on("store-evicts-pinned")
 }

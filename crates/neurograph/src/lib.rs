@@ -44,10 +44,10 @@ pub use crate::{
         CloseError, CreateBatchError, CreateError, OpenError, SessionError, SyncError,
         WriteBatchError, WriteError,
     },
-    life::eviction::{EvictionReason, Evictions},
     session::{Raised, Session},
     stats::{Health, MemoryShares, RecoveryReport, Stats},
     store::{Store, StoreBuilder},
+    watch::eviction::{EvictionReason, Evictions},
 };
 pub use ng_blackbox as blackbox;
 pub use ng_core as core;

@@ -2,6 +2,5 @@
 
 pub(crate) mod cleanup;
 pub(crate) mod close;
-pub(crate) mod eviction;
 pub(crate) mod open;
 pub(crate) mod pulse;

@@ -82,7 +82,7 @@ impl WalObserver for LogObserver {
         self.status.set_read_only(&failure.to_string());
         // Sessions look up from their leases at the next create and find the store read-only.
         if let Some(arena) = self.arena.get() {
-            arena.ring();
+            arena.alert_writers();
         }
         let errno = failure.errno.map_or(0, |errno| errno as u64);
         self.note(WAL_FAILED, Severity::ERROR, [failure.offset, errno, 0, 0]);

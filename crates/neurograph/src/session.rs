@@ -322,7 +322,7 @@ mod tests {
     fn sample_at(store: &Store, rate: f64) {
         let tracing = store.inner.tracing.as_ref().unwrap();
         tracing.sampler.reconfigure(SamplerConfig::fixed_rate(rate)).unwrap();
-        store.inner.arena.ring();
+        store.inner.arena.alert_writers();
     }
 
     /// Of 20,000 sessions with one create each, 191 were counted.

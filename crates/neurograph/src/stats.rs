@@ -1,6 +1,6 @@
 //! Plain figures about a store and its recovery.
 
-use crate::life::eviction::Evictions;
+use crate::watch::eviction::Evictions;
 use ng_wal::Lsn;
 use std::time::Duration;
 

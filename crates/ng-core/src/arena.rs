@@ -1,5 +1,6 @@
 //! The arena: the handle that makes writers, reads by id, and looks after the whole.
 
+use crate::chunks::view::View;
 use crate::config::ArenaConfig;
 use crate::error::ArenaError;
 use crate::id::TokenId;
@@ -15,7 +16,6 @@ use crate::sync::atomic::{
 };
 use crate::sync::{Arc, in_parallel};
 use crate::token::Token;
-use crate::view::View;
 use crate::writer::Writer;
 use std::num::NonZeroUsize;
 
@@ -158,7 +158,7 @@ impl Arena {
     }
 
     /// Makes every writer stop at its next create and look what is due.
-    pub fn ring(&self) {
+    pub fn alert_writers(&self) {
         self.shared.ring();
     }
 

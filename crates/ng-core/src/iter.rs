@@ -2,13 +2,13 @@
 
 use std::mem::{self, ManuallyDrop};
 
+use crate::chunks::view::Walk;
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::id::TokenId;
 use crate::shared::Shared;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering::Acquire;
 use crate::token::Token;
-use crate::view::Walk;
 
 /// Live tokens in the order of their slots; see [`Arena::iter`](crate::Arena::iter).
 pub struct Iter {

@@ -12,8 +12,12 @@
 //! leaves a mark before it, and fences: either the owner's look for the mark, after its new limit,
 //! sees it, and it asks under the lock; or that limit is visible after the fence, and is lowered again.
 
-use crate::barrier::Barrier;
+pub(crate) mod barrier;
+#[cfg(all(test, loom))]
+mod loom_lease;
+
 use crate::config::LEASE_SLOTS_MAX;
+use crate::lease::barrier::Barrier;
 use crate::mutants;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,

@@ -16,43 +16,24 @@
 //! ```
 #![deny(missing_docs)]
 
-mod ahead;
 mod arena;
-mod barrier;
-mod chunk;
+mod chunks;
 mod config;
 mod drain;
 mod error;
 mod id;
 mod iter;
 mod lease;
-#[cfg(all(test, loom))]
-mod loom_lease;
-#[cfg(all(test, loom))]
-mod loom_slot;
-#[cfg(not(all(test, shuttle)))]
-mod memory;
 mod mutants;
 mod restore;
-#[cfg(feature = "serde")]
-mod serial;
 mod shared;
 mod shared_writer;
 #[cfg(all(test, shuttle))]
 mod shuttle_arena;
-#[cfg(all(test, shuttle))]
-mod shuttle_chunk;
-#[cfg(all(test, shuttle))]
-mod shuttle_memory;
-mod slot;
 mod stats;
 mod sync;
 mod token;
-mod view;
 mod writer;
-
-#[cfg(all(test, shuttle))]
-use shuttle_memory as memory;
 
 pub use crate::{
     arena::Arena,

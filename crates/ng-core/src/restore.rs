@@ -6,13 +6,13 @@
 //! written, by the base that the chunk's first token suggests: mostly that is the one, and then no live
 //! slot has to be touched a second time.
 
+use crate::chunks::memory;
+use crate::chunks::slot::GENERATION_MASK;
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::id::TokenId;
 use crate::lease::Mask;
-use crate::memory;
 use crate::mutants;
 use crate::shared::Shared;
-use crate::slot::GENERATION_MASK;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering::{AcqRel, Relaxed, Release, SeqCst};
 use crate::token::Token;

@@ -3,16 +3,17 @@
 //! A slot belongs to exactly one of: the untouched rest beyond the frontier, its chunk's bitmap, a
 //! lease, a live token, or the retired. Each move between them is one atomic step.
 
-use crate::ahead::Ahead;
-use crate::barrier::Barrier;
-use crate::chunk::{ALL_GROUPS, BITMAP_WORDS, Chunk, Chunks, group_bit};
+use crate::chunks::ahead::Ahead;
+use crate::chunks::chunk::{ALL_GROUPS, BITMAP_WORDS, Chunk, Chunks, group_bit};
+use crate::chunks::memory::Reservation;
+use crate::chunks::slot::{Head, Slot};
+use crate::chunks::view::View;
 use crate::config::{ArenaConfig, CHUNK_BYTES, CHUNK_SLOTS, LEASE_SLOTS_MAX, MemoryGate};
 use crate::error::{ArenaError, CreateError};
 use crate::id::TokenId;
+use crate::lease::barrier::Barrier;
 use crate::lease::{Lease, Mask, Tally, Unused};
-use crate::memory::Reservation;
 use crate::mutants;
-use crate::slot::{Head, Slot};
 use crate::stats::ArenaStats;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -23,7 +24,6 @@ use crate::sync::{
     Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, lock, pause, read, write,
 };
 use crate::token::Token;
-use crate::view::View;
 
 /// A dead slot above this generation is not used again: its next token's id could come round.
 const GENERATION_LAST: u32 = u32::MAX - 4;
@@ -110,7 +110,7 @@ impl Shared {
         lock(&self.writers).leases.clone()
     }
 
-    /// See [`Arena::ring`](crate::Arena::ring).
+    /// See [`Arena::alert_writers`](crate::Arena::alert_writers).
     pub(crate) fn ring(&self) {
         Lease::ring_all(&self.leases(), self.barrier);
     }
@@ -538,8 +538,8 @@ pub(crate) fn next_dead(live: u32, chunk: &Chunk) -> u32 {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
-    use crate::slot::TOKEN_PART;
-    use crate::view::Look;
+    use crate::chunks::view::Look;
+    use crate::token::words::TOKEN_PART;
     use crate::writer::Writer;
 
     fn token(n: u32) -> Token {

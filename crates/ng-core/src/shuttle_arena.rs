@@ -70,7 +70,7 @@ fn shuttle_writers_and_a_recaller_share_the_slots_without_loss() {
             })
             .collect();
         arena.recall_idle();
-        arena.ring();
+        arena.alert_writers();
         arena.recall_idle();
         let live: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
         assert_eq!(arena.len_consistent(), live as u64);

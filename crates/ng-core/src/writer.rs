@@ -12,17 +12,18 @@ mod batch;
 
 pub use self::batch::{Edits, PendingBatch};
 
-use crate::barrier::Barrier;
+use crate::chunks::slot::{Head, Slot};
 use crate::config::{CHUNK_SLOTS, LEASE_SLOTS_MAX};
 use crate::drain::{Deleted, Drain};
 use crate::error::{CreateError, NotFound};
 use crate::id::TokenId;
 use crate::iter::Iter;
+use crate::lease::barrier::Barrier;
 use crate::lease::{Lease, Mask};
 use crate::mutants;
 use crate::shared::Shared;
-use crate::slot::{Head, Slot, Words};
 use crate::sync::Arc;
+use crate::token::words::Words;
 use crate::token::{Flags, Token};
 
 /// Writes to an arena from one thread at a time.
@@ -77,7 +78,7 @@ pub enum Due {
     /// The create that [`Writer::stop_after`] asked for is next: use [`Writer::create_due`] or
     /// [`Writer::begin_due`], then set the next stop.
     Stop,
-    /// Somebody rang ([`Arena::ring`](crate::Arena::ring)): look at your settings, then call
+    /// Somebody rang ([`Arena::alert_writers`](crate::Arena::alert_writers)): look at your settings, then call
     /// [`Writer::resume`].
     Bell,
 }
@@ -519,7 +520,7 @@ impl Writer {
     fn enter_run(&mut self, position: u32) {
         (self.next, self.run_end) = self.mask.run(position).unwrap_or((LEASE_SLOTS_MAX, 0));
         // Where free slots lie apart each is a miss, and there is a whole operation before it is needed.
-        crate::memory::prefetch(self.origin.wrapping_add(self.next as usize));
+        crate::chunks::memory::prefetch(self.origin.wrapping_add(self.next as usize));
     }
 }
 

@@ -7,25 +7,6 @@
 use ng_core::{EntityType, Flags, ImageOptions, Space, Token};
 use serde_json::Value;
 
-const ENTITIES: [EntityType; 16] = [
-    EntityType::Undefined,
-    EntityType::Object,
-    EntityType::Event,
-    EntityType::State,
-    EntityType::Process,
-    EntityType::Concept,
-    EntityType::Relation,
-    EntityType::Pattern,
-    EntityType::Rule,
-    EntityType::Goal,
-    EntityType::Memory,
-    EntityType::Sensor,
-    EntityType::Actuator,
-    EntityType::Controller,
-    EntityType::Buffer,
-    EntityType::Reserved,
-];
-
 fn number(row: &Value, key: &str) -> u64 {
     row[key].as_u64().unwrap_or_else(|| panic!("{key} in {row}"))
 }
@@ -34,7 +15,7 @@ fn number(row: &Value, key: &str) -> u64 {
 fn token(row: &Value) -> Token {
     let mut builder = Token::builder()
         .flags(Flags::from_bits(number(row, "flags") as u16))
-        .entity_type(ENTITIES[number(row, "entity") as usize])
+        .entity_type(EntityType::ALL[number(row, "entity") as usize])
         .domain(number(row, "domain") as u8)
         .weight(row["weight"].as_f64().unwrap() as f32)
         .radius(number(row, "radius") as f32 / 100.0)

@@ -108,7 +108,7 @@ fn a_bell_is_heard_also_by_a_writer_that_sets_a_stop_meanwhile() {
     writer.create(&token(1)).unwrap();
     assert_eq!(writer.create_or_keep(&token(2), true), None);
     assert_eq!(writer.due(), Due::Stop);
-    arena.ring();
+    arena.alert_writers();
     writer.create_due(&token(2));
     writer.stop_after(100);
     assert_eq!(writer.create_or_keep(&token(3), true), None, "the bell comes first");
@@ -255,7 +255,7 @@ fn recalls_beside_creates_lose_no_slot_and_double_none() {
         scope.spawn(|| {
             while done.load(SeqCst) < 2 {
                 arena.recall_idle();
-                arena.ring();
+                arena.alert_writers();
             }
         });
     });

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, record_bytes};
-use crate::ring::INLINE_PAYLOAD_BYTES;
+use crate::write::ring::INLINE_PAYLOAD_BYTES;
 use crate::{ConfigError, Lsn, SegmentId, WalObserver, sync::Arc};
 
 /// When an append counts as safe, and from what.

@@ -4,8 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::disk::names::file_name;
+use crate::format::{HeaderFault, MIN_READER_VERSION, VERSION, describe_header};
 use crate::home::Forked;
-use crate::waiters::Need;
+use crate::write::room_waiters::Need;
 use crate::{BackupError, Lsn, Row, SegmentId};
 
 /// A setting outside its allowed range.
@@ -61,7 +63,7 @@ pub enum OpenError {
         row: Row,
     },
     /// Another handle, in this process or another, has the log open.
-    #[error("wal {0}: locked: {lock} is held by {holder}", dir.display(), lock = dir.join(crate::storage::LOCK).display())]
+    #[error("wal {0}: locked: {lock} is held by {holder}", dir.display(), lock = dir.join(crate::disk::storage::LOCK).display())]
     Locked {
         /// Directory of the log.
         dir: PathBuf,
@@ -124,7 +126,7 @@ pub enum OpenError {
 fn advice(dir: &Path) -> String {
     let dir = dir.display();
     format!(
-        "Inspect: ng wal verify {dir}. Keep the readable prefix: ng wal salvage {dir} --to <dir2>"
+        "ng_wal::verify judges {dir}; ng_wal::salvage copies its readable prefix to another directory"
     )
 }
 
@@ -434,4 +436,35 @@ pub enum ReadError {
         #[source]
         source: io::Error,
     },
+}
+
+/// The refusal for a file whose header this build cannot use.
+pub(crate) fn header_error(dir: &Path, seq: SegmentId, fault: &HeaderFault) -> OpenError {
+    let (dir, file, found) = (dir.to_path_buf(), file_name(seq), describe_header(fault).into());
+    match fault {
+        HeaderFault::Swapped | HeaderFault::Version { .. } => OpenError::Version {
+            dir,
+            file,
+            found,
+            readable: format!("format {MIN_READER_VERSION} to {VERSION}, little-endian").into(),
+            row: if *fault == HeaderFault::Swapped { Row::R33 } else { Row::R32 },
+        },
+        HeaderFault::Magic { .. } => OpenError::Foreign {
+            dir,
+            file,
+            found,
+            expected: "a segment of this log".into(),
+            row: Row::R34,
+        },
+        _ => OpenError::Corrupt {
+            dir,
+            file,
+            offset: 0,
+            lsn: Lsn::NONE,
+            found,
+            expected: "a segment header".into(),
+            durable_below: Lsn::NONE,
+            row: Row::R26,
+        },
+    }
 }

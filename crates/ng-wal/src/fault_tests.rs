@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::disk::memory_disk::MemoryDir;
+use crate::disk::names::{is_spare_name, spare_name};
 use crate::format::decode_segment_header;
-use crate::memory_disk::MemoryDir;
 use crate::observer::{RecoveredEvent, Synced, Written};
-use crate::segment::{is_spare_name, spare_name};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Mutex, thread};
 use crate::{

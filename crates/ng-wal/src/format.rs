@@ -104,6 +104,22 @@ pub(crate) enum HeaderFault {
     Version { min_reader_version: u16, version: u16 },
 }
 
+/// The fault, for messages.
+pub(crate) fn describe_header(fault: &HeaderFault) -> String {
+    match fault {
+        HeaderFault::Short { bytes } => format!("a file of {bytes} bytes, shorter than a header"),
+        HeaderFault::Checksum { stored, computed } => {
+            format!("segment header checksum {stored:#010x}, computed {computed:#010x}")
+        }
+        HeaderFault::Zero => "zeroes instead of a segment header".into(),
+        HeaderFault::Magic { found } => format!("magic {found:#018x}, not an ng-wal segment"),
+        HeaderFault::Swapped => "a header written with big-endian layout".into(),
+        HeaderFault::Version { min_reader_version, version } => {
+            format!("format {version}, which needs a reader of format {min_reader_version}")
+        }
+    }
+}
+
 /// The header as block 0.
 pub(crate) fn encode_segment_header(header: &SegmentHeader) -> Vec<u8> {
     let mut block = vec![0; BLOCK_BYTES as usize];

@@ -26,79 +26,51 @@
 //! ```
 #![deny(missing_docs)]
 
-mod actor;
-mod ahead;
-mod anew;
-mod backup;
-mod commit;
 mod config;
-mod decide;
-mod dump;
+mod disk;
 mod error;
 mod format;
 mod home;
-mod inspect;
-mod janitor;
 mod lsn;
 mod mutants;
 mod observer;
-mod obstacles;
-mod reader;
+mod operate;
+mod read;
 mod recovery;
-mod ring;
 mod row;
-mod salvage;
-mod scan;
-mod segment;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stats;
-mod storage;
 mod sync;
-mod sync_waiters;
-mod table;
-mod verify;
-mod waiters;
 mod wal;
-mod writer;
+mod write;
 
-#[cfg(all(test, not(loom)))]
-mod decide_tests;
 #[cfg(all(test, not(loom)))]
 mod fault_tests;
 #[cfg(all(test, not(loom)))]
-mod golden_tests;
-#[cfg(all(test, loom))]
-mod loom_ring;
-#[cfg(all(test, loom))]
-mod loom_waiters;
-#[cfg(all(test, not(loom)))]
-mod memory_disk;
-#[cfg(all(test, not(loom)))]
-mod recovery_tests;
-#[cfg(all(test, not(loom)))]
 mod shortage_tests;
 
-pub use crate::backup::BackupError;
 pub use crate::config::{Durability, Needs, WalConfig};
-pub use crate::dump::{Dump, Dumped, DumpedFrame, dump};
+pub use crate::disk::storage::{Access, DirEntry, Directory, DirectoryLock, LockError};
 pub use crate::error::{
     AppendError, CloseError, ConfigError, Failure, Full, FullCause, OpenError, ReadError,
     RetireError, WaitError,
 };
 pub use crate::home::{Forked, Home};
-pub use crate::inspect::{
-    ContentsInspection, HeaderInspection, Inspection, SegmentInspection, inspect,
-};
 pub use crate::lsn::{Lsn, SegmentId};
 pub use crate::observer::{FullEvent, RecoveredEvent, Rotated, Synced, WalObserver, Written};
-pub use crate::reader::{Reader, Record, RecordRef, Records};
-pub use crate::recovery::{Recovery, Tail};
-pub use crate::row::Row;
-pub use crate::salvage::{DroppedRange, PrefixEnd, SalvageError, SalvageReport, salvage};
+pub use crate::operate::backup::BackupError;
+pub use crate::operate::dump::{Dump, Dumped, DumpedFrame, dump};
+pub use crate::operate::inspect::{
+    ContentsInspection, HeaderInspection, Inspection, SegmentInspection, inspect,
+};
+pub use crate::operate::salvage::{DroppedRange, PrefixEnd, SalvageError, SalvageReport, salvage};
+pub use crate::operate::verify::{Readable, Verification, verify, verify_for};
+pub use crate::read::reader::Reader;
+pub use crate::read::record::{Record, RecordRef, Records};
+pub use crate::recovery::Recovery;
+pub use crate::row::{Row, Tail};
 pub use crate::stats::WalStats;
-pub use crate::storage::{Access, DirEntry, Directory, DirectoryLock, LockError};
-pub use crate::verify::{Readable, Verification, verify, verify_for};
 pub use crate::wal::{Health, Wal};
 
 #[cfg(doctest)]

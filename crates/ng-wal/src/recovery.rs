@@ -7,39 +7,34 @@
 //! refuse, and change nothing. A cut is durable, as the successor's start frame, before open
 //! returns; from then on the old segment is read only up to it.
 
+mod anew;
+pub(crate) mod decide;
+pub(crate) mod scan;
+
+#[cfg(all(test, not(loom)))]
+mod decide_tests;
+#[cfg(all(test, not(loom)))]
+mod golden_tests;
+#[cfg(all(test, not(loom)))]
+mod recovery_tests;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::anew::write_anew;
-use crate::decide::{
-    Asked, Plan, Refusal, RefusalKind, Successor, decide, describe_header, is_prepared,
-};
-use crate::format::{FIRST_FRAME_OFFSET, HeaderFault, MIN_READER_VERSION, VERSION};
-use crate::obstacles::is_want_of_space;
-use crate::reader::{Frame, Reader, Records, open_segment};
-use crate::scan::{Scan, copy_range, io_error, scan, scan_showing};
-use crate::segment::{self, ActiveSegment, file_name};
-use crate::storage::{Access, LogIo, write_full};
+use crate::disk::names::file_name;
+use crate::disk::segment::{self, ActiveSegment, Sealed};
+use crate::disk::shortage::is_want_of_space;
+use crate::disk::storage::{Access, LogIo, copy_range, write_full};
+use crate::error::header_error;
+use crate::format::FIRST_FRAME_OFFSET;
+use crate::read::reader::Reader;
+use crate::read::record::Records;
+use crate::read::walk::{Frame, open_segment};
+use crate::recovery::anew::write_anew;
+use crate::recovery::decide::{Asked, Plan, Refusal, RefusalKind, Successor, decide, is_prepared};
+use crate::recovery::scan::{Scan, io_error, scan, scan_showing};
+use crate::row::Tail;
 use crate::{Lsn, OpenError, Row, SegmentId, WalConfig, mutants, sync::Arc};
-
-/// What the end of the log looked like.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tail {
-    /// There was no log.
-    #[default]
-    New,
-    /// Closed cleanly.
-    Sealed,
-    /// The file ends after the last frame.
-    End,
-    /// Zeroes after the last frame.
-    Zero,
-    /// What the file held before it was used for this segment.
-    Recycled,
-    /// A write that a crash cut short, or frames that reached the disk out of order.
-    Torn,
-}
 
 /// What `Wal::open` found, and the way to the records.
 #[non_exhaustive]
@@ -108,37 +103,6 @@ impl Recovery {
     }
 }
 
-/// The refusal for a file whose header this build cannot use.
-pub(crate) fn header_error(dir: &Path, seq: SegmentId, fault: &HeaderFault) -> OpenError {
-    let (dir, file, found) = (dir.to_path_buf(), file_name(seq), describe_header(fault).into());
-    match fault {
-        HeaderFault::Swapped | HeaderFault::Version { .. } => OpenError::Version {
-            dir,
-            file,
-            found,
-            readable: format!("format {MIN_READER_VERSION} to {VERSION}, little-endian").into(),
-            row: if *fault == HeaderFault::Swapped { Row::R33 } else { Row::R32 },
-        },
-        HeaderFault::Magic { .. } => OpenError::Foreign {
-            dir,
-            file,
-            found,
-            expected: "a segment of this log".into(),
-            row: Row::R34,
-        },
-        _ => OpenError::Corrupt {
-            dir,
-            file,
-            offset: 0,
-            lsn: Lsn::NONE,
-            found,
-            expected: "a segment header".into(),
-            durable_below: Lsn::NONE,
-            row: Row::R26,
-        },
-    }
-}
-
 pub(crate) fn refusal_error(dir: &Path, refusal: Refusal) -> OpenError {
     let (path, row) = (dir.to_path_buf(), refusal.row);
     match refusal.kind {
@@ -164,15 +128,6 @@ pub(crate) fn refusal_error(dir: &Path, refusal: Refusal) -> OpenError {
             row,
         },
     }
-}
-
-/// A segment that is complete; kept until it is retired.
-#[derive(Clone, Debug)]
-pub(crate) struct Sealed {
-    pub(crate) seq: SegmentId,
-    pub(crate) first_lsn: u64,
-    pub(crate) end_lsn: u64,
-    pub(crate) bytes: u64,
 }
 
 /// An opened log, before its threads.

@@ -1,4 +1,5 @@
-//! The rows of the recovery table: each state in which a log can be found has one.
+//! The rows of the recovery table: each state in which a log can be found has one. And what the end of
+//! a log looks like.
 
 use std::fmt;
 
@@ -75,4 +76,23 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "row {}: {}", self.number(), self.says())
     }
+}
+
+/// What the end of the log looked like.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tail {
+    /// There was no log.
+    #[default]
+    New,
+    /// Closed cleanly.
+    Sealed,
+    /// The file ends after the last frame.
+    End,
+    /// Zeroes after the last frame.
+    Zero,
+    /// What the file held before it was used for this segment.
+    Recycled,
+    /// A write that a crash cut short, or frames that reached the disk out of order.
+    Torn,
 }

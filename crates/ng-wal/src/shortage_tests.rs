@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::memory_disk::MemoryDir;
+use crate::disk::memory_disk::MemoryDir;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Mutex, thread};
 use crate::{

@@ -45,7 +45,7 @@ mod state;
 
 pub use self::disk::{FailedSync, SimDisk};
 pub use self::images::{Crash, CrashKind, CrashPlan, Image, Step, Trace, Walk};
-pub use crate::storage::{Access, DirEntry, LogFile, LogIo};
+pub use crate::disk::storage::{Access, DirEntry, LogFile, LogIo};
 
 use crate::sync::Arc;
 use crate::{OpenError, Records, Recovery, Wal, WalConfig};

@@ -7,19 +7,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::actor::{Actor, Event, Shared};
-use crate::backup::backup;
+use crate::disk::shortage::is_want_of_space;
+use crate::disk::storage::{Directory, DirectoryLock, LockError, LogIo};
 use crate::format::{FRAME_PAYLOAD_BYTES_MAX, record_bytes};
 use crate::home::Home;
-use crate::observer::RecoveredEvent;
-use crate::obstacles::is_want_of_space;
-use crate::reader::Records;
+use crate::observer::{Event, RecoveredEvent};
+use crate::operate::backup::backup;
+use crate::read::record::Records;
 use crate::recovery::{Recovered, Visit, recover};
-use crate::ring::{Class, Entry, INLINE_PAYLOAD_BYTES, Refused};
-use crate::storage::{Directory, DirectoryLock, LockError, LogIo};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Mutex};
-use crate::waiters::Need;
+use crate::write::actor::Actor;
+use crate::write::ring::{Class, Entry, INLINE_PAYLOAD_BYTES, Refused};
+use crate::write::room_waiters::Need;
+use crate::write::shared::Shared;
 use crate::{
     AppendError, BackupError, CloseError, Durability, Failure, Full, FullCause, Lsn, OpenError,
     Recovery, RetireError, WaitError, WalConfig, WalStats,

@@ -4,8 +4,7 @@
 use crate::config::{Config, Persist};
 use crate::durable::manifest::{Manifest, Marks};
 use crate::error::OpenError;
-use crate::format;
-use crate::mutants;
+use crate::{format, mutants};
 use ng_wal::{Directory, Lsn, Needs, Reader, Recovery, Row, SegmentId};
 use parking_lot::Mutex;
 use std::io;

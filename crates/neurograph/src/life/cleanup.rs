@@ -1,13 +1,13 @@
 //! Cleanup: the guardian's algorithm over the arena's tokens. An eviction is an ordinary delete, logged where the token is.
 
 use crate::durable::logged::Logged;
-use crate::inner::{Inner, Progress};
-use crate::life::eviction::EvictionReason;
+use crate::inner::{Inner, Progress, is_pinned};
 use crate::mutants;
 use crate::observe::{AGGRESSIVE_CLEANUP, note};
 use crate::session::Session;
+use crate::watch::eviction::EvictionReason;
 use ng_blackbox::Severity;
-use ng_core::{Flags, Token};
+use ng_core::Token;
 use ng_guardian::{
     Candidate, CleanupGoal, CleanupKey, CleanupPolicy, CleanupReport, Cut, Evict, Evicted,
     Population, Position,
@@ -96,12 +96,6 @@ fn candidate(policy: CleanupPolicy, logged: Logged, token: &Token) -> Candidate 
     };
     let durable = logged.is(token) && !mutants::on("store-evicts-logged");
     Candidate { key, durable, pinned: is_pinned(token) }
-}
-
-/// Never evicted.
-pub(crate) fn is_pinned(token: &Token) -> bool {
-    let marks = Flags::PERSISTENT.with(Flags::LOCKED).bits();
-    token.flags().bits() & marks != 0 && !mutants::on("store-evicts-pinned")
 }
 
 impl Population for Tokens<'_> {

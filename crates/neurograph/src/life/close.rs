@@ -1,10 +1,9 @@
 //! Closing: no lease is taken, then none is left, then the log gets its last record and its seal.
 
 use crate::error::CloseError;
-use crate::format;
 use crate::inner::Inner;
-use crate::mutants;
 use crate::observe::{SYSTEM_STOPPED, note};
+use crate::{format, mutants};
 use ng_blackbox::Severity;
 impl Inner {
     /// Closes once; later calls do nothing.

@@ -10,11 +10,11 @@ use crate::durable::place::Place;
 use crate::durable::replay::Replay;
 use crate::error::OpenError;
 use crate::inner::{FixedBytes, Inner, Names, Progress, Status, Tracing};
-use crate::life::eviction::EvictionBook;
 use crate::life::pulse::{Pulse, unix_seconds};
 use crate::observe::{KINDS, LogObserver, SYSTEM_STARTED, WAL_REPLAYED, note};
 use crate::stats::RecoveryReport;
 use crate::store::{Store, StoreBuilder};
+use crate::watch::eviction::EvictionBook;
 use crate::watch::export;
 use ng_blackbox::{
     Kind, PanicDump, PanicHookGuard, Recorder, Severity, install_bus_guard, install_panic_hook,

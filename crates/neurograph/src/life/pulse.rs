@@ -177,7 +177,7 @@ impl Care {
         }
         let after = tracing.sampler.control_step(&input);
         if after != stats.rate {
-            inner.arena.ring();
+            inner.arena.alert_writers();
             let numbers = [millionths(stats.rate), millionths(after), 0, 0];
             note(&inner.blackbox, SAMPLING_CHANGED, Severity::INFO, numbers);
         }

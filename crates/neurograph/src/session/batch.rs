@@ -14,7 +14,7 @@ use crate::durable::log::Log;
 use crate::durable::logged::Change;
 use crate::error::{CreateBatchError, CreateError, WriteBatchError, WriteError};
 use crate::format;
-use crate::life::cleanup::is_pinned;
+use crate::inner::is_pinned;
 use crate::mutants;
 use crate::observe::TOKEN_CREATED;
 use ng_blackbox::{Event, Severity};

@@ -4,7 +4,7 @@ use super::Session;
 use super::spans::Operation;
 use crate::durable::logged::Change;
 use crate::error::{Stuck, WriteError};
-use crate::life::cleanup::is_pinned;
+use crate::inner::is_pinned;
 use ng_core::{Token, TokenId};
 use ng_trace::{Sampled, Ticks};
 use ng_wal::{AppendError, Durability, Full, FullCause, Lsn, WaitError};
@@ -156,7 +156,7 @@ impl Session {
     pub(super) fn heed_wait(&self, cause: &WaitError) {
         if let WaitError::Failed(failure) = cause {
             self.inner.status.set_read_only(&failure.to_string());
-            self.inner.arena.ring();
+            self.inner.arena.alert_writers();
         }
     }
 

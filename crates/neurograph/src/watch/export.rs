@@ -1,8 +1,8 @@
 //! Stats to metric names and base units: the only file that knows the names. docs/OBSERVABILITY.md lists the same.
 
 use crate::inner::Inner;
-use crate::life::eviction::{EvictionReason, Evictions};
 use crate::stats::Stats;
+use crate::watch::eviction::{EvictionReason, Evictions};
 use ng_blackbox::Backing;
 use ng_metrics::{Collect, Counter, Histogram, RegisterError, Registry, Source};
 use std::sync::Weak;

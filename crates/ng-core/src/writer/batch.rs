@@ -7,11 +7,11 @@
 //! first: two threads that take the same tokens in opposite order would wait for each other for ever.
 
 use super::Writer;
+use crate::chunks::slot::Head;
 use crate::config::CHUNK_SLOTS;
 use crate::error::NotFound;
 use crate::id::TokenId;
 use crate::shared::EditAttempt;
-use crate::slot::Head;
 use crate::token::Token;
 
 impl Writer {

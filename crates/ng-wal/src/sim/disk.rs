@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::images::{Image, Trace};
 use super::state::{EntryOp, Event, Inode, State};
-use crate::storage::{Access, DirEntry, LogFile, LogIo};
+use crate::disk::storage::{Access, DirEntry, LogFile, LogIo};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// What reads see after a failed sync; on the disk is the old state either way, and the next sync
