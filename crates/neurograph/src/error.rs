@@ -289,25 +289,31 @@ pub enum WriteError {
     },
 }
 
-/// Why not all tokens of a batch were created.
+/// Why not all tokens of a batch were created, or why all were and are not known to be durable.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{created} tokens of the batch are created, the others are not")]
+#[error("{created} tokens of the batch are created; {}", match .source {
+    CreateError::DurabilityUnknown { .. } => "they are not known to be durable",
+    _ => "the part after them was refused",
+})]
 pub struct CreateBatchError {
-    /// How many were appended to the ids: these exist, and are logged if they are to be.
+    /// How many were appended to the ids: these exist, and are logged if they are to be. Go on from
+    /// there, or with a smaller batch: a part is refused as a whole, and single creates may still fit.
     pub created: usize,
-    /// Why not more. With `DurabilityUnknown` it is all of them, and the last record is not known to be
-    /// durable.
+    /// Why the part after them was refused. `DurabilityUnknown` is told before any refusal: the last record
+    /// is not known to be durable, and if `created` is not all of the batch, a part was refused too.
     pub source: CreateError,
 }
 
-/// Why not all tokens of a batch were updated or deleted.
+/// Why not all tokens of a batch were updated or deleted, or why all were and are not known to be durable.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{done} writes of the batch are done, the others are not")]
+#[error("{done} writes of the batch are done; {}", match .source {
+    WriteError::DurabilityUnknown { .. } => "they are not known to be durable",
+    _ => "the one after them was refused",
+})]
 pub struct WriteBatchError {
-    /// How many were: the first ones. The next one met the cause.
+    /// How many were: the first ones. The next one met the cause; the batch may go on behind it.
     pub done: usize,
-    /// Why not more. With `DurabilityUnknown` all `done` are, and the last record is not known to be
-    /// durable.
+    /// Why. `DurabilityUnknown` is told before any refusal, as in [`CreateBatchError`].
     pub source: WriteError,
 }
 

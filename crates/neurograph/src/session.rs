@@ -14,8 +14,8 @@ mod refill;
 mod spans;
 mod write;
 
-use self::spans::{Operation, SessionTracing};
-use crate::durable::logged::{Change, Logged};
+use self::spans::SessionTracing;
+use crate::durable::logged::Logged;
 use crate::error::{CreateBatchError, CreateError, WriteBatchError, WriteError};
 use crate::inner::Inner;
 use crate::mutants;
@@ -121,8 +121,12 @@ impl Session {
     /// present second.
     ///
     /// Logged tokens go in parts of up to [`Store::batch_max`](crate::Store::batch_max): of each part all
-    /// are there after a crash or none, and it is refused as a whole. Costs less than single creates: one
-    /// claim of the log for a part, one look at what is due for as long as nothing is.
+    /// are there after a crash or none, and it is refused as a whole; so near a quota or the log's limit a
+    /// batch ends up to a part before it, where single creates still fit. Costs less than single creates:
+    /// one claim of the log for a part, one look at what is due for as long as nothing is.
+    ///
+    /// Tokens that are not logged go one by one. Where cleanup is on, it may evict the first of them while
+    /// the last are created, as it may with single creates.
     ///
     /// Blocks as that many [`Session::create`] would; at Strict once, for all of them. A create of it that
     /// is sampled has a span as long as its part. Errors: how many exist nevertheless, the first ones.
@@ -162,13 +166,7 @@ impl Session {
         expected: &Token,
         new: &Token,
     ) -> Result<(), WriteError> {
-        let new = self.stamped(new);
-        self.write(Operation::Update, id, Durability::Relaxed, |current| {
-            if current != expected {
-                return Err(WriteError::Conflict { id, current: Box::new(*current) });
-            }
-            Ok(Change::Put(new))
-        })
+        self.update_if_at(id, expected, new, Durability::Relaxed)
     }
 
     /// Replaces the token at `id` by what `change` makes of it. Runs `change` on a copy, and again
@@ -178,17 +176,9 @@ impl Session {
     pub fn modify(
         &mut self,
         id: TokenId,
-        mut change: impl FnMut(Token) -> Token,
+        change: impl FnMut(Token) -> Token,
     ) -> Result<Token, WriteError> {
-        loop {
-            let current = self.get(id).ok_or(WriteError::NotFound { id })?;
-            let new = self.stamped(&change(current));
-            match self.update_if(id, &current, &new) {
-                Ok(()) => return Ok(new),
-                Err(WriteError::Conflict { .. }) => continue,
-                Err(error) => return Err(error),
-            }
-        }
+        self.modify_at(id, change, Durability::Relaxed)
     }
 
     /// Removes the token at `id`.
@@ -262,6 +252,20 @@ impl Raised<'_> {
     /// As [`Session::update`].
     pub fn update(self, id: TokenId, token: &Token) -> Result<(), WriteError> {
         self.session.update_at(id, token, self.level)
+    }
+
+    /// As [`Session::update_if`].
+    pub fn update_if(self, id: TokenId, expected: &Token, new: &Token) -> Result<(), WriteError> {
+        self.session.update_if_at(id, expected, new, self.level)
+    }
+
+    /// As [`Session::modify`].
+    pub fn modify(
+        self,
+        id: TokenId,
+        change: impl FnMut(Token) -> Token,
+    ) -> Result<Token, WriteError> {
+        self.session.modify_at(id, change, self.level)
     }
 
     /// As [`Session::delete`].

@@ -96,6 +96,10 @@ impl Store {
 
     /// A store without a directory: no log, and a flight recorder in memory.
     ///
+    /// At its quota it does not refuse creates: with cleanup on, as it is by default, it evicts the oldest
+    /// tokens from `guardian.memory_threshold` of the quota on, those just created among them, since none
+    /// would survive a restart. `guardian.enable_aggressive_cleanup = false` makes it refuse.
+    ///
     /// Errors: a bad setting, or the system refuses memory or threads.
     pub fn in_memory(config: Config) -> Result<Store, OpenError> {
         Store::builder(config).in_memory()
@@ -227,7 +231,8 @@ impl Store {
         }
     }
 
-    /// Changes the quotas. They bind when this returns. `None` is no limit.
+    /// Changes the quotas. They bind when this returns. `None` is no limit. The quota of memory is asked
+    /// where memory is taken, 2 MiB at a time: creates go on in the chunks that are there.
     ///
     /// A store that holds more than a lowered limit refuses creates until there is room. Where cleanup is
     /// on, it evicts what `guardian.evict` lets it: by default no token that would survive a restart.

@@ -270,7 +270,7 @@ fn is_of_the_log(error: &CreateError) -> bool {
 }
 
 #[test]
-fn a_strict_batch_is_durable_when_it_returns_and_a_closed_store_takes_none() {
+fn what_is_strict_is_durable_when_it_returns_and_a_closed_store_takes_no_batch() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), config()).unwrap();
     let mut session = store.session();
@@ -279,6 +279,12 @@ fn a_strict_batch_is_durable_when_it_returns_and_a_closed_store_takes_none() {
     session.with(Durability::Strict).create_batch(&tokens(2_000), &mut ids).unwrap();
     assert!(durable() >= session.last_lsn());
     session.with(Durability::Strict).update_batch(&[(ids[0], token(5))]).unwrap();
+    assert!(durable() >= session.last_lsn());
+    session.with(Durability::Strict).update_if(ids[0], &token(5), &token(6)).unwrap();
+    assert!(durable() >= session.last_lsn());
+    let doubled = |token: Token| token.with_timestamp(2 * token.timestamp());
+    let modified = session.with(Durability::Strict).modify(ids[0], doubled).unwrap();
+    assert_eq!((modified.timestamp(), session.get(ids[0])), (14, Some(modified)));
     assert!(durable() >= session.last_lsn());
     session.with(Durability::Strict).delete_batch(&ids[..100]).unwrap();
     assert!(durable() >= session.last_lsn());

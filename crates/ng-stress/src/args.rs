@@ -39,9 +39,6 @@ const COUNT: RangeInclusive<u64> = 1..=u64::MAX;
 pub struct Args {
     /// Tokens to create in each run, 1000 to 1000000000; 9_500_000 and 9500000 mean the same
     ///
-    /// The phase `recovery` writes until it is killed, whatever this says: 2 s at most, or a fifth of that below
-    /// 9500000. The scenario `churn` keeps 95 % of this alive, and deletes and creates half as many as this.
-    ///
     /// The phase `recovery` writes until it is killed, whatever this says: after 0.5 to 2 s, or a fifth of that below
     /// 9500000. The scenario `churn` keeps 95 % of this alive, and deletes and creates half as many as this.
     #[arg(long, allow_negative_numbers = true, value_name = "N", default_value = "9_500_000", value_parser = |text: &str| within(text, TOKENS))]

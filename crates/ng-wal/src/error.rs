@@ -220,8 +220,8 @@ pub enum FullCause {
     /// [`Wal::retire_before`](crate::Wal::retire_before), or opens the log with a larger
     /// `WalConfig::log_bytes_max`. An owner that retires nothing has the second way alone.
     #[error(
-        "the log is full: {used} of {limit} bytes are used, and {kept} of the rest are kept for \
-         what is on its way and for records that make room"
+        "the log is full: {used} of {limit} bytes are used, and the last {kept} are kept for what is \
+         on its way and for records that make room"
     )]
     Log {
         /// Bytes of the log on disk.

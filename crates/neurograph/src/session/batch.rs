@@ -250,14 +250,11 @@ impl Session {
                 self.tell_of_part(operation, start, &chosen, &[id], true);
             }
         }
-        if let Some(lsn) = last {
-            let reached = self.reach(lsn, level);
+        if let Some(lsn) = last
+            && let Err(cause) = self.reach(lsn, level)
+        {
             let id = write(done.saturating_sub(1)).0;
-            outcome = outcome.and(reached.map_err(|cause| WriteError::DurabilityUnknown {
-                id,
-                lsn,
-                cause,
-            }));
+            outcome = Err(WriteError::DurabilityUnknown { id, lsn, cause });
         }
         outcome.map_err(|source| WriteBatchError { done, source })
     }

@@ -49,6 +49,39 @@ impl Session {
         self.write(Operation::Update, id, level, |_| Ok(Change::Put(token)))
     }
 
+    pub(super) fn update_if_at(
+        &mut self,
+        id: TokenId,
+        expected: &Token,
+        new: &Token,
+        level: Durability,
+    ) -> Result<(), WriteError> {
+        let new = self.stamped(new);
+        self.write(Operation::Update, id, level, |current| {
+            if current != expected {
+                return Err(WriteError::Conflict { id, current: Box::new(*current) });
+            }
+            Ok(Change::Put(new))
+        })
+    }
+
+    pub(super) fn modify_at(
+        &mut self,
+        id: TokenId,
+        mut change: impl FnMut(Token) -> Token,
+        level: Durability,
+    ) -> Result<Token, WriteError> {
+        loop {
+            let current = self.get(id).ok_or(WriteError::NotFound { id })?;
+            let new = self.stamped(&change(current));
+            match self.update_if_at(id, &current, &new, level) {
+                Ok(()) => return Ok(new),
+                Err(WriteError::Conflict { .. }) => continue,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     #[inline]
     pub(super) fn delete_at(&mut self, id: TokenId, level: Durability) -> Result<(), WriteError> {
         let sampled = self.other_arrives();

@@ -248,9 +248,8 @@ mod tests {
     }
 
     fn arena(max_slots: u32) -> Arena {
-        let mut config = ArenaConfig::default();
-        config.max_slots = max_slots.into();
-        Arena::new(config).unwrap()
+        let max_slots = max_slots.into();
+        Arena::new(ArenaConfig { max_slots, ..ArenaConfig::default() }).unwrap()
     }
 
     /// `count` slots set aside, from as many leases as that takes.
@@ -283,7 +282,7 @@ mod tests {
         assert_eq!(run(&mut writer, 10, 100), 5);
         assert_eq!((run(&mut writer, 15, 100), writer.due()), (0, Due::Stop));
         writer.stop_after(u64::MAX);
-        arena.ring();
+        arena.alert_writers();
         // A bell takes nothing, and whoever has begun goes on.
         assert_eq!((run(&mut writer, 15, 1), writer.due()), (0, Due::Bell));
         writer.resume();
