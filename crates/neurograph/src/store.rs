@@ -89,7 +89,8 @@ impl Store {
     /// Blocks on the disk: it reads the whole log. Errors: see [`OpenError`]; a directory that another
     /// process has open, a log that lost durable records or is of a newer build is refused unchanged.
     /// The directory may be renamed while the store is open. Not for NFS or copies of a directory in use. In
-    /// a forked child every call that would write is an error, and dropping the store does nothing.
+    /// a forked child every logged write is an error, a create that is not logged goes at most to the end of a
+    /// lease in the child's own copy, and dropping the store does nothing.
     pub fn open(dir: impl AsRef<Path>, config: Config) -> Result<Store, OpenError> {
         Store::builder(config).open(dir)
     }
@@ -117,7 +118,7 @@ impl Store {
 
     /// A session for one thread. It takes at most [`Session::BYTES`] until its first span, so ten thousand idle ones
     /// are no burden; they count towards the memory quota, also where they do not fit it:
-    /// [`Store::try_session`] refuses then. In a forked child every write of it is refused, and making it may wait for
+    /// [`Store::try_session`] refuses then. In a forked child every logged write of it is refused, and making it may wait for
     /// ever for a lock of the parent's: [`Store::try_session`] refuses there too.
     pub fn session(&self) -> Session {
         self.inner.guardian.adopt_fixed(Session::BYTES);

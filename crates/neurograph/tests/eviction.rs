@@ -229,6 +229,29 @@ fn idle_sessions_that_take_most_of_the_memory_quota_evict_no_token() {
     drop(idle);
 }
 
+/// 2,677 sessions took 24 MiB, and by then all unlogged tokens were gone.
+#[test]
+fn sessions_without_end_are_refused_at_the_memory_quota_and_evict_no_token() {
+    let mut config = config(100_000);
+    config.guardian.max_memory_bytes = Some(24 << 20);
+    let store = Store::in_memory(config).unwrap();
+    let mut session = store.session();
+    (0..1_000).for_each(|n| _ = session.create(&token(n)).unwrap());
+    let mut idle = Vec::new();
+    while let Ok(session) = store.try_session() {
+        idle.push(session);
+        if idle.len() % 100 == 0 {
+            wait_for_pulses(&store, 1);
+        }
+    }
+    assert!(idle.len() > 1_500, "{}", idle.len());
+    wait_for_pulses(&store, 5);
+    assert_eq!((store.len(), store.stats().tokens_evicted_total), (1_000, 0));
+    drop(idle);
+    wait_for_pulses(&store, 5);
+    assert_eq!(store.len(), 1_000);
+}
+
 #[test]
 fn a_session_beyond_the_memory_quota_is_refused_by_its_fallible_twin() {
     let mut config = config(1_000);

@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the child acknowledges through its standard output")]
 
 use neurograph::guardian::Evict;
-use neurograph::{Config, CreateError, Store, Token, TokenId, WriteError};
+use neurograph::{Config, CreateError, FullCause, Store, Token, TokenId, WriteError};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -104,6 +104,53 @@ fn a_full_log_opens_after_any_number_of_kills_and_does_not_grow_by_them() {
 }
 
 /// Once the reserve for deletes is used up too, each eviction would wait in vain, one after the other.
+/// Deletes used the last of the log, a close failed for want of one record, and so did the next one; and a batch
+/// of deletes was refused where four thousand single ones still fitted.
+#[test]
+fn a_log_that_deletes_filled_to_the_end_closes_and_batches_of_them_go_as_far_as_single_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut full = config();
+    full.wal.reserved_bytes = 256 << 10;
+    full.wal.full_timeout = Duration::from_millis(20);
+    let store = Store::open(dir.path(), full.clone()).unwrap();
+    let mut session = store.session();
+    let token = Token::builder().timestamp(7).build().unwrap();
+    let mut ids = Vec::new();
+    let is_of_the_log = |cause: &FullCause| matches!(cause, FullCause::Log { .. });
+    loop {
+        match session.create(&token) {
+            Ok(id) => ids.push(id),
+            Err(CreateError::LogFull { cause, .. }) if is_of_the_log(&cause) => break,
+            Err(CreateError::LogFull { .. }) => {} // the disk is slow, that is all
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let mut left = &ids[..];
+    loop {
+        match session.delete_batch(&left[..5_000]) {
+            Ok(()) => left = &left[5_000..],
+            Err(error) => {
+                left = &left[error.done..];
+                match error.source {
+                    WriteError::LogFull { cause, .. } if is_of_the_log(&cause) => break,
+                    WriteError::LogFull { .. } => {}
+                    error => panic!("{error}"),
+                }
+            }
+        }
+    }
+    assert!(left.len() < ids.len() - 5_000, "the reserve is for deletes");
+    let single = session.delete(left[0]);
+    assert!(matches!(single, Err(WriteError::LogFull { .. })), "{single:?}");
+    drop(session);
+    store.close().unwrap();
+    for _ in 0..2 {
+        let store = Store::open(dir.path(), full.clone()).unwrap();
+        assert_eq!(store.len(), left.len() as u64);
+        store.close().unwrap();
+    }
+}
+
 #[test]
 fn a_log_without_room_for_a_delete_ends_a_cleanup_at_the_first() {
     let made = tempfile::tempdir().unwrap();

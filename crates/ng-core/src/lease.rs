@@ -194,9 +194,9 @@ impl Lease {
         end
     }
 
-    /// Owner: so many creates of positions that were taken out begin now.
-    pub(crate) fn count_created(&self, creates: u64) {
-        lock(&self.held).created_before += creates;
+    /// Owner: nobody counts creates until this is dropped.
+    pub(crate) fn hold_count(&self) -> HeldCount<'_> {
+        HeldCount(lock(&self.held))
     }
 
     /// Owner, at the limit: is `position`, which it has begun, still its own?
@@ -379,6 +379,16 @@ impl Lease {
             deleted: self.hot.deleted.load(Acquire),
             idle: u64::from(held.mask.below(held.end).count() - used),
         }
+    }
+}
+
+/// A lease whose creates nobody can count for now.
+pub(crate) struct HeldCount<'l>(MutexGuard<'l, Held>);
+
+impl HeldCount<'_> {
+    /// Positions that were taken out of the lease are filled: so many creates.
+    pub(crate) fn add_created(&mut self, creates: u64) {
+        self.0.created_before += creates;
     }
 }
 

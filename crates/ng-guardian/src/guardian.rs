@@ -40,6 +40,8 @@ struct Inner {
     memory_balance: Balance,
     /// Bytes that no eviction frees.
     fixed: Balance,
+    /// See [`Inner::settled_bytes`].
+    settled: AtomicU64,
     /// Bytes that may still be committed until the next reading; only in process mode.
     budget: AtomicI64,
     fragmented_bytes: AtomicU64,
@@ -112,6 +114,7 @@ impl Guardian {
             memory: CachePadded::new(Quota::new(config.max_memory_bytes)),
             memory_balance: Balance::default(),
             fixed: Balance::default(),
+            settled: AtomicU64::new(0),
             budget: AtomicI64::new(NO_BUDGET),
             fragmented_bytes: AtomicU64::new(0),
             member_bytes: AtomicU64::new(0),
@@ -236,8 +239,9 @@ impl Guardian {
     /// As [`commit`](Self::commit), for memory that no eviction frees: a buffer, a log, a ring.
     ///
     /// It counts as memory in use like any other, and is refused where it does not fit beside the
-    /// rest. It takes its part of the limit first: a cleanup for memory's sake goes down to the
-    /// low-water mark's share of what is left, and is not begun where nothing is left.
+    /// rest. It evicts nobody: members that had their memory keep it, however much is held here. But it
+    /// takes its part of the limit first: when members want more, a cleanup for memory's sake goes down to
+    /// the low-water mark's share of what is left, and is not begun where nothing is left.
     pub fn hold_fixed(&self, bytes: u64) -> Result<(), Refusal> {
         self.inner.take_bytes(bytes)?;
         self.inner.fixed.hand_out(bytes);
@@ -331,12 +335,16 @@ impl Inner {
         self.memory.set_limit(config.max_memory_bytes);
         self.ledger.set_limit(config.max_tokens);
         self.vain.note_change();
+        self.settled.store(0, Relaxed);
         let kernel = self.kernel.lock();
         self.take_in(kernel.reader.read(config.pressure_sources), &config);
     }
 
     fn commit(&self, bytes: u64) -> Result<(), Refusal> {
         let taken = self.take_bytes(bytes);
+        if taken.is_err() {
+            self.settled.store(0, Relaxed);
+        }
         // Whoever asks for more has used up what cleanups left free, also where it is refused:
         // else a cleanup would go on counting on it, and never make room again.
         if self.fragmented_bytes.load(Relaxed) != 0
@@ -380,6 +388,15 @@ impl Inner {
     fn fixed_bytes(&self) -> u64 {
         let back = self.fixed.back_total(); // first: what went out meanwhile only adds to the rest
         self.fixed.out_total() - back
+    }
+
+    /// Of memory that evicting members frees, so much may stay however much the fixed share grows: what
+    /// was in use when it last was within its mark. What somebody asks for in vain ends that.
+    fn settled_bytes(&self, evictable: u64, over: u64) -> u64 {
+        if over == 0 {
+            self.settled.store(evictable, Relaxed);
+        }
+        self.settled.load(Relaxed)
     }
 
     /// Memory in use that evicting members frees.
@@ -627,6 +644,11 @@ impl Inner {
         let evictable = self.evictable_bytes();
         let over = |used, limit| to_evict(used, evictable, limit, config.low_water);
         let mut bytes = over(self.memory.used(), config.max_memory_bytes);
+        if evictable <= self.settled_bytes(evictable, bytes)
+            && !mutants::on("guardian-fixed-growth-evicts")
+        {
+            bytes = 0; // the fixed share grew, and that evicts nobody
+        }
         if config.pressure == PressureMode::Process {
             let over = |figure: Figure| over(figure.used_bytes, figure.limit_bytes);
             bytes = self.reading.lock().figures().map(over).fold(bytes, u64::max);

@@ -61,14 +61,40 @@ fn the_fixed_share_takes_its_part_of_the_limit_and_the_mark_is_that_of_the_rest(
     create(&members, 1);
     pulse(&members);
     assert_eq!(members.len(), 350, "one beyond the mark");
-    // 100 more are fixed: 280 of 400.
+    let scans = members.scans();
+    // 100 more are fixed, and 350 are beyond their mark of 400: they were there first.
     members.guardian.hold_fixed(100 * MEMBER_BYTES).expect("room");
     pulse(&members);
-    assert_eq!(members.len(), 280);
-    members.guardian.hold_fixed(120 * MEMBER_BYTES + 1).expect_err("280 members live beside 600");
-    members.guardian.hold_fixed(120 * MEMBER_BYTES).expect("room");
+    members.guardian.hold_fixed(50 * MEMBER_BYTES + 1).expect_err("350 members live beside 600");
+    members.guardian.hold_fixed(50 * MEMBER_BYTES).expect("room");
+    assert_eq!(pulse(&members), Level::Refuse);
+    assert_eq!((members.len(), members.scans()), (350, scans));
+    // A member that wants room is another matter: what is left is 350.
+    members.create(Kind::Plain).expect_err("no room yet");
     pulse(&members);
-    assert_eq!(members.len(), 196, "of 280");
+    assert_eq!(members.len(), 244, "0.7 of 350");
+    create(&members, 100);
+}
+
+/// Sessions were made until none was admitted, and by then all members were gone.
+#[test]
+fn a_flood_of_fixed_shares_evicts_nobody_and_is_refused_at_the_limit() {
+    let members = members(1_000);
+    create(&members, 200);
+    while members.guardian.hold_fixed(MEMBER_BYTES).is_ok() {
+        pulse(&members);
+    }
+    assert_eq!((members.len(), members.scans()), (200, 0));
+    assert_eq!(members.guardian.stats().fixed_bytes, 800 * MEMBER_BYTES);
+    members.guardian.release_fixed(300 * MEMBER_BYTES);
+    pulse(&members);
+    assert_eq!(members.len(), 200);
+    // A lowered limit is asked of all.
+    members
+        .guardian
+        .set_limits(Limits { max_tokens: None, max_memory_bytes: Some(600 * MEMBER_BYTES) });
+    pulse(&members);
+    assert_eq!(members.len(), 70, "0.7 of what 500 leave of 600");
 }
 
 #[test]

@@ -5,6 +5,8 @@ use crate::inner::Inner;
 use crate::observe::{SYSTEM_STOPPED, note};
 use crate::{format, mutants};
 use ng_blackbox::Severity;
+use ng_wal::{AppendError, FullCause};
+
 impl Inner {
     /// Closes once; later calls do nothing.
     pub(crate) fn close(&self) -> Result<(), CloseError> {
@@ -40,9 +42,16 @@ impl Inner {
             Ok(()) // The record of the last close still is the log's last.
         } else {
             let high = self.arena.generation_high();
-            log.append_own(format::CLEAN, &format::generation(high), true).map(|_| ())
+            match log.append_own(format::CLEAN, &format::generation(high), true) {
+                // Deletes have used the last of a full log. The next open takes the close for a crash: it
+                // loses nothing by that.
+                Err(AppendError::Full(full)) if matches!(full.cause, FullCause::Log { .. }) => {
+                    Ok(())
+                }
+                appended => appended.map(|_| ()),
+            }
         };
-        // Sealed even without that record: then the next open takes it for a crash, and is right.
+        // Sealed even without that record.
         log.wal.shut()?;
         last.map_err(CloseError::LastRecord)?;
         let Some(place) = &self.place else { return Ok(()) };

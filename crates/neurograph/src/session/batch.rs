@@ -20,7 +20,7 @@ use crate::observe::TOKEN_CREATED;
 use ng_blackbox::{Event, Severity};
 use ng_core::{Due, Token, TokenId};
 use ng_trace::{Sampled, Ticks};
-use ng_wal::{Durability, Lsn};
+use ng_wal::{AppendError, Durability, FullCause, Lsn};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A write of a part that the sampler chose, or the flight recorder where nothing is traced.
@@ -266,7 +266,7 @@ impl Session {
         write: impl Fn(usize) -> (TokenId, Change),
     ) -> Result<Part, WriteError> {
         self.inner.status.check()?;
-        let most = count.min(self.inner.batch_max());
+        let mut most = count.min(self.inner.batch_max());
         let mut begun = None;
         loop {
             // All that allocates comes before the first bit is taken.
@@ -312,7 +312,11 @@ impl Session {
                 }
                 Err(error) => {
                     drop(edits);
-                    self.wait_for_room(error, &mut begun)?;
+                    // In what is left of the log's limit fewer of them may fit.
+                    match is_at_the_limit(&error) && most > 1 {
+                        true => most /= 2,
+                        false => self.wait_for_room(error, &mut begun)?,
+                    }
                 }
             }
         }
@@ -372,6 +376,10 @@ impl Session {
             }
         }
     }
+}
+
+fn is_at_the_limit(error: &AppendError) -> bool {
+    matches!(error, AppendError::Full(full) if matches!(full.cause, FullCause::Log { .. }))
 }
 
 fn stamp(token: &Token, seconds: u32) -> Token {

@@ -11,7 +11,8 @@ use crate::chunks::slot::Head;
 use crate::config::CHUNK_SLOTS;
 use crate::error::NotFound;
 use crate::id::TokenId;
-use crate::shared::EditAttempt;
+use crate::lease::HeldCount;
+use crate::shared::{EditAttempt, Shared};
 use crate::token::Token;
 
 impl Writer {
@@ -96,11 +97,13 @@ impl Writer {
     /// Marks all slots that are set aside as being written. Their tokens appear with
     /// [`PendingBatch::commit`]; dropping that undoes the marks, and the slots are set aside as before.
     pub fn begin_set_aside(&mut self) -> PendingBatch<'_> {
-        self.lease.count_created(self.set_aside.len() as u64);
-        for &(index, head) in &self.set_aside {
-            self.shared.view.slot(index).begin_dead(head);
+        let Writer { set_aside, shared, lease, .. } = self;
+        // Before the first mark, so that who counts waits for the batch and not the other way round.
+        let count = lease.hold_count();
+        for &(index, head) in &*set_aside {
+            shared.view.slot(index).begin_dead(head);
         }
-        PendingBatch { writer: self, filled: 0 }
+        PendingBatch { set_aside, shared, count, filled: 0 }
     }
 
     /// Gives the slots back that are set aside. Returns how many; their credits are the caller's.
@@ -131,15 +134,17 @@ impl Writer {
 ///
 /// Dropping it sets the slots aside again.
 pub struct PendingBatch<'w> {
-    writer: &'w mut Writer,
+    set_aside: &'w mut Vec<(u32, Head)>,
+    shared: &'w Shared,
+    count: HeldCount<'w>,
     filled: usize,
 }
 
 impl PendingBatch<'_> {
     /// Makes the tokens visible, one in each slot, in order. Slots without one are set aside again.
     pub fn commit(mut self, tokens: impl Iterator<Item = Token>) {
-        for (&(index, head), token) in self.writer.set_aside.iter().zip(tokens) {
-            self.writer.shared.view.slot(index).fill(head, token.words());
+        for (&(index, head), token) in self.set_aside.iter().zip(tokens) {
+            self.shared.view.slot(index).fill(head, token.words());
             self.filled += 1;
         }
     }
@@ -147,12 +152,11 @@ impl PendingBatch<'_> {
 
 impl Drop for PendingBatch<'_> {
     fn drop(&mut self) {
-        let Writer { set_aside, shared, lease, .. } = &mut *self.writer;
-        for &(index, head) in &set_aside[self.filled..] {
-            shared.view.slot(index).abort(head);
-            lease.count_aborted();
+        for &(index, head) in &self.set_aside[self.filled..] {
+            self.shared.view.slot(index).abort(head);
         }
-        set_aside.drain(..self.filled);
+        self.count.add_created(self.filled as u64);
+        self.set_aside.drain(..self.filled);
     }
 }
 
@@ -295,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_creates_from_two_leases_appears_at_once_and_counts_when_it_begins() {
+    fn a_batch_of_creates_from_two_leases_appears_at_once_and_counts_from_then_on() {
         let arena = arena(4_096);
         let mut writer = arena.writer();
         set_aside(&mut writer, 1_500);
@@ -306,6 +310,7 @@ mod tests {
         assert!(ids.iter().all(|id| arena.get(*id).is_none()), "a reader waits for no dead slot");
         drop(pending);
         assert_eq!((writer.count_set_aside(), arena.len()), (1_500, 0));
+        assert_eq!(arena.stats().aborted_total, 0, "nothing was created");
         assert!(ids.iter().copied().eq(writer.ids_set_aside()), "the same slots");
         writer.begin_set_aside().commit((0..1_500).map(token));
         assert_eq!((writer.count_set_aside(), arena.len()), (0, 1_500));
