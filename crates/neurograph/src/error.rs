@@ -96,6 +96,9 @@ pub enum OpenError {
         /// The system's word.
         source: io::Error,
     },
+    /// A metric of the store's own was refused by its registry: a bug of this crate.
+    #[error("can't register the store's metrics")]
+    Metrics(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The log took no record while the store was made ready.
     #[error("can't write the store's first records")]
     FirstRecords(#[source] Box<dyn std::error::Error + Send + Sync>),

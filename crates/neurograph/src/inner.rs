@@ -50,7 +50,8 @@ pub(crate) struct Inner {
     pub(crate) created_shown: AtomicU64,
     pub(crate) recovery: RecoveryReport,
     pub(crate) fixed_bytes: FixedBytes,
-    /// Taken for a whole cleanup.
+    /// Taken for a whole cleanup. As any session it holds what it lies in; `close`, which the drop of the
+    /// store calls too, lets it go.
     pub(crate) evictor: Mutex<Option<Session>>,
     pub(crate) cleaning: Progress,
     /// The thread that has `evictor`.

@@ -322,6 +322,22 @@ mod tests {
         session.create(&Token::builder().build().unwrap()).unwrap();
     }
 
+    /// Cleanup's own session, kept for the next one, holds the store that it is part of.
+    #[test]
+    fn a_dropped_store_frees_its_memory_though_it_has_evicted() {
+        let mut config = Config::default();
+        config.guardian.max_tokens = Some(100);
+        let store = Store::in_memory(config).unwrap();
+        let mut session = store.session();
+        let token = Token::builder().build().unwrap();
+        (0..300).for_each(|_| _ = session.create(&token).unwrap());
+        assert!(store.stats().tokens_evicted_total > 0);
+        let inner = std::sync::Arc::downgrade(&store.inner);
+        drop(session);
+        drop(store);
+        assert!(inner.upgrade().is_none());
+    }
+
     /// As the pulse does it.
     fn sample_at(store: &Store, rate: f64) {
         let tracing = store.inner.tracing.as_ref().unwrap();

@@ -227,7 +227,7 @@ impl Store {
                 Some(ng_wal::Health::Failed(failure)) => {
                     Health::ReadOnly { cause: failure.to_string() }
                 }
-                _ => Health::Healthy,
+                Some(ng_wal::Health::Healthy) | None => Health::Healthy,
             },
         }
     }

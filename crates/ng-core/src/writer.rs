@@ -69,9 +69,8 @@ const _: () = {
 // SAFETY: `origin` points into the reservation that `shared` keeps mapped; nothing is bound to a thread.
 unsafe impl Send for Writer {}
 
-/// Why a writer stopped at its limit.
+/// Why a writer stopped at its limit. Exhaustive: an owner has to know what to do at each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Due {
     /// The lease is used up or was taken back: call [`Writer::lease`].
     Lease,

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use crate::error::ConfigError;
 
-/// Which members a cleanup evicts first.
+/// Which members a cleanup evicts first. Exhaustive: a population has to have a key for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum CleanupPolicy {
     /// Those with the smallest timestamp.
     #[default]

@@ -26,8 +26,8 @@ use crate::{
     Recovery, RetireError, WaitError, WalConfig, WalStats,
 };
 
-/// Whether the log can do its work.
-#[non_exhaustive]
+/// Whether the log can do its work. Exhaustive: an owner that passed a state over would call a log healthy
+/// that is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     /// It can.

@@ -92,7 +92,7 @@ fn candidate(policy: CleanupPolicy, logged: Logged, token: &Token) -> Candidate 
     let key = match policy {
         CleanupPolicy::Lightest => CleanupKey::from_f32(token.weight()),
         CleanupPolicy::Weakest => CleanupKey::from_u32(u32::from(token.raw_strength())),
-        _ => CleanupKey::from_u32(token.timestamp()),
+        CleanupPolicy::Oldest => CleanupKey::from_u32(token.timestamp()),
     };
     let durable = logged.is(token) && !mutants::on("store-evicts-logged");
     Candidate { key, durable, pinned: is_pinned(token) }

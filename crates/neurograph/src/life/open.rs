@@ -162,7 +162,7 @@ pub(crate) fn open(builder: StoreBuilder, dir: Option<&Path>) -> Result<Store, O
 
 /// Our own metric names are fixed at build time, so this tells of a bug, not of the world.
 fn unregistered(error: &ng_metrics::RegisterError) -> OpenError {
-    OpenError::FirstRecords(error.to_string().into())
+    OpenError::Metrics(error.to_string().into())
 }
 
 /// The flight recorder as far as it could be had.

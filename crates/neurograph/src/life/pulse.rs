@@ -91,7 +91,7 @@ fn beat(inner: Weak<Inner>, alarm: &Alarm) {
                     let Some(this) = inner.upgrade() else { return };
                     guarded(&this, tick, || relieve(&this, &stopped));
                 }
-                _ => break,
+                _ => break, // the time is over; whatever else may wake, a pulse too early does no harm
             }
         }
     }

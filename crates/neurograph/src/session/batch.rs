@@ -192,7 +192,7 @@ impl Session {
                     self.refill()?;
                     self.heed();
                 }
-                _ => {
+                Due::Bell => {
                     self.inner.status.check()?;
                     self.writer.resume();
                     self.heed();

@@ -122,7 +122,7 @@ impl Session {
                         self.heed();
                         continue;
                     }
-                    _ => {
+                    Due::Bell => {
                         self.inner.status.check()?;
                         self.writer.resume();
                         self.heed();
